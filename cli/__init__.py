@@ -1,0 +1,1 @@
+"""The remote control: speaks HTTP to a node, or starts one."""

@@ -1,0 +1,1 @@
+"""The rules of the market: pure functions of values. No I/O, no async, no clock, no randomness."""

@@ -1,0 +1,47 @@
+"""The workload: what runs in the container. It goes to the winner alone; gossip carries only its digest."""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from market.resources import Resources
+from market.units import Digest
+
+Text = Annotated[str, Meta(max_length=32_768)]
+Path = Annotated[str, Meta(min_length=1, max_length=1024)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+MAX_FILE = 2**40
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """A file by content: `path` relative to /input or /output, size in bytes."""
+
+    path: Path
+    digest: Sha256
+    size: Annotated[int, Meta(ge=0, le=MAX_FILE)]
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """A batch job: image and command, environment, resources, time limit in seconds, files in and out.
+
+    Inputs appear read-only under /input. `outputs` are paths under /output that come back; with none given,
+    /output is not mounted.
+    """
+
+    image: Annotated[str, Meta(min_length=1, max_length=512)]
+    command: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
+    env: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=256)], Text], Meta(max_length=256)] = {}
+    resources: Resources
+    timeout: Annotated[int, Meta(ge=1, le=30 * 86400)]
+    inputs: Annotated[tuple[File, ...], Meta(max_length=256)] = ()
+    outputs: Annotated[tuple[Path, ...], Meta(max_length=64)] = ()
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def spec_digest(workload: Workload, nonce: str) -> Digest:
+    """SHA-256 over the sorted JSON of the workload and a secret nonce, so that a digest can not be guessed open."""
+    return Digest(hashlib.sha256(_encoder.encode([nonce, workload])).hexdigest())

@@ -1,0 +1,1 @@
+"""The shell: performs what the rules in `market` decide."""

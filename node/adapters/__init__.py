@@ -1,0 +1,1 @@
+"""One file per outside thing, named after the port that it implements."""

@@ -1,0 +1,1 @@
+"""The HTTP API: routes only, a file per noun."""
