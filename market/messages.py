@@ -1,8 +1,8 @@
-"""What peers say: one signed envelope of fixed layout around a typed JSON payload.
+r"""What peers say: one signed envelope of fixed layout around a typed JSON payload.
 
 Layout, big-endian: magic "NG1" (3) | network (8) | kind (1) | sender (20) | seq (8) | issued_at ms (8) |
 expires_at ms (8) | payload length (4) | payload | signature r || s || v (65).
-The signature is over keccak256("neugrid message v1\\n" || all bytes before it), taken from the bytes as received.
+The signature is over keccak256("neugrid message v1\n" || all bytes before it), taken from the bytes as received.
 """
 
 import struct

@@ -20,7 +20,7 @@ class Constraints(Struct, frozen=True, kw_only=True):
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """A blinded demand. `max_rate` in 1e-9 base units per second, `duration` in seconds, times in ms since the epoch."""
+    """A blinded demand. `max_rate` in 1e-9 base units per second, `duration` in seconds, times in epoch ms."""
 
     id: Id
     requester: AddressText

@@ -47,7 +47,7 @@ class Network(Protocol):
 
     @property
     def peer(self) -> PeerId:
-        """This node's peer id, derived from the node key."""
+        """The peer id of this node, derived from the node key."""
         ...
 
     async def publish(self, topic: str, data: bytes) -> None:
