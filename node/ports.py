@@ -5,7 +5,7 @@ Adapters implement these and translate foreign errors into `market.errors`; `app
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -19,6 +19,66 @@ class Clock(Protocol):
 
     def now(self) -> Timestamp:
         """Milliseconds since the epoch; never steps back while the process lives."""
+        ...
+
+
+# --- storage -------------------------------------------------------------------------------------------------------
+
+N = TypeVar("N", bound=Struct)
+R = TypeVar("R")
+
+
+class Reader(Protocol):
+    """Reads of nouns; each noun is a table of its searched columns and a JSON body."""
+
+    def get(self, noun: type[N], id: str) -> N | None:
+        """The noun with that id."""
+        ...
+
+    def find(
+        self,
+        noun: type[N],
+        *,
+        limit: int = 0,
+        after: tuple[int, str] | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[N]:
+        """Nouns whose columns equal `where` (a tuple or list value means any of), in order of (created, id).
+
+        `limit` 0 = all; `newest` turns the order round; `after` is the (created, id) of the last one seen.
+        """
+        ...
+
+    def count(self, noun: type[Struct], **where: object) -> int:
+        """How many nouns have these columns."""
+        ...
+
+
+class Tx(Reader, Protocol):
+    """One open transaction in the writer's thread: synchronous, never kept."""
+
+    def put(self, noun: Struct) -> None:
+        """Insert or replace by id."""
+        ...
+
+    def insert(self, noun: Struct) -> None:
+        """Insert; Conflict when the id is taken."""
+        ...
+
+    def delete(self, noun: type[Struct], id: str) -> None:
+        """Delete by id, or do nothing."""
+        ...
+
+
+class Storage(Reader, Protocol):
+    """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
+
+    async def write(self, work: Callable[[Tx], R]) -> R:
+        """Run `work` in the writer's thread, alone in its savepoint, and return after COMMIT with synchronous=FULL.
+
+        An error in `work` undoes only its own writes and is raised here.
+        """
         ...
 
 

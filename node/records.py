@@ -1,0 +1,89 @@
+"""What the node keeps beside the market's nouns: accounts, keys, journal, pending effects, logs, withdrawals."""
+
+from msgspec import Struct
+
+from market.units import Address, Amount, Timestamp
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A user of this node; the operator's account is made at `init`."""
+
+    id: str
+    name: str
+    role: str = "developer"
+    tier: str = "free"
+    created_at: Timestamp
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key of an account: only the SHA-256 (hex) of the secret is kept; `expires_at` 0 = never."""
+
+    id: str
+    account: str
+    name: str
+    digest: str
+    created_at: Timestamp
+    expires_at: Timestamp = Timestamp(0)
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """The stored answer to an idempotent request; `id` is `<account>:<route>:<key>`, `status` 0 while in flight."""
+
+    id: str
+    body_digest: str
+    status: int
+    body: bytes
+    created_at: Timestamp
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One line of the journal: an event that a machine accepted. `seq` is given by the storage, 0 before."""
+
+    seq: int = 0
+    noun: str
+    subject: str
+    at: Timestamp
+    event: str
+    """The name of the event's type."""
+    body: bytes
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """An effect that is not performed yet; `id` is unique per (subject, effect), so that adding twice adds once."""
+
+    id: str
+    subject: str
+    effect: str
+    body: bytes
+    created_at: Timestamp
+    attempts: int = 0
+    not_before: Timestamp = Timestamp(0)
+
+
+class LogChunk(Struct, frozen=True, kw_only=True):
+    """Lines `first`..`first + count - 1` of a lease as received; `body` is the JSON list of lines; `id` `<lease>:<first>`."""
+
+    id: str
+    lease: str
+    first: int
+    count: int
+    body: bytes
+
+
+class Withdrawal(Struct, frozen=True, kw_only=True):
+    """A withdrawal of earnings: state is "pending", "confirmed" or "failed"."""
+
+    id: str
+    account: str
+    to: Address
+    amount: Amount
+    state: str
+    transaction: str = ""
+    created_at: Timestamp
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """A named value that must survive a restart (chain cursor, offer sequence)."""
+
+    id: str
+    value: str
