@@ -61,7 +61,7 @@ class Pending(Struct, frozen=True, kw_only=True):
 
 
 class LogChunk(Struct, frozen=True, kw_only=True):
-    """Lines `first`..`first + count - 1` of a lease as received; `body` is the JSON list of lines; `id` `<lease>:<first>`."""
+    """Lines `first`..`first + count - 1` of a lease; `body` is the JSON list of lines, `id` is `<lease>:<first>`."""
 
     id: str
     lease: str
