@@ -9,6 +9,10 @@ from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
+from contracts.values import Balances as Balances
+from contracts.values import ChannelOnChain as ChannelOnChain
+from contracts.values import Claim as Claim
+from contracts.values import Receipt as Receipt
 from market.offers import Hardware
 from market.resources import Resources
 from market.units import Address, Amount, PeerId, Seconds, Timestamp
@@ -272,41 +276,6 @@ class Machine(Protocol):
 
 
 # --- chain ---------------------------------------------------------------------------------------------------------
-
-
-class Balances(Struct, frozen=True):
-    """A wallet: token in base units, native currency in wei."""
-
-    token: Amount
-    native: int
-
-
-class ChannelOnChain(Struct, frozen=True, kw_only=True):
-    """A channel as the contract holds it (at the confirmed depth); `exiting` > 0 while an exit is armed."""
-
-    deposited: Amount
-    claimed: Amount
-    exiting: Amount
-    exit_ready_at: Timestamp
-
-
-class Claim(Struct, frozen=True, kw_only=True):
-    """One voucher to redeem; signature is 65 bytes r || s || v."""
-
-    payer: Address
-    signer: Address
-    cumulative: Amount
-    signature: bytes
-
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """A transaction that is confirmed: `fee` in wei."""
-
-    hash: str
-    succeeded: bool
-    gas: int
-    fee: int
-    block: int
 
 
 class Chain(Protocol):
