@@ -1,0 +1,303 @@
+"""A requester's job: from the user's order to its end, over as many attempts as it takes.
+
+PENDING    stored and acknowledged; providers are being asked (take).
+RESTING    no standing offer fits: the blinded order rests in the gossip book and collects bids (make).
+PLACED     a provider holds the lease; image and inputs are on their way.
+RUNNING    the container runs.
+SUCCEEDED  exit code 0. FAILED any other end, with a code. CANCELLED on the user's wish.
+A lost attempt leads back to PENDING at another provider, until the attempts are used up.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
+from market.orders import Constraints, Order
+from market.units import Amount, Rate, rate_under_cap
+from market.workloads import Workload
+
+MAX_ATTEMPTS: Final = 5
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RESTING = "resting"
+    PLACED = "placed"
+    RUNNING = "running"
+    SUCCEEDED = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+S = JobState
+LIVE: Final = (S.PENDING, S.RESTING, S.PLACED, S.RUNNING)
+DONE: Final = (S.SUCCEEDED, S.FAILED, S.CANCELLED)
+
+
+class Reason(Struct, frozen=True, kw_only=True):
+    """Why one provider did not take the order: machine-readable codes; `rate` is its ask for these resources."""
+
+    provider: str
+    codes: tuple[str, ...]
+    rate: Rate = Rate(0)
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A priced job. `cap` in base units is the most it may ever cost; times in ms since the epoch, 0 = not yet."""
+
+    id: str
+    account: str
+    workload: Workload
+    nonce: str
+    cap: Amount
+    constraints: Constraints = Constraints()
+    bid_window: int = 1000
+    expires_at: int
+    """Until when the job may wait for a provider."""
+    created_at: int
+    state: JobState = S.PENDING
+    deadline: int = 0
+    attempt: int = 1
+    lease: str = ""
+    provider: str = ""
+    rate: Rate = Rate(0)
+    agreed_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    paid_at: int = 0
+    exit_code: int | None = None
+    code: str = ""
+    message: str = ""
+    seconds: int = 0
+    spent: Amount = Amount(0)
+    """Owed for attempts before the present one."""
+    cost: Amount = Amount(0)
+    """Owed for all attempts that have ended."""
+    reasons: tuple[Reason, ...] = ()
+    version: int = 0
+    """Grows with every accepted event: the job's ETag."""
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+class OrderRested(Event, frozen=True, tag=True, kw_only=True):
+    """No standing offer took it; the blinded order is in the gossip book."""
+
+    reasons: tuple[Reason, ...] = ()
+
+
+class LeaseAgreed(Event, frozen=True, tag=True, kw_only=True):
+    """A provider accepted; the lease is stored in the same transaction."""
+
+    lease: str
+    provider: str
+    rate: Rate
+
+
+class WorkloadBegan(Event, frozen=True, tag=True, kw_only=True):
+    """The container runs since `at`."""
+
+    lease: str
+    at: int
+
+
+class WorkloadDone(Event, frozen=True, tag=True, kw_only=True):
+    """The workload ended and its outputs are here; codes as in Receipt."""
+
+    lease: str
+    exit_code: int
+    code: str
+    message: str
+    started_at: int
+    ended_at: int
+    seconds: int
+    due: Amount
+
+
+class LeaseLost(Event, frozen=True, tag=True, kw_only=True):
+    """The attempt came to nothing through no fault of the workload; `paid` was acknowledged for it."""
+
+    lease: str
+    code: str
+    message: str
+    paid: Amount
+
+
+class CancelAsked(Event, frozen=True, tag=True, kw_only=True):
+    """The user wants it to end."""
+
+
+class TenantCancelled(Event, frozen=True, tag=True, kw_only=True):
+    """Told to the job's lease: the user wants it to end."""
+
+
+# --- effects -------------------------------------------------------------------------------------------------------
+
+
+class PlaceJob(Effect, frozen=True, tag=True, kw_only=True):
+    """Find a provider for attempt `attempt`: take a standing offer, or rest in the book and take a bid."""
+
+    attempt: int
+
+
+class WithdrawOrder(Effect, frozen=True, tag=True, kw_only=True):
+    """Take the resting order out of the book."""
+
+    attempt: int
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+def post_job(job: Job) -> tuple[Job, Effect]:
+    """A new job as it is stored, and the effect that finds it a provider."""
+    return replace(job, deadline=job.expires_at), PlaceJob(subject=job.id, attempt=job.attempt)
+
+
+def order_id(job: Job) -> str:
+    """The id of the order of the present attempt."""
+    return f"ord_{job.id.removeprefix('job_')}{job.attempt}"
+
+
+def order_of(job: Job, requester: str, peer: str, digest: str, now: int) -> Order:
+    """The blinded order of the present attempt; its price is what the cap leaves over the whole time limit."""
+    return Order(
+        id=order_id(job),
+        requester=requester,
+        peer=peer,
+        resources=job.workload.resources,
+        constraints=job.constraints,
+        max_rate=rate_under_cap(Amount(job.cap - job.spent), job.workload.timeout),
+        duration=job.workload.timeout,
+        spec_digest=digest,
+        bid_window=job.bid_window,
+        issued_at=now,
+        expires_at=job.expires_at,
+    )
+
+
+def step(job: Job, event: Event, now: int) -> Step[Job]:
+    """The job after `event`; see RULES."""
+    after, effects = take_step(RULES, job, job.state, event, now)
+    return replace(after, version=job.version + 1), effects
+
+
+def progress_of(job: Job, now: int) -> int:
+    """0..100 by phase: 0 waiting, 10 placed, 20 to 95 by the share of the time limit that has run, 100 done."""
+    if job.state in DONE:
+        return 100
+    if job.state is S.RUNNING:
+        return 20 + min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000))
+    return 10 if job.state is S.PLACED else 0
+
+
+def _rest(job: Job, event: OrderRested, now: int) -> Step[Job]:
+    return replace(job, state=S.RESTING, reasons=event.reasons), []
+
+
+def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
+    after = replace(
+        job,
+        state=S.PLACED,
+        lease=event.lease,
+        provider=event.provider,
+        rate=event.rate,
+        agreed_at=now,
+        deadline=0,
+        reasons=(),
+    )
+    return after, [WithdrawOrder(subject=job.id, attempt=job.attempt)] if job.state is S.RESTING else []
+
+
+def _begin(job: Job, event: WorkloadBegan, now: int) -> Step[Job]:
+    return (replace(job, state=S.RUNNING, started_at=event.at), []) if event.lease == job.lease else (job, [])
+
+
+def _finish(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
+    if event.lease != job.lease:
+        return job, []
+    is_success = event.exit_code == 0 and not event.code
+    after = replace(
+        _bill(job, event),
+        state=S.SUCCEEDED if is_success else S.FAILED,
+        exit_code=event.exit_code,
+        code=event.code or ("" if is_success else "EXIT_CODE"),
+        message=event.message,
+        started_at=event.started_at,
+        finished_at=event.ended_at,
+    )
+    return after, []
+
+
+def _bill(job: Job, event: WorkloadDone) -> Job:
+    return replace(job, cost=Amount(job.spent + event.due), seconds=event.seconds)
+
+
+def _bill_late(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
+    return (_bill(job, event), []) if event.lease == job.lease else (job, [])
+
+
+def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
+    if event.lease != job.lease:
+        return job, []
+    spent = Amount(job.spent + event.paid)
+    again = replace(
+        job,
+        state=S.PENDING,
+        attempt=job.attempt + 1,
+        lease="",
+        provider="",
+        rate=Rate(0),
+        started_at=0,
+        spent=spent,
+        cost=spent,
+        constraints=replace(job.constraints, avoid=(job.provider,)),
+        expires_at=max(job.expires_at, now + (job.expires_at - job.created_at)),
+        code=event.code,
+        message=event.message,
+    )
+    if job.attempt >= MAX_ATTEMPTS:
+        return replace(again, state=S.FAILED, attempt=job.attempt, provider=job.provider, finished_at=now), []
+    return replace(again, deadline=again.expires_at), [PlaceJob(subject=job.id, attempt=again.attempt)]
+
+
+def _expire(job: Job, event: DeadlinePassed, now: int) -> Step[Job]:
+    code = "PRICE_BELOW_OFFERS" if any("PRICE" in reason.codes for reason in job.reasons) else "NO_OFFER"
+    message = f"no provider took the order in time; {len(job.reasons)} offers were refused"
+    after = replace(job, state=S.FAILED, code=code, message=message, finished_at=now, deadline=0)
+    return after, [WithdrawOrder(subject=job.id, attempt=job.attempt)] if job.state is S.RESTING else []
+
+
+def _cancel(job: Job, event: CancelAsked, now: int) -> Step[Job]:
+    after = replace(
+        job, state=S.CANCELLED, code="CANCELLED", message="cancelled by its owner", finished_at=now, deadline=0
+    )
+    return after, [WithdrawOrder(subject=job.id, attempt=job.attempt)] if job.state is S.RESTING else []
+
+
+def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
+    after, _ = _cancel(job, event, now)
+    return after, [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
+
+
+def _ignore(job: Job, event: Any, now: int) -> Step[Job]:
+    return job, []
+
+
+RULES: Rules[Job] = {
+    (S.PENDING, OrderRested): _rest,
+    (S.RESTING, OrderRested): _rest,
+    **{(state, LeaseAgreed): _place for state in (S.PENDING, S.RESTING)},
+    (S.PLACED, WorkloadBegan): _begin,
+    **{(state, WorkloadDone): _finish for state in (S.PLACED, S.RUNNING)},
+    **{(state, LeaseLost): _lose for state in (S.PLACED, S.RUNNING)},
+    **{(state, DeadlinePassed): _expire for state in (S.PENDING, S.RESTING)},
+    **{(state, CancelAsked): _cancel for state in (S.PENDING, S.RESTING)},
+    **{(state, CancelAsked): _cancel_leased for state in (S.PLACED, S.RUNNING)},
+    (S.CANCELLED, WorkloadDone): _bill_late,
+    (S.CANCELLED, LeaseLost): _ignore,
+}

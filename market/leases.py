@@ -1,0 +1,137 @@
+"""The lease: the agreement of one order with one provider, from match to settlement.
+
+    OFFERED -> ACCEPTED -> PULLING -> STARTING -> RUNNING -> FINISHED | FAILED | CANCELLED | LOST -> SETTLED
+
+Both sides keep a copy. `market/provision.py` holds the provider's rules, `market/tenancy.py` the requester's; here is
+what they share: the terms, the noun, the arithmetic of time and money.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from market.offers import AddressText, Id, Millis, ShortText
+from market.receipts import Receipt
+from market.resources import Resources
+from market.units import Amount, Rate, amount_due
+from market.workloads import Sha256, Workload
+
+LEASE_TERM: Final = 30_000
+"""How long one renewal extends a lease, in ms."""
+RENEW_EVERY: Final = 5_000
+MARGIN: Final = 2_000
+"""The provider stops this much before its end, the requester re-places this much after it: skew up to 3.5 s is safe."""
+COMMIT_WITHIN: Final = 10_000
+FUND_WITHIN: Final = 180_000
+PREPARE_WITHIN: Final = 1_800_000
+START_WITHIN: Final = 120_000
+SETTLE_WITHIN: Final = 600_000
+STATE_EVERY: Final = 10_000
+"""The voucher interval: how often the provider states usage, in ms."""
+UNPAID_GRACE: Final = 30_000
+"""The provider stops when no voucher covered its statement for so long, in ms."""
+
+
+class LeaseState(StrEnum):
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    PULLING = "pulling"
+    STARTING = "starting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    SETTLED = "settled"
+
+
+S = LeaseState
+OPEN: Final = (S.OFFERED, S.ACCEPTED, S.PULLING, S.STARTING, S.RUNNING)
+"""States in which the lease holds capacity and is renewed."""
+ENDED: Final = (S.FINISHED, S.FAILED, S.CANCELLED, S.LOST)
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What both sides agreed on; rate in 1e-9 base units per second, cap in base units, timeout in seconds."""
+
+    lease: Id
+    order: Id
+    attempt: Annotated[int, Meta(ge=1, le=1000)]
+    requester: AddressText
+    requester_peer: ShortText
+    signer: AddressText
+    """Who signs the vouchers for the requester."""
+    provider: AddressText
+    provider_peer: ShortText
+    rate: Annotated[int, Meta(ge=0, le=2**60)]
+    cap: Annotated[int, Meta(ge=0, le=2**62)]
+    resources: Resources
+    timeout: Annotated[int, Meta(ge=1, le=30 * 86400)]
+    spec_digest: Sha256
+    start_within: Annotated[int, Meta(ge=0, le=86_400)] = 120
+    notice: Annotated[int, Meta(ge=0, le=86_400)] = 0
+    agreed_at: Millis
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """One side's copy of a lease. Times in ms since the epoch, 0 = not yet; amounts in base units."""
+
+    id: str
+    side: str
+    """ "provider" or "requester"."""
+    job: str
+    terms: Terms
+    channel: str
+    state: LeaseState = S.OFFERED
+    deadline: int = 0
+    """When the present state times out; swept by a tick, so that it survives a restart."""
+    until: int = 0
+    """Until when the lease is extended by renewals."""
+    acknowledged_at: int = 0
+    """When the other side was last heard of."""
+    started_at: int = 0
+    ended_at: int = 0
+    seconds: int = 0
+    """Billed time so far, whole seconds."""
+    due: Amount = Amount(0)
+    paid: Amount = Amount(0)
+    """Covered by vouchers."""
+    paid_at: int = 0
+    workload: Workload | None = None
+    nonce: str = ""
+    image: str = ""
+    receipt: Receipt | None = None
+    receipt_signature: bytes = b""
+    outcome: str = ""
+    """How it ended: the state before SETTLED."""
+    code: str = ""
+    message: str = ""
+    created_at: int = 0
+
+    @property
+    def container(self) -> str:
+        """The deterministic name of the container: a second start of the same attempt finds the first."""
+        return f"{self.id}-a{self.terms.attempt}"
+
+    @property
+    def other(self) -> str:
+        """The peer id of the other side."""
+        return self.terms.provider_peer if self.side == "requester" else self.terms.requester_peer
+
+
+def billed_seconds(started_at: int, ended_at: int) -> int:
+    """Whole seconds of use, a started one counts; 0 when it never ran."""
+    return 0 if not started_at else max(1, -(-(ended_at - started_at) // 1000))
+
+
+def cost_of(terms: Terms, seconds: int) -> Amount:
+    """What `seconds` cost under `terms`: never above the cap, and never more than the agreed time limit."""
+    return Amount(min(terms.cap, amount_due(Rate(terms.rate), min(seconds, terms.timeout))))
+
+
+def reserved(lease: Lease) -> Amount:
+    """What this lease may still cost beyond what is promised already: both sides keep it free in the channel."""
+    if lease.state in OPEN:
+        return Amount(max(0, lease.terms.cap - lease.paid))
+    return Amount(0 if lease.state is S.SETTLED else max(0, lease.due - lease.paid))
