@@ -13,6 +13,7 @@ class Bid(Struct, frozen=True, kw_only=True):
 
     order: Id
     provider: AddressText
+    payee: AddressText
     peer: ShortText
     rate: Annotated[int, Meta(ge=0, le=2**60)]
     start_within: Annotated[int, Meta(ge=0, le=86_400)]

@@ -60,10 +60,12 @@ class Terms(Struct, frozen=True, kw_only=True):
     attempt: Annotated[int, Meta(ge=1, le=1000)]
     requester: AddressText
     requester_peer: ShortText
+    payer: AddressText
     signer: AddressText
-    """Who signs the vouchers for the requester."""
+    """Whose deposit pays, and who signs its vouchers."""
     provider: AddressText
     provider_peer: ShortText
+    payee: AddressText
     rate: Annotated[int, Meta(ge=0, le=2**60)]
     cap: Annotated[int, Meta(ge=0, le=2**62)]
     resources: Resources

@@ -44,8 +44,8 @@ class Kind(IntEnum):
     LOGS = 18
     FILE = 19
     BOOK = 20
-    PEERS = 21
     REFUND = 22
+    PAY = 23
     REPLY = 40
     REFUSAL = 41
 

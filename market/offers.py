@@ -39,6 +39,8 @@ class Offer(Struct, frozen=True, kw_only=True):
 
     id: Id
     provider: AddressText
+    payee: AddressText
+    """Who is paid: the payee of the channels."""
     peer: ShortText
     seq: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     total: Resources

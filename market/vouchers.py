@@ -28,6 +28,8 @@ class Channel(Struct, frozen=True, kw_only=True):
     promised: Amount = Amount(0)
     """The largest cumulative amount that was signed (payer) or accepted (payee)."""
     claimed: Amount = Amount(0)
+    credited: Amount = Amount(0)
+    """What the payee has spread over leases so far; never above `promised`."""
     signature: bytes = b""
     """The signature of the voucher over `promised`."""
 

@@ -64,6 +64,7 @@ def an_offer(**changes: object) -> Offer:
     offer = Offer(
         id="off_000001",
         provider=signer.address if isinstance(signer, Signer) else PROVIDER,
+        payee=PROVIDER,
         peer=PEER,
         seq=1,
         total=machine,
@@ -109,6 +110,7 @@ def a_bid(**changes: object) -> Bid:
     bid = Bid(
         order="ord_000001",
         provider=PROVIDER,
+        payee=PROVIDER,
         peer=PEER,
         rate=11 * 10**9,
         start_within=10,

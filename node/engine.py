@@ -1,0 +1,239 @@
+"""The loop that is the node: event -> step -> one transaction (noun, journal, effects) -> perform the effects.
+
+An effect is a row until it is done. It runs in a task of its own, so that a poisoned one delays only itself, and is
+run again after a crash; performers must therefore be repeatable. What a performer returns goes back through `handle`.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from market.errors import InvalidTransition, NeugridError, NotFound
+from market.machines import Effect, Event, QuietEvent, Tell
+from node.ports import Clock, Storage, Tx
+from node.records import Entry, Pending
+
+R = TypeVar("R")
+MAX_DELAY: Final = 30_000
+_log = structlog.get_logger("engine")
+_encode = msgspec.json.Encoder().encode
+
+
+class Machine(Struct, frozen=True):
+    """A noun that has a machine: its type and its step function."""
+
+    noun: type[Struct]
+    step: Callable[[Any, Event, int], tuple[Any, list[Effect]]]
+
+
+class Performer(Struct, frozen=True):
+    """Who performs an effect: `perform` returns the event for the subject, or None when nothing is to be said."""
+
+    effect: type[Effect]
+    noun: str
+    perform: Callable[[Any], Awaitable[Event | None]]
+
+
+class Changes:
+    """One transaction in the making: nouns through their machines, effects collected for after the commit."""
+
+    def __init__(self, tx: Tx, machines: Mapping[str, Machine], now: int) -> None:
+        self.tx = tx
+        self.now = now
+        self.pending: list[Pending] = []
+        self.changed: list[str] = []
+        self._machines = machines
+
+    def create(self, noun: Any, *effects: Effect) -> None:
+        """Store a new noun with its first effects; Conflict when its id is taken."""
+        self.tx.insert(noun)
+        self._record(type(noun).__name__, noun.id, "Created", _encode(noun))
+        self._add(effects)
+
+    def apply(self, noun: str, id: str, event: Event) -> Any:
+        """Take one step of a machine; NotFound or InvalidTransition leave the transaction as it was."""
+        machine = self._machines[noun]
+        before = self.tx.get(machine.noun, id)
+        if before is None:
+            raise NotFound(f"no such {noun.lower()}", id=id)
+        after, effects = machine.step(before, event, self.now)
+        self.tx.put(after)
+        if not isinstance(event, QuietEvent):
+            self._record(noun, id, type(event).__name__, _encode(event))
+        self._add(effects)
+        return after
+
+    def _record(self, noun: str, id: str, event: str, body: bytes) -> None:
+        self.tx.insert(Entry(noun=noun, subject=id, at=self.now, event=event, body=body))  # type: ignore[arg-type]
+        self.changed.append(id)
+
+    def _add(self, effects: tuple[Effect, ...] | list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Tell):
+                self._tell(effect)
+            else:
+                self._store(effect)
+
+    def _tell(self, tell: Tell) -> None:
+        try:
+            self.apply(tell.noun, tell.subject, tell.event)
+        except (InvalidTransition, NotFound) as error:
+            _log.info("not told", noun=tell.noun, subject=tell.subject, why=str(error))
+
+    def _store(self, effect: Effect) -> None:
+        attempt = getattr(effect, "attempt", 0)
+        name = type(effect).__name__
+        pending = Pending(
+            id=f"{effect.subject}:{name}:{attempt}",
+            subject=effect.subject,
+            effect=name,
+            body=_encode(effect),
+            created_at=self.now,  # type: ignore[arg-type]
+        )
+        if self.tx.get(Pending, pending.id) is None:
+            self.tx.put(pending)
+            self.pending.append(pending)
+
+
+class Engine:
+    """Applies events and performs effects. `bind` the performers, then `run` it beside the loops."""
+
+    def __init__(self, storage: Storage, clock: Clock, machines: Mapping[str, Machine]) -> None:
+        self.storage = storage
+        self.clock = clock
+        self._machines = machines
+        self._performers: dict[str, Performer] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._is_running = False
+
+    def bind(self, *performers: Performer) -> None:
+        """Say who performs which effect; before `run`."""
+        self._performers.update({performer.effect.__name__: performer for performer in performers})
+
+    async def transact(self, work: Callable[[Changes], R]) -> R:
+        """Run `work` in one durable transaction, then start the effects it asked for."""
+
+        def run(tx: Tx) -> tuple[R, Changes]:
+            changes = Changes(tx, self._machines, self.clock.now())
+            return work(changes), changes
+
+        result, changes = await self.storage.write(run)
+        self._after(changes)
+        return result
+
+    async def handle(self, noun: str, id: str, event: Event) -> Any:
+        """Apply one event to one noun and return the noun after it."""
+        return await self.transact(lambda changes: changes.apply(noun, id, event))
+
+    async def attempt(self, noun: str, id: str, event: Event) -> Any:
+        """Like `handle`, but an event that the machine refuses is no error: None comes back."""
+        with suppress(InvalidTransition, NotFound):
+            return await self.handle(noun, id, event)
+        return None
+
+    async def run(self) -> None:
+        """Take up every pending effect of the last life and keep performing until cancelled."""
+        self._is_running = True
+        for pending in self.storage.find(Pending):
+            self._start(pending)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._is_running = False
+            await self._stop_all()
+
+    async def changed(self, id: str, timeout: float) -> bool:
+        """Wait until the noun changes; False when `timeout` seconds passed first."""
+        woken = asyncio.Event()
+        self._watchers[id].add(woken)
+        try:
+            async with asyncio.timeout(timeout):
+                await woken.wait()
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            self._watchers[id].discard(woken)
+            if not self._watchers[id]:
+                del self._watchers[id]
+
+    def notify(self, id: str) -> None:
+        """Wake those who wait for changes of `id`."""
+        for woken in self._watchers.get(id, ()):
+            woken.set()
+
+    def _after(self, changes: Changes) -> None:
+        for id in changes.changed:
+            self.notify(id)
+        if self._is_running:
+            for pending in changes.pending:
+                self._start(pending)
+
+    def _start(self, pending: Pending) -> None:
+        if pending.id not in self._tasks:
+            task = asyncio.create_task(self._perform(pending), name=pending.id)
+            self._tasks[pending.id] = task
+            task.add_done_callback(lambda done: self._forget(pending.id, done))
+
+    def _forget(self, id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(id) is task:
+            del self._tasks[id]
+
+    async def _perform(self, pending: Pending) -> None:
+        performer = self._performers.get(pending.effect)
+        if performer is None:
+            _log.error("nobody performs this effect", effect=pending.effect, subject=pending.subject)
+            return
+        effect = msgspec.json.decode(pending.body, type=performer.effect)
+        while True:
+            await asyncio.sleep(max(0, pending.not_before - self.clock.now()) / 1000)
+            try:
+                event = await performer.perform(effect)
+                break
+            except Exception as error:  # a performer may fail in any way; the effect stays and is tried again
+                pending = await self._postpone(pending, error)
+        await self._done(pending, performer.noun, event)
+
+    async def _postpone(self, pending: Pending, error: Exception) -> Pending:
+        is_known = isinstance(error, NeugridError)
+        _log.warning(
+            "effect failed", effect=pending.effect, subject=pending.subject, error=repr(error), exc_info=not is_known
+        )
+        delay = min(MAX_DELAY, 250 * 2 ** min(pending.attempts, 10))
+        later = msgspec.structs.replace(pending, attempts=pending.attempts + 1, not_before=self.clock.now() + delay)
+        await self.storage.write(lambda tx: tx.put(later))
+        return later
+
+    async def _done(self, pending: Pending, noun: str, event: Event | None) -> None:
+        def work(changes: Changes) -> None:
+            changes.tx.delete(Pending, pending.id)
+            if event is not None:
+                with suppress(InvalidTransition, NotFound):
+                    changes.apply(noun, pending.subject, event)
+
+        self._tasks.pop(pending.id, None)  # so that the event may ask for the same effect again
+        await self.transact(work)
+
+    async def _stop_all(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def supervise(name: str, run: Callable[[], Awaitable[None]], pause: float = 1.0) -> None:
+    """Keep a loop alive: a failure is logged, and the loop starts again after `pause` seconds."""
+    while True:
+        try:
+            await run()
+            return
+        except Exception:
+            _log.exception("loop failed", loop=name)
+            await asyncio.sleep(pause)
