@@ -1,0 +1,150 @@
+"""Durable state on SQLite: nouns in, nouns out; reads in the event loop, writes in groups (see `commits`)."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from market.errors import Conflict
+from node.adapters import sqlite
+from node.adapters.commits import GroupCommit
+from node.adapters.rows import Shape, body_of, shape_of
+from node.adapters.sqlite import Connection
+from node.adapters.statements import Statements, Values, values_of
+from node.migrations import migrate
+from node.ports import Tx
+
+N = TypeVar("N", bound=Struct)
+R = TypeVar("R")
+
+
+class SqlReader:
+    """Reads over one connection; the SQL comes ready, the rows become nouns by their JSON body alone."""
+
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        self._connection = connection
+        self._statements = statements
+
+    def get(self, noun: type[N], id: str) -> N | None:
+        shape = shape_of(noun)
+        rows = self._connection.rows(self._statements.get(shape), {"key": shape.key_of(id)})
+        return shape.decode(*rows[0]) if rows else None
+
+    def find(
+        self,
+        noun: type[N],
+        *,
+        limit: int = 0,
+        after: tuple[int, str] | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[N]:
+        shape = shape_of(noun)
+        sql = self._statements.find(shape, where, limit > 0, after is not None, newest)
+        values = {**values_of(where), "limit": limit, "offset": 0, **_place(shape, after)}
+        return [shape.decode(*row) for row in self._connection.rows(sql, values)]
+
+    def count(self, noun: type[Struct], **where: object) -> int:
+        sql = self._statements.count(shape_of(noun), where)
+        return int(self._connection.rows(sql, values_of(where))[0][0])
+
+
+class SqlTx(SqlReader):
+    """The open transaction of the writer's thread."""
+
+    def put(self, noun: Struct) -> None:
+        shape = shape_of(type(noun))
+        row = {**shape.columns(noun), "body": body_of(noun)}
+        self._connection.rows(self._statements.put(shape, row), row)
+
+    def insert(self, noun: Struct) -> None:
+        shape = shape_of(type(noun))
+        row = {**shape.columns(noun), "body": body_of(noun)}
+        self._connection.rows(self._statements.insert(shape, row), row)
+
+    def delete(self, noun: type[Struct], id: str) -> None:
+        shape = shape_of(noun)
+        self._connection.rows(self._statements.delete(shape), {"key": shape.key_of(id)})
+
+
+class SqliteStorage(SqlReader):
+    """The port `Storage` on two connections: one reads in the loop, one writes in its thread."""
+
+    def __init__(self, reader: Connection, writer: Connection, statements: Statements) -> None:
+        super().__init__(reader, statements)
+        self._writer = writer
+        self._group: GroupCommit[Tx] = GroupCommit(writer, SqlTx(writer, statements))
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed since the storage was opened; fewer than writes under load."""
+        return self._group.commits
+
+    def start(self) -> None:
+        """Start the writer's thread."""
+        self._group.start()
+
+    async def write(self, work: Callable[[Tx], R]) -> R:
+        return await self._group.write(work)
+
+    async def close(self) -> None:
+        """Commit what waits, then close the file; writes after it raise Unavailable."""
+        await self._group.close()
+        self._connection.close()
+        self._writer.close()
+
+
+@asynccontextmanager
+async def open_storage(path: Path) -> AsyncIterator[SqliteStorage]:
+    """The database file `path`, made or migrated to this program's schema, for this process alone.
+
+    Raises Conflict when another process has it or a newer program wrote it, Unavailable when it can not be used.
+    """
+    lock = _locked(path)
+    try:
+        writer, reader = await asyncio.to_thread(_opened, path)
+        storage = SqliteStorage(reader, writer, sqlite.statements())
+        storage.start()
+        try:
+            yield storage
+        finally:
+            await storage.close()
+    finally:
+        os.close(lock)
+
+
+def _opened(path: Path) -> tuple[Connection, Connection]:
+    writer = sqlite.open_writer(path)
+    try:
+        migrate(sqlite.revision_of(writer), lambda: sqlite.engine_over(writer), str(path))
+        return writer, sqlite.open_reader(path)
+    except BaseException:
+        writer.close()
+        raise
+
+
+def _locked(path: Path) -> int:
+    """An open file that holds the lock beside the database; the kernel lets go of it when the process ends."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+        os.close(lock)
+        raise Conflict(f"{path} is in use by another node (process {holder or 'unknown'}); stop it first") from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def _place(shape: Shape, after: tuple[int, str] | None) -> Values:
+    if after is None:
+        return {}
+    places: dict[str, Any] = {"created": after[0], shape.key: shape.key_of(after[1])}
+    return {f"after_{name}": places[name] for name in shape.order}

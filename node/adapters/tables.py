@@ -1,0 +1,138 @@
+"""The tables: a key, the columns that are searched by, and the noun itself as a JSON body."""
+
+from typing import ClassVar
+
+from sqlmodel import BigInteger, Field, Index, Integer, MetaData, SQLModel, Table, Text
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint and index has a name, so that a migration can find it again."""
+
+
+class Row(SQLModel):
+    """What all tables share; times and amounts are 64-bit integers."""
+
+    metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
+
+    created: int = Field(sa_type=BigInteger)
+    body: str = Field(sa_type=Text)
+
+
+class JobRow(Row, table=True):
+    __tablename__ = "job"
+    __table_args__ = (
+        Index(None, "created", "id"),
+        Index(None, "account", "created", "id"),
+        Index(None, "state", "created", "id"),
+    )
+    id: str = Field(primary_key=True)
+    account: str
+    state: str
+    lease: str = Field(index=True)
+    deadline: int = Field(sa_type=BigInteger, index=True)
+    version: int = Field(sa_type=BigInteger)
+
+
+class LeaseRow(Row, table=True):
+    __tablename__ = "lease"
+    __table_args__ = (
+        Index(None, "created", "id"),
+        Index(None, "state", "created", "id"),
+    )
+    id: str = Field(primary_key=True)
+    side: str
+    state: str
+    job: str = Field(index=True)
+    channel: str = Field(index=True)
+    deadline: int = Field(sa_type=BigInteger, index=True)
+    provider: str = Field(index=True)
+    requester: str = Field(index=True)
+
+
+class ChannelRow(Row, table=True):
+    __tablename__ = "channel"
+    id: str = Field(primary_key=True)
+    payer: str = Field(index=True)
+    signer: str
+    payee: str = Field(index=True)
+    deposited: int = Field(sa_type=BigInteger)
+    exiting: int = Field(sa_type=BigInteger)
+    promised: int = Field(sa_type=BigInteger)
+    claimed: int = Field(sa_type=BigInteger)
+
+
+class OfferRow(Row, table=True):
+    __tablename__ = "offer"
+    id: str = Field(primary_key=True)
+    provider: str = Field(index=True)
+
+
+class AccountRow(Row, table=True):
+    __tablename__ = "account"
+    id: str = Field(primary_key=True)
+    name: str = Field(index=True)
+
+
+class ApiKeyRow(Row, table=True):
+    __tablename__ = "api_key"
+    id: str = Field(primary_key=True)
+    account: str = Field(index=True)
+    digest: str = Field(index=True, unique=True)
+
+
+class AnswerRow(Row, table=True):
+    __tablename__ = "answer"
+    __table_args__ = (Index(None, "created", "id"),)
+    id: str = Field(primary_key=True)
+
+
+class EntryRow(Row, table=True):
+    """The journal: `seq` only ever grows, also when the last entry was deleted."""
+
+    __tablename__ = "entry"
+    __table_args__ = (
+        Index(None, "subject", "seq"),
+        Index(None, "noun", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+    seq: int = Field(sa_type=BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    noun: str
+    subject: str
+
+
+class PendingRow(Row, table=True):
+    __tablename__ = "pending"
+    id: str = Field(primary_key=True)
+    subject: str = Field(index=True)
+    effect: str
+    not_before: int = Field(sa_type=BigInteger, index=True)
+
+
+class LogChunkRow(Row, table=True):
+    __tablename__ = "log_chunk"
+    __table_args__ = (Index(None, "lease", "created", "id"),)
+    id: str = Field(primary_key=True)
+    lease: str
+    first: int = Field(sa_type=BigInteger)
+
+
+class WithdrawalRow(Row, table=True):
+    __tablename__ = "withdrawal"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    state: str = Field(index=True)
+    amount: int = Field(sa_type=BigInteger)
+
+
+class MarkRow(Row, table=True):
+    __tablename__ = "mark"
+    id: str = Field(primary_key=True)
+
+
+def table(name: str) -> Table:
+    """The declared table of that name."""
+    return Row.metadata.tables[name]
