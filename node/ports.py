@@ -50,7 +50,9 @@ class Reader(Protocol):
     ) -> list[N]:
         """Nouns whose columns equal `where` (a tuple or list value means any of), in order of (created, id).
 
-        `limit` 0 = all; `newest` turns the order round; `after` is the (created, id) of the last one seen.
+        `<column>_until=n` means at most n; a deadline of 0 is none and never found so. `limit` 0 = all; `newest` turns
+        the order round; `after` is the (created, id) of the last one seen. Entries come in order of `seq` alone, their
+        id is `str(seq)`; log chunks in order of `first`. Raises TypeError for a column that the noun's row lacks.
         """
         ...
 
@@ -63,7 +65,7 @@ class Tx(Reader, Protocol):
     """One open transaction in the writer's thread: synchronous, never kept."""
 
     def put(self, noun: Struct) -> None:
-        """Insert or replace by id."""
+        """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken."""
         ...
 
     def insert(self, noun: Struct) -> None:
@@ -79,9 +81,10 @@ class Storage(Reader, Protocol):
     """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
 
     async def write(self, work: Callable[[Tx], R]) -> R:
-        """Run `work` in the writer's thread, alone in its savepoint, and return after COMMIT with synchronous=FULL.
+        """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT with synchronous=FULL.
 
-        An error in `work` undoes only its own writes and is raised here.
+        An error in `work` undoes only its own writes and is raised here. Raises Unavailable when the commit fails (disk
+        full): then nothing of it is stored. Cancelling the caller does not undo it.
         """
         ...
 

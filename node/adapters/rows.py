@@ -1,6 +1,7 @@
 """What each noun looks like as a row: its table, the columns it is searched by, and the way back from the JSON body."""
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -17,38 +18,78 @@ from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending
 Columns = dict[str, Any]
 """Column names and values of one row, without `body`."""
 
+UNTIL: Final = "_until"
+"""What a condition ends in that means "at most" instead of "equal"."""
+
 _encoder = msgspec.json.Encoder()
 
 
-class Shape(Struct, frozen=True):
+class Shape(Struct, frozen=True, kw_only=True):
     """How one type of noun is stored; `unique` are columns beside the key that no two rows may share."""
 
     table: str
-    columns: Callable[[Any], Columns]
+    names: tuple[str, ...]
+    """The columns, without `body`."""
+    values: Callable[[Any], tuple[Any, ...]]
+    """What a noun has in these columns."""
     decode: Callable[[Any, str], Any]
     """From (key, body) to the noun."""
     key: str = "id"
     order: tuple[str, ...] = ("created", "id")
     unique: tuple[str, ...] = ()
 
+    def columns(self, noun: Struct) -> Columns:
+        """The row of `noun` without its body; without a key as well where the storage is to count."""
+        pairs = zip(self.names, self.values(noun), strict=True)
+        columns = {name: str(value) if isinstance(value, str) else value for name, value in pairs}
+        if columns[self.key] == 0:
+            del columns[self.key]
+        return columns
+
     def key_of(self, id: str) -> str | int:
-        """The value of the key column for `id`; a number where the storage counts the rows itself."""
+        """The value of the key column for `id`: a number where the storage counts."""
         if self.key == "id":
             return id
         return int(id) if id.isdecimal() else -1
 
+    def column(self, condition: str) -> str:
+        """The column that a condition is about; TypeError when the table has none such."""
+        name = condition.removesuffix(UNTIL)
+        if name not in self.names:
+            raise TypeError(f"{self.table} has no column {name!r}; it has {', '.join(self.names)}")
+        return name
+
 
 def shape_of(noun: type[Struct]) -> Shape:
     """The shape of a type of noun; TypeError when it is not stored."""
-    try:
-        return SHAPES[noun]
-    except KeyError:
-        raise TypeError(f"{noun.__name__} is not stored; stored are {', '.join(t.__name__ for t in SHAPES)}") from None
+    shape = SHAPES.get(noun)
+    if shape is None:
+        raise TypeError(f"{noun.__name__} is not stored; stored are {', '.join(each.__name__ for each in SHAPES)}")
+    return shape
 
 
 def body_of(noun: Struct) -> str:
     """The noun as JSON; byte strings become base64."""
     return _encoder.encode(noun).decode()
+
+
+def _shape(noun: type[Struct], table: str, columns: str, **changes: Any) -> Shape:
+    """`columns` are attributes of the noun; `name=path` where the column has another name, `name=` for always 0."""
+    pairs = [
+        (name, path if equals else name) for name, equals, path in (word.partition("=") for word in columns.split())
+    ]
+    readers = [attrgetter(path) if path else _zero for _, path in pairs]
+    shape = Shape(
+        table=table,
+        names=tuple(name for name, _ in pairs),
+        values=lambda value: tuple(read(value) for read in readers),
+        decode=_decoder(noun),
+    )
+    return replace(shape, **changes)
+
+
+def _zero(noun: Struct) -> int:
+    return 0
 
 
 def _decoder(noun: type[Struct]) -> Callable[[Any, str], Any]:
@@ -66,110 +107,26 @@ def _decoder(noun: type[Struct]) -> Callable[[Any, str], Any]:
 _entry_of = _decoder(Entry)
 
 
-def _entry(key: Any, body: str) -> Entry:
-    return replace(_entry_of(key, body), seq=key)
-
-
-def _job_columns(job: Job) -> Columns:
-    return {
-        "id": job.id,
-        "created": job.created_at,
-        "account": job.account,
-        "state": job.state.value,
-        "lease": job.lease,
-        "deadline": job.deadline,
-        "version": job.version,
-    }
-
-
-def _lease_columns(lease: Lease) -> Columns:
-    return {
-        "id": lease.id,
-        "created": lease.created_at,
-        "side": lease.side,
-        "state": lease.state.value,
-        "job": lease.job,
-        "channel": lease.channel,
-        "deadline": lease.deadline,
-        "provider": lease.terms.provider,
-        "requester": lease.terms.requester,
-    }
-
-
-def _channel_columns(channel: Channel) -> Columns:
-    return {
-        "id": channel.id,
-        "created": 0,
-        "payer": channel.payer,
-        "signer": channel.signer,
-        "payee": channel.payee,
-        "deposited": channel.deposited,
-        "exiting": channel.exiting,
-        "promised": channel.promised,
-        "claimed": channel.claimed,
-    }
-
-
-def _offer_columns(offer: Offer) -> Columns:
-    return {"id": offer.id, "created": offer.issued_at, "provider": offer.provider}
-
-
-def _account_columns(account: Account) -> Columns:
-    return {"id": account.id, "created": account.created_at, "name": account.name}
-
-
-def _api_key_columns(key: ApiKey) -> Columns:
-    return {"id": key.id, "created": key.created_at, "account": key.account, "digest": key.digest}
-
-
-def _answer_columns(answer: Answer) -> Columns:
-    return {"id": answer.id, "created": answer.created_at}
-
-
-def _entry_columns(entry: Entry) -> Columns:
-    columns: Columns = {"created": entry.at, "noun": entry.noun, "subject": entry.subject}
-    return {"seq": entry.seq, **columns} if entry.seq else columns
-
-
-def _pending_columns(pending: Pending) -> Columns:
-    return {
-        "id": pending.id,
-        "created": pending.created_at,
-        "subject": pending.subject,
-        "effect": pending.effect,
-        "not_before": pending.not_before,
-    }
-
-
-def _log_chunk_columns(chunk: LogChunk) -> Columns:
-    return {"id": chunk.id, "created": chunk.first, "lease": chunk.lease, "first": chunk.first}
-
-
-def _withdrawal_columns(withdrawal: Withdrawal) -> Columns:
-    return {
-        "id": withdrawal.id,
-        "created": withdrawal.created_at,
-        "account": withdrawal.account,
-        "state": withdrawal.state,
-        "amount": withdrawal.amount,
-    }
-
-
-def _mark_columns(mark: Mark) -> Columns:
-    return {"id": mark.id, "created": 0}
+def _counted_entry(key: Any, body: str) -> Entry:
+    entry: Entry = _entry_of(key, body)
+    return replace(entry, seq=key)
 
 
 SHAPES: Final[Mapping[type[Struct], Shape]] = {
-    Job: Shape("job", _job_columns, _decoder(Job)),
-    Lease: Shape("lease", _lease_columns, _decoder(Lease)),
-    Channel: Shape("channel", _channel_columns, _decoder(Channel)),
-    Offer: Shape("offer", _offer_columns, _decoder(Offer)),
-    Account: Shape("account", _account_columns, _decoder(Account)),
-    ApiKey: Shape("api_key", _api_key_columns, _decoder(ApiKey), unique=("digest",)),
-    Answer: Shape("answer", _answer_columns, _decoder(Answer)),
-    Entry: Shape("entry", _entry_columns, _entry, key="seq", order=("seq",)),
-    Pending: Shape("pending", _pending_columns, _decoder(Pending)),
-    LogChunk: Shape("log_chunk", _log_chunk_columns, _decoder(LogChunk)),
-    Withdrawal: Shape("withdrawal", _withdrawal_columns, _decoder(Withdrawal)),
-    Mark: Shape("mark", _mark_columns, _decoder(Mark)),
+    Job: _shape(Job, "job", "id created=created_at account state lease deadline version"),
+    Lease: _shape(
+        Lease,
+        "lease",
+        "id created=created_at side state job channel deadline provider=terms.provider requester=terms.requester",
+    ),
+    Channel: _shape(Channel, "channel", "id created= payer signer payee deposited exiting promised claimed"),
+    Offer: _shape(Offer, "offer", "id created=issued_at provider"),
+    Account: _shape(Account, "account", "id created=created_at name"),
+    ApiKey: _shape(ApiKey, "api_key", "id created=created_at account digest", unique=("digest",)),
+    Answer: _shape(Answer, "answer", "id created=created_at"),
+    Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted_entry),
+    Pending: _shape(Pending, "pending", "id created=created_at subject effect not_before"),
+    LogChunk: _shape(LogChunk, "log_chunk", "id created=first lease first"),
+    Withdrawal: _shape(Withdrawal, "withdrawal", "id created=created_at account state amount"),
+    Mark: _shape(Mark, "mark", "id created="),
 }

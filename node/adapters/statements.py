@@ -1,7 +1,7 @@
 """The SQL of all reads and writes, built with SQLAlchemy Core and compiled once per shape of the question."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,7 +17,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from node.adapters.rows import Columns, Shape
+from node.adapters.rows import UNTIL, Columns, Shape
 from node.adapters.tables import table
 
 Values = dict[str, Any]
@@ -28,7 +28,6 @@ Replace = Callable[[Table, list[str], str], Insert]
 """(table, columns, key) to the statement that inserts or replaces; every dialect has its own."""
 
 Where = Mapping[str, object]
-UNTIL: Final = "_until"
 
 
 class Statements:
@@ -135,20 +134,10 @@ def _conditions(shape: Shape, where: Where) -> list[ColumnElement[bool]]:
 
 
 def _condition(shape: Shape, name: str, value: object) -> ColumnElement[bool]:
-    column = searched(shape, name)
+    column: ColumnElement[Any] = table(shape.table).c[shape.column(name)]
     if name.endswith(UNTIL):
         past = column <= bindparam(name)
-        return and_(column > 0, past) if column.name == "deadline" else past
+        return and_(column > 0, past) if shape.column(name) == "deadline" else past
     if isinstance(value, tuple | list):
         return column.in_([bindparam(f"{name}_{i}") for i in range(len(_padded(value)))]) if value else false()
     return column == bindparam(name)
-
-
-def searched(shape: Shape, name: str) -> ColumnElement[Any]:
-    """The column that a condition names; TypeError when the table has none such."""
-    columns = table(shape.table).c
-    found = columns.get(name.removesuffix(UNTIL))
-    if found is None or found.name == "body":
-        names = ", ".join(column.name for column in columns if column.name != "body")
-        raise TypeError(f"{shape.table} has no column {name!r}; it has {names}")
-    return found
