@@ -20,6 +20,7 @@ from market.workloads import Sha256, Workload
 Amounts = Annotated[int, Meta(ge=0, le=2**62)]
 Base64 = Annotated[str, Meta(max_length=24_000)]
 MAX_CHUNK = 1024 * 1024
+Mark = tuple[Annotated[int, Meta(ge=0, le=1023)], Annotated[int, Meta(ge=0)]]
 
 
 class Offers(Struct, frozen=True):
@@ -178,9 +179,9 @@ class GetFile(Struct, frozen=True):
 
 
 class BookDigest(Struct, frozen=True):
-    """What the sender's book holds, a hash per bucket; an empty list asks for the whole book."""
+    """What the sender's book holds, as (bucket, mark); no marks at all ask for the whole book."""
 
-    buckets: Annotated[tuple[Annotated[int, Meta(ge=0, le=2**53)], ...], Meta(max_length=1024)] = ()
+    marks: Annotated[tuple[Mark, ...], Meta(max_length=1024)] = ()
     page: Annotated[int, Meta(ge=0, le=10_000)] = 0
 
 

@@ -135,3 +135,9 @@ class OutputRefused(NeugridError):
     """The outputs hold something that is not a regular file, or too much."""
 
     code = "OUTPUT_REFUSED"
+
+
+class Refused(NeugridError):
+    """A peer said no; `details["codes"]` hold its reasons."""
+
+    code = "REFUSED"

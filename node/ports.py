@@ -5,7 +5,7 @@ Adapters implement these and translate foreign errors into `market.errors`; `app
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -317,3 +317,7 @@ class Chain(Protocol):
     async def start_exit(self, signer: Address, payee: Address, amount: Amount, key: str) -> Receipt: ...
 
     async def finish_exit(self, signer: Address, payee: Address, key: str) -> Receipt: ...
+
+    async def journal(self) -> list[dict[str, Any]]:
+        """The wallet's transactions, oldest first: key, hash, state, gas and block of each."""
+        ...

@@ -1,0 +1,199 @@
+"""The local copy of the market: what gossip brings in, what snapshots repair, and the scores by which it is read."""
+
+import base64
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import structlog
+from market.reputation import Experience, score
+from market.topics import joined_topics, offer_topic, order_topic
+from msgspec import Struct
+
+from market.book import OrderBook
+from market.dialogue import BookDelta, BookDigest, Offers, OrderPosted, Withdrawn
+from market.errors import BadMessage, BadSignature, NeugridError, StaleMessage
+from market.jobs import Reason
+from market.matching import Match
+from market.messages import MAX_GOSSIP, Envelope, Kind, open_envelope, payload_of
+from market.offers import Offer
+from market.orders import Order
+from market.units import Rate
+from node.actions.peers import Peers
+
+_offers = msgspec.json.Decoder(Offers)
+_order = msgspec.json.Decoder(OrderPosted)
+_withdrawn = msgspec.json.Decoder(Withdrawn)
+_delta = msgspec.json.Decoder(BookDelta)
+_log = structlog.get_logger("book")
+PAGE: Final = 400
+SHUN: Final = 5_000
+"""How long a provider that refused or did not answer is passed over, in ms."""
+
+
+class Posted(Struct, frozen=True):
+    """A signed message as it was received, and the topic it belongs to."""
+
+    topic: str
+    raw: bytes
+
+
+class Book:
+    """Everything this node knows of offers and resting orders."""
+
+    def __init__(self, peers: Peers, region: str) -> None:
+        self.book = OrderBook()
+        self.experience: dict[str, Experience] = {}
+        self._peers = peers
+        self._region = region
+        self._raw: dict[str, Posted] = {}
+        self._shunned: dict[str, int] = {}
+
+    def topics(self) -> tuple[str, ...]:
+        """The topics this node joins."""
+        return joined_topics(self._peers.network_id, (self._region,))
+
+    def scores(self) -> dict[str, int]:
+        """Reputation 0..1000 of the providers this node has dealt with."""
+        now = self._now()
+        return {address: score(experience, now) for address, experience in self.experience.items()}
+
+    def match(self, order: Order, limit: int) -> list[Match]:
+        """The best standing offers for the order, without providers that refused just now."""
+        now = self._now()
+        shunned = {address for address, until in self._shunned.items() if until > now}
+        found = self.book.match(order, now, self.scores(), limit + len(shunned))
+        return [match for match in found if match.offer.provider not in shunned][:limit]
+
+    def note_refusal(self, provider: str, peer: str, error: NeugridError) -> None:
+        """Pass the provider over for a moment, so that the next best is asked."""
+        self._shunned[provider] = self._now() + SHUN
+        if len(self._shunned) > 10_000:
+            self._shunned.clear()
+
+    def reasons(self, order: Order) -> tuple[Reason, ...]:
+        """Why each live offer does not serve the order, at most 50."""
+        explained = self.book.explain(order, self._now(), self.scores())
+        return tuple(
+            Reason(provider=item.provider, codes=item.reasons, rate=Rate(item.rate))
+            for item in explained.offers
+            if item.reasons
+        )
+
+    async def post(self, order: Order) -> None:
+        """Gossip our order and keep it in our own book; a second time does nothing."""
+        if order.id in self._raw:
+            return
+        topic = order_topic(self._peers.network_id, order, self._region)
+        payload = OrderPosted(order)
+        data = self._peers.seal(Kind.ORDER, payload, order.expires_at - self._now())
+        self.book.put_order(order)
+        self._raw[order.id] = Posted(topic, data)
+        await self._peers.network.publish(topic, data)
+
+    async def withdraw(self, *ids: str) -> None:
+        """Take our own offers and orders out of every book."""
+        topics = {self._raw[id].topic for id in ids if id in self._raw}
+        for id in ids:
+            self._drop(id)
+        for topic in topics:
+            await self._peers.publish(topic, Kind.WITHDRAW, Withdrawn(tuple(ids)), 600_000)
+
+    async def publish_offers(self, offers: Iterable[Offer], ttl: int) -> None:
+        """Gossip our offers, each topic once; our own book holds them too."""
+        by_topic: dict[str, list[Offer]] = {}
+        for offer in offers:
+            by_topic.setdefault(offer_topic(self._peers.network_id, offer), []).append(offer)
+        for topic, group in by_topic.items():
+            for start in range(0, len(group), 16):
+                part = tuple(group[start : start + 16])
+                data = self._peers.seal(Kind.OFFERS, Offers(part), ttl)
+                self._keep_offers(part, topic, data)
+                await self._peers.network.publish(topic, data)
+
+    def own_offers(self) -> list[Offer]:
+        """What this node offers itself."""
+        return self.book.offers_of(self._peers.signer.address)
+
+    def receive(self, topic: str, data: bytes) -> Order | None:
+        """Take one gossiped message into the book; an order that is new here comes back, for the bid engine.
+
+        Raises BadMessage, BadSignature or StaleMessage.
+        """
+        envelope = open_envelope(data, self._peers.network_id, self._now(), MAX_GOSSIP)
+        if envelope.kind is Kind.OFFERS:
+            offers = payload_of(envelope, _offers).offers
+            if any(offer.provider != envelope.sender for offer in offers):
+                raise BadMessage("an offer must be signed by its provider", sender=envelope.sender)
+            self._keep_offers(offers, topic, data)
+            return None
+        if envelope.kind is Kind.ORDER:
+            return self._receive_order(envelope, topic, data)
+        if envelope.kind is Kind.WITHDRAW:
+            self._receive_withdrawal(envelope)
+        return None
+
+    async def answer_digest(self, envelope: Envelope, message: BookDigest) -> BookDelta:
+        """A page of the signed messages that the asker does not have."""
+        theirs = dict(message.marks)
+        differing = [bucket for bucket, mark in self.book.digest().items() if theirs.get(bucket, 0) != mark]
+        ids = (id for _, id, _ in self.book.versions(differing))
+        raws = dict.fromkeys(self._raw[id].raw for id in ids if id in self._raw)
+        page = list(raws)[message.page * PAGE : (message.page + 1) * PAGE]
+        texts = tuple(base64.b64encode(raw).decode() for raw in page)
+        return BookDelta(texts, more=len(raws) > (message.page + 1) * PAGE)
+
+    async def repair(self, peer: str) -> int:
+        """Ask a neighbour for what our book lacks; how many messages came."""
+        page, taken = 0, 0
+        marks = tuple(self.book.digest().items())
+        while True:
+            delta = await self._peers.ask(peer, Kind.BOOK, BookDigest(marks, page), _delta, 15.0)
+            taken += sum(self._take(base64.b64decode(text)) for text in delta.messages)
+            page += 1
+            if not delta.more or page > 1000:
+                return taken
+
+    def sweep(self) -> int:
+        """Forget what has expired; how many entries went."""
+        gone = self.book.expire(self._now())
+        for thing in gone:
+            self._raw.pop(thing.id, None)
+        return len(gone)
+
+    def _take(self, data: bytes) -> bool:
+        try:
+            self.receive("", data)
+        except (BadMessage, BadSignature, StaleMessage) as error:
+            _log.info("not taken", why=error.code)
+            return False
+        return True
+
+    def _keep_offers(self, offers: Iterable[Offer], topic: str, data: bytes) -> None:
+        for offer in offers:
+            if self.book.put_offer(offer):
+                self._raw[offer.id] = Posted(topic, data)
+
+    def _receive_order(self, envelope: Envelope, topic: str, data: bytes) -> Order | None:
+        order = payload_of(envelope, _order).order
+        if order.requester != envelope.sender:
+            raise BadMessage("an order must be signed by its requester", sender=envelope.sender)
+        if order.id in self._raw:
+            return None
+        self.book.put_order(order)
+        self._raw[order.id] = Posted(topic, data)
+        return order
+
+    def _receive_withdrawal(self, envelope: Envelope) -> None:
+        for id in payload_of(envelope, _withdrawn).ids:
+            offer, order = self.book.offer(id), self.book.order(id)
+            if (offer and offer.provider == envelope.sender) or (order and order.requester == envelope.sender):
+                self._drop(id)
+
+    def _drop(self, id: str) -> None:
+        self.book.remove_offer(id)
+        self.book.remove_order(id)
+        self._raw.pop(id, None)
+
+    def _now(self) -> int:
+        return self._peers.clock.now()

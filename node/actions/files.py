@@ -1,0 +1,132 @@
+"""Files by content: what users upload, what providers fetch, what jobs leave behind. A name is a digest."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from market.dialogue import MAX_CHUNK, GetFile
+from market.errors import BadMessage, InvalidParameters, NotFound, Refused
+from market.leases import Lease
+from market.messages import Envelope
+from market.workloads import File
+from node.actions.peers import Peers
+from node.ports import OutputFile, Reader
+
+WINDOW: Final = 4
+"""Chunks that are asked for at once."""
+
+
+class Files:
+    """The content store of one node, and its exchange with peers in chunks that survive a restart."""
+
+    def __init__(self, folder: Path, peers: Peers, reader: Reader) -> None:
+        self.folder = folder
+        self._peers = peers
+        self._reader = reader
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Where a file of this digest is, or would be."""
+        if len(digest) != 64 or not all(c in "0123456789abcdef" for c in digest):
+            raise InvalidParameters("a digest is 64 lower-case hex digits", field="digest", value=digest[:80])
+        return self.folder / digest
+
+    def has(self, digest: str) -> bool:
+        """Whether the file is here in full."""
+        return self.path(digest).is_file()
+
+    def put(self, content: bytes) -> OutputFile:
+        """Store bytes under their digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        if not self.has(digest):
+            part = self._new_part()
+            part.write_bytes(content)
+            self._adopt(part, digest)
+        return OutputFile(path="", digest=digest, size=len(content))
+
+    async def store(self, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
+        """Store an upload of at most `limit` bytes; InvalidParameters above it, and nothing is kept then."""
+        part, hasher, size = self._new_part(), hashlib.sha256(), 0
+        try:
+            with part.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise InvalidParameters(f"a file may have {limit} bytes", field="body", expected=limit)
+                    hasher.update(chunk)
+                    file.write(chunk)
+            self._adopt(part, hasher.hexdigest())
+        finally:
+            part.unlink(missing_ok=True)
+        return OutputFile(path="", digest=hasher.hexdigest(), size=size)
+
+    async def fetch(self, peer: str, lease: str, file: File) -> Path:
+        """Get a file of a lease from the other side, going on where an earlier try stopped.
+
+        Raises Refused when the peer does not give it, BadMessage when the bytes do not have the digest.
+        """
+        target = self.path(file.digest)
+        if target.is_file():
+            return target
+        part = self.folder / f"{file.digest}.part"
+        part.touch()
+        await self._fill(part, peer, lease, file)
+        if await asyncio.to_thread(_digest_of, part) != file.digest:
+            part.unlink(missing_ok=True)
+            raise BadMessage("the file does not have its digest", expected=file.digest)
+        self._adopt(part, file.digest)
+        return target
+
+    async def answer(self, envelope: Envelope, message: GetFile) -> bytes:
+        """A range of a file of a lease that the asker is the other side of; NotFound for all else."""
+        lease = self._reader.get(Lease, message.lease)
+        if lease is None or not _may_read(lease, str(envelope.sender), message.digest):
+            raise NotFound("no such file", digest=message.digest)
+        path = self.path(message.digest)
+        try:
+            return await asyncio.to_thread(_read_range, path, message.offset, message.length)
+        except FileNotFoundError:
+            raise NotFound("no such file", digest=message.digest) from None
+
+    async def _fill(self, part: Path, peer: str, lease: str, file: File) -> None:
+        with part.open("r+b") as target:
+            target.seek(0, os.SEEK_END)
+            while target.tell() < file.size:
+                start = target.tell()
+                offsets = range(start, min(file.size, start + WINDOW * MAX_CHUNK), MAX_CHUNK)
+                asked = (self._peers.fetch(peer, GetFile(lease, file.digest, offset)) for offset in offsets)
+                for chunk in await asyncio.gather(*asked):
+                    if not chunk or target.tell() + len(chunk) > file.size:
+                        raise Refused("the file does not have its size", codes=("BAD_FILE",))
+                    target.write(chunk)
+
+    def _new_part(self) -> Path:
+        return self.folder / f"{secrets.token_hex(8)}.part"
+
+    def _adopt(self, part: Path, digest: str) -> None:
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self.path(digest))
+
+
+def _may_read(lease: Lease, sender: str, digest: str) -> bool:
+    if lease.side == "requester" and sender == lease.terms.provider and lease.workload is not None:
+        return any(file.digest == digest for file in lease.workload.inputs)
+    if lease.side == "provider" and sender == lease.terms.requester and lease.receipt is not None:
+        return any(file.digest == digest for file in lease.receipt.outputs)
+    return False
+
+
+def _read_range(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,64 @@
+"""Whether the node and the things it depends on work."""
+
+from typing import Any
+
+from market.errors import NeugridError
+from market.jobs import LIVE, Job
+from market.leases import OPEN, Lease
+from market.offers import Hardware
+from node.ports import Chain, Clock, Network, Reader, Runtime
+
+
+class Health:
+    """Asks every neighbour once; a part that fails is named, and the rest is still told."""
+
+    def __init__(
+        self, storage: Reader, clock: Clock, network: Network, chain: Chain, runtime: Runtime | None, hardware: Hardware
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._network = network
+        self._chain = chain
+        self._runtime = runtime
+        self.hardware = hardware
+        self._started = clock.now()
+
+    async def short(self) -> dict[str, Any]:
+        """For probes: it answers, so it lives."""
+        return {"status": "ok", "uptime": (self._clock.now() - self._started) // 1000}
+
+    async def full(self) -> dict[str, Any]:
+        """Worker status, engine, GPUs, chain, peers and queue depth."""
+        docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
+        parts = [part for part in (docker, chain, network) if part is not None]
+        return {
+            **await self.short(),
+            "status": "ok" if all(part["available"] for part in parts) else "degraded",
+            "worker": "provider" if self._runtime else "requester",
+            "docker": docker,
+            "gpu": [{"model": gpu.model, "vram": gpu.vram, "driver": gpu.driver} for gpu in self.hardware.gpus],
+            "chain": chain,
+            "network": network,
+            "queueDepth": self._storage.count(Job, state=LIVE),
+            "openLeases": self._storage.count(Lease, state=OPEN),
+        }
+
+    async def _docker(self) -> dict[str, Any] | None:
+        if self._runtime is None:
+            return None
+        health = await self._runtime.health()
+        return {"available": health.is_ok, "version": health.version, "reason": health.reason}
+
+    async def _chain_state(self) -> dict[str, Any]:
+        try:
+            await self._chain.earned(self._chain.channels)
+        except NeugridError as error:
+            return {"available": False, "id": self._chain.chain_id, "reason": error.message}
+        return {"available": True, "id": self._chain.chain_id, "reason": ""}
+
+    async def _peers(self) -> dict[str, Any]:
+        try:
+            peers = await self._network.peers()
+        except NeugridError as error:
+            return {"available": False, "peers": 0, "reason": error.message}
+        return {"available": True, "peers": len(peers), "reason": ""}

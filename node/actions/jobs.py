@@ -1,0 +1,265 @@
+"""What a user can do with jobs: submit, look, wait, cancel, read logs and results."""
+
+import builtins
+import secrets
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
+from market.jobs import DONE, LIVE, CancelAsked, Job, JobState, Reason, post_job
+from market.leases import Lease
+from market.orders import Constraints
+from market.receipts import output_digest
+from market.units import Amount
+from market.workloads import File, Workload
+from node.actions.files import Files
+from node.actions.logs import next_line, read_lines
+from node.actions.placing import Placing
+from node.engine import Changes, Engine
+from node.ports import LogLine, OutputFile, Tx
+from node.records import Account, Answer, Entry
+
+ANSWER_KEPT: Final = 86_400_000
+ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class NewFile(Struct, frozen=True, kw_only=True):
+    """An input: inline `content`, or the `digest` of a file that was uploaded before."""
+
+    path: str
+    content: bytes | None = None
+    digest: str = ""
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """A valid order for a job; `cap` in base units, `bid_window` and `order_ttl` in ms."""
+
+    workload: Workload
+    files: tuple[NewFile, ...] = ()
+    cap: Amount
+    constraints: Constraints = Constraints()
+    bid_window: int = 1000
+    order_ttl: int = 300_000
+
+
+class Idempotency(Struct, frozen=True, kw_only=True):
+    """The user's Idempotency-Key; `render` makes the answer that is stored in the job's own transaction."""
+
+    key: str
+    route: str
+    body_digest: str
+    render: Callable[[Job], tuple[int, bytes]]
+
+
+class Jobs:
+    """Jobs of accounts; a job of somebody else is answered like one that does not exist."""
+
+    def __init__(self, engine: Engine, files: Files, placing: Placing, funds: Callable[[], Amount | None]) -> None:
+        self._engine = engine
+        self._files = files
+        self._placing = placing
+        self._funds = funds
+        self._storage = engine.storage
+        self._caps: dict[str, int] | None = None
+
+    async def submit(
+        self, account: Account, new: NewJob, idempotency: Idempotency | None = None
+    ) -> tuple[Job | None, Answer | None]:
+        """Store a job and answer only then: (job, None), or (None, the stored answer) for a repeated key.
+
+        Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters.
+        """
+        workload = replace(new.workload, inputs=tuple(self._input(file) for file in new.files))
+
+        def work(changes: Changes) -> tuple[Job | None, Answer | None]:
+            known = _known_answer(changes.tx, account, idempotency)
+            if known is not None:
+                return None, known
+            job = _job(account, new, workload, changes.now)
+            self._check_funds(changes.tx, job)
+            changes.create(*post_job(job))
+            if idempotency is not None:
+                changes.tx.insert(_answer(account, idempotency, job, changes.now))
+            return job, None
+
+        return await self._engine.transact(work)
+
+    def get(self, account: Account, id: str) -> Job:
+        """The account's job; NotFound when there is none."""
+        job = self._storage.get(Job, id)
+        if job is None or job.account != account.id:
+            raise NotFound("no such job", id=id)
+        return job
+
+    def lease_of(self, job: Job) -> Lease | None:
+        """The lease of the present or last attempt."""
+        return self._storage.get(Lease, job.lease) if job.lease else None
+
+    def list(
+        self,
+        account: Account,
+        *,
+        states: tuple[JobState, ...] = (),
+        limit: int = 20,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> tuple[list[Job], int]:
+        """A page of the account's jobs, newest first, and how many there are in all."""
+        where: dict[str, object] = {"account": account.id}
+        if states:
+            where["state"] = states
+        jobs = self._storage.find(Job, limit=limit + offset, after=after, newest=True, **where)
+        return jobs[offset:], self._storage.count(Job, **where)
+
+    async def wait(self, account: Account, id: str, seconds: float) -> Job:
+        """The job once it has ended, or as it stands after `seconds`."""
+        end = self._engine.clock.now() + int(seconds * 1000)
+        job = self.get(account, id)
+        while job.state not in DONE and (left := end - self._engine.clock.now()) > 0:
+            await self._engine.changed(id, min(left / 1000, 1.0))
+            job = self.get(account, id)
+        return job
+
+    async def cancel(self, account: Account, id: str) -> Job:
+        """End the job now; what was used until then is paid. Conflict when it has ended already."""
+        job = self.get(account, id)
+        if job.state in DONE:
+            raise Conflict("the job has ended", state=job.state.value)
+        after: Job = await self._engine.handle("Job", id, CancelAsked())
+        return after
+
+    def logs(
+        self, account: Account, id: str, *, tail: int = 100, since: int = 0, stream: str = ""
+    ) -> builtins.list[LogLine]:
+        """The last `tail` lines of the present attempt, from `since` (ms) on."""
+        job = self.get(account, id)
+        lines = [line for _, line in read_lines(self._storage, job.lease)] if job.lease else []
+        kept = [line for line in lines if line.at >= since and stream in ("", line.stream)]
+        return kept[-tail:] if tail else []
+
+    async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
+        """Numbered lines as they come, to the end of the job; a new attempt begins again at its first line."""
+        lease, at = "", after
+        while True:
+            job = self.get(account, id)
+            if job.lease and job.lease != lease:
+                lease, at = job.lease, (after if not lease else 0)
+            for number, line in read_lines(self._storage, lease, at) if lease else ():
+                at = number + 1
+                yield number, line
+            if job.state in DONE and self._has_all_lines(job, at):
+                return
+            await self._engine.changed(f"logs:{lease}" if lease else id, 0.5)
+
+    def results(self, account: Account, id: str) -> tuple[OutputFile, ...]:
+        """The files the job left; Conflict while it runs."""
+        job = self.get(account, id)
+        if job.state not in DONE:
+            raise Conflict("the job has not ended", state=job.state.value)
+        lease = self.lease_of(job)
+        receipt = lease.receipt if lease else None
+        files = receipt.outputs if receipt else ()
+        return tuple(OutputFile(path=file.path, digest=file.digest, size=file.size) for file in files)
+
+    def output_digest(self, job: Job) -> str:
+        """One digest over all outputs, "" before there is a receipt."""
+        lease = self.lease_of(job)
+        return output_digest(lease.receipt) if lease and lease.receipt else ""
+
+    def result_path(self, account: Account, id: str, path: str) -> Path:
+        """The local file behind one result; NotFound when there is none of that path."""
+        for file in self.results(account, id):
+            if file.path == path and self._files.has(file.digest):
+                return self._files.path(file.digest)
+        raise NotFound("no such result", path=path)
+
+    async def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
+        """The journal of the job and its leases, in order, to the end of the job."""
+        while True:
+            job = self.get(account, id)
+            leases = self._storage.find(Lease, side="requester", job=id)
+            subjects = (id, *(lease.id for lease in leases))
+            for entry in self._storage.find(Entry, subject=subjects):
+                if entry.seq > after:
+                    after = entry.seq
+                    yield entry
+            if job.state in DONE:
+                return
+            await self._engine.changed(id, 1.0)
+
+    def reasons(self, account: Account, id: str) -> tuple[Reason, ...]:
+        """Why each live offer does not take the job now."""
+        return self._placing.explain_now(self.get(account, id))
+
+    def _input(self, file: NewFile) -> File:
+        if file.content is not None:
+            stored = self._files.put(file.content)
+            return File(path=file.path, digest=stored.digest, size=stored.size)
+        if not self._files.has(file.digest):
+            raise InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=file.digest)
+        return File(path=file.path, digest=file.digest, size=self._files.path(file.digest).stat().st_size)
+
+    def _check_funds(self, tx: Tx, job: Job) -> None:
+        """402 when wallet and channels can not cover this cap beside those of all live jobs; unknown lets it pass.
+
+        The caps are summed in memory and counted anew only before a refusal; the writer's thread alone comes here.
+        """
+        if self._caps is None:
+            self._caps = _live_caps(tx)
+        funds = self._funds()
+        if funds is not None and job.cap + sum(self._caps.values()) > funds:
+            self._caps = _live_caps(tx)
+            needed = job.cap + sum(self._caps.values())
+            if needed > funds:
+                raise InsufficientFunds("the wallet does not cover the price cap", needed=needed, available=funds)
+        self._caps[job.id] = job.cap
+
+    def _has_all_lines(self, job: Job, at: int) -> bool:
+        return not job.lease or at >= next_line(self._storage, job.lease)
+
+
+def _live_caps(tx: Tx) -> dict[str, int]:
+    return {job.id: job.cap for job in tx.find(Job, state=LIVE)}
+
+
+def _job(account: Account, new: NewJob, workload: Workload, now: int) -> Job:
+    random = "".join(secrets.choice(ALPHABET) for _ in range(16))
+    return Job(
+        id=f"job_{random}",
+        account=account.id,
+        workload=workload,
+        nonce=secrets.token_hex(16),
+        cap=new.cap,
+        constraints=new.constraints,
+        bid_window=new.bid_window,
+        expires_at=now + new.order_ttl,
+        created_at=now,
+    )
+
+
+def _answer(account: Account, idempotency: Idempotency, job: Job, now: int) -> Answer:
+    status, body = idempotency.render(job)
+    return Answer(
+        id=_answer_id(account, idempotency),
+        body_digest=idempotency.body_digest,
+        status=status,
+        body=body,
+        created_at=now,  # type: ignore[arg-type]
+    )
+
+
+def _known_answer(tx: Tx, account: Account, idempotency: Idempotency | None) -> Answer | None:
+    if idempotency is None:
+        return None
+    known = tx.get(Answer, _answer_id(account, idempotency))
+    if known is not None and known.body_digest != idempotency.body_digest:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before", key=idempotency.key)
+    return known
+
+
+def _answer_id(account: Account, idempotency: Idempotency) -> str:
+    return f"{account.id}:{idempotency.route}:{idempotency.key}"

@@ -1,0 +1,51 @@
+"""What the market looks like from here: providers, prices, counts."""
+
+from market.errors import NotFound
+from market.offers import Offer
+from market.resources import price_of
+from market.summaries import MarketPrices, MarketStats
+from node.actions.book import Book
+from node.ports import Clock
+
+
+class Market:
+    """Questions to the local book."""
+
+    def __init__(self, book: Book, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+
+    def providers(
+        self, *, gpu: bool | None = None, min_reputation: int = 0, region: str = ""
+    ) -> list[tuple[Offer, int]]:
+        """The cheapest live offer of each provider that fits the filters, with its score 0..1000; best score first."""
+        scores, best = self._book.scores(), dict[str, Offer]()
+        for offer in self._live():
+            fits = (gpu is None or bool(offer.total.gpus) is gpu) and region in ("", offer.region)
+            if fits and scores.get(offer.provider, 0) >= min_reputation:
+                best[offer.provider] = min(best.get(offer.provider, offer), offer, key=_asked)
+        found = [(offer, scores.get(address, 0)) for address, offer in best.items()]
+        return sorted(found, key=lambda pair: (-pair[1], _asked(pair[0]), pair[0].provider))
+
+    def provider(self, address: str) -> tuple[list[Offer], int]:
+        """All live offers of one provider and its score; NotFound when it offers nothing."""
+        offers = [offer for offer in self._live() if offer.provider == address]
+        if not offers:
+            raise NotFound("no such provider", id=address)
+        return offers, self._book.scores().get(address, 0)
+
+    def prices(self) -> MarketPrices:
+        """What live offers ask."""
+        return self._book.book.prices(self._clock.now())
+
+    def stats(self) -> MarketStats:
+        """How much is offered and wanted."""
+        return self._book.book.stats(self._clock.now())
+
+    def _live(self) -> list[Offer]:
+        now = self._clock.now()
+        return [offer for offer in self._book.book.offers() if offer.issued_at - 5_000 <= now < offer.expires_at]
+
+
+def _asked(offer: Offer) -> int:
+    return price_of(offer.total, offer.prices)

@@ -1,0 +1,248 @@
+"""Find a provider for a job: take a standing offer, or rest the order in the gossip book and take the best bid.
+
+Three-way: propose to the best few at once, commit to the first that accepts, release the rest explicitly.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from market.bids import Bid, best_first
+from market.dialogue import Accepted, BidMade, Done, Propose, Release
+from market.errors import NeugridError, NotFound, Refused
+from market.jobs import DONE, Job, JobState, LeaseAgreed, OrderRested, PlaceJob, Reason, WithdrawOrder, order_of
+from market.leases import Lease, Terms
+from market.messages import Envelope, Kind
+from market.orders import Order
+from market.tenancy import take_lease
+from market.units import Amount, Rate, amount_due
+from market.vouchers import channel_id
+from market.workloads import spec_digest
+from node.actions.book import Book
+from node.actions.peers import Peers
+from node.engine import Changes, Engine
+
+_accepted = msgspec.json.Decoder(Accepted)
+_done = msgspec.json.Decoder(Done)
+_log = structlog.get_logger("placing")
+ANSWER_WITHIN: Final = 5.0
+LOOK_AGAIN: Final = 2.0
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """One provider that may take the order, from an offer or from its bid."""
+
+    provider: str
+    peer: str
+    payee: str
+    rate: Rate
+    start_within: int = 120
+    notice: int = 0
+
+
+class Paying(Struct, frozen=True, kw_only=True):
+    """Whose deposit pays for this node's jobs, and which key signs the vouchers."""
+
+    payer: str
+    signer: str
+
+
+class Placing:
+    """The requester's side of the market."""
+
+    def __init__(self, engine: Engine, peers: Peers, book: Book, paying: Paying, ask: int) -> None:
+        self._engine = engine
+        self._peers = peers
+        self._book = book
+        self._paying = paying
+        self._ask = ask
+        self._bids: dict[str, list[Bid]] = {}
+        self._woken: dict[str, asyncio.Event] = {}
+
+    async def place(self, effect: PlaceJob) -> None:
+        """Work on one attempt until a lease is agreed, or the job no longer waits."""
+        while True:
+            job = self._waiting(effect)
+            if job is None:
+                return
+            order = self._order(job)
+            if await self._take(job, order) or await self._make(job, order):
+                return
+
+    async def withdraw(self, effect: WithdrawOrder) -> None:
+        """Take the resting order out of every book."""
+        job = self._engine.storage.get(Job, effect.subject)
+        if job is not None:
+            await self._book.withdraw(f"ord_{job.id.removeprefix('job_')}{effect.attempt}")
+
+    async def take_bid(self, envelope: Envelope, message: BidMade) -> Done:
+        """A provider's bid on one of our resting orders; Refused when the order does not wait for bids."""
+        bid = message.bid
+        if bid.provider != envelope.sender:
+            raise Refused("a bid must be signed by its provider", codes=("BAD_SENDER",))
+        if bid.order not in self._bids:
+            raise NotFound("this order does not wait for bids", id=bid.order)
+        kept = [other for other in self._bids[bid.order] if other.provider != bid.provider]
+        if len(kept) < 256:
+            self._bids[bid.order] = [*kept, bid]
+            self._woken[bid.order].set()
+        return Done()
+
+    def explain_now(self, job: Job) -> tuple[Reason, ...]:
+        """Why each live offer does not take the job, at most 50."""
+        return self._book.reasons(self._order(job))
+
+    def _waiting(self, effect: PlaceJob) -> Job | None:
+        job = self._engine.storage.get(Job, effect.subject)
+        is_waiting = job is not None and job.state in (JobState.PENDING, JobState.RESTING)
+        return job if job is not None and is_waiting and job.attempt == effect.attempt else None
+
+    def _order(self, job: Job) -> Order:
+        digest = spec_digest(job.workload, job.nonce)
+        now = self._engine.clock.now()
+        return order_of(job, self._peers.signer.address, self._peers.network.peer, digest, now)
+
+    async def _take(self, job: Job, order: Order) -> bool:
+        """Propose to the best standing offers; True when a lease was agreed."""
+        matches = self._book.match(order, self._ask)
+        asks = [
+            Ask(
+                provider=match.offer.provider,
+                peer=match.offer.peer,
+                payee=match.offer.payee,
+                rate=match.rate,
+                notice=match.offer.notice,
+            )
+            for match in matches
+        ]
+        return await self._agree(job, order, asks)
+
+    async def _make(self, job: Job, order: Order) -> bool:
+        """Rest the order in the gossip book until bids come or the books change; True when a lease was agreed."""
+        self._bids.setdefault(order.id, [])
+        self._woken.setdefault(order.id, asyncio.Event())
+        try:
+            if job.state is JobState.PENDING:
+                await self._engine.attempt("Job", job.id, OrderRested(reasons=self._book.reasons(order)))
+            await self._book.post(order)
+            return await self._collect(job, order)
+        finally:
+            self._bids.pop(order.id, None)
+            self._woken.pop(order.id, None)
+
+    async def _collect(self, job: Job, order: Order) -> bool:
+        while self._engine.clock.now() < order.expires_at and self._is_live(job):
+            await self._wait_for_bids(order)
+            bids = best_first(self._bids[order.id], order.max_rate, self._book.scores())
+            now = self._engine.clock.now()
+            asks = [_ask_of(bid) for bid in bids if bid.expires_at > now]
+            self._bids[order.id] = []
+            if await self._agree(job, order, asks[:1]) or await self._agree(job, order, asks[1 : self._ask + 1]):
+                return True
+            if self._book.match(order, 1):
+                return False
+        return False
+
+    async def _wait_for_bids(self, order: Order) -> None:
+        woken = self._woken[order.id]
+        woken.clear()
+        if not self._bids[order.id]:
+            try:
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await woken.wait()
+            except TimeoutError:
+                return
+        await asyncio.sleep(order.bid_window / 1000)
+
+    def _is_live(self, job: Job) -> bool:
+        now = self._engine.storage.get(Job, job.id)
+        return now is not None and now.state not in DONE and now.attempt == job.attempt
+
+    async def _agree(self, job: Job, order: Order, asks: list[Ask]) -> bool:
+        if not asks:
+            return False
+        tasks = [asyncio.create_task(self._propose(job, order, ask)) for ask in asks]
+        agreed = False
+        for done in asyncio.as_completed(tasks):
+            terms = await done
+            if terms is None:
+                continue
+            if not agreed:
+                agreed = await self._store(job, terms)
+                if agreed:
+                    continue
+            await self._release(terms)
+        return agreed
+
+    async def _propose(self, job: Job, order: Order, ask: Ask) -> Terms | None:
+        terms = self._terms(job, order, ask)
+        try:
+            answer = await self._peers.ask(ask.peer, Kind.PROPOSE, Propose(terms), _accepted, ANSWER_WITHIN)
+        except NeugridError as error:
+            _log.info("not accepted", job=job.id, provider=ask.provider, why=error.details.get("codes", error.code))
+            self._book.note_refusal(ask.provider, ask.peer, error)
+            return None
+        return terms if answer.terms == terms else None
+
+    def _terms(self, job: Job, order: Order, ask: Ask) -> Terms:
+        full = amount_due(ask.rate, job.workload.timeout)
+        suffix = ask.provider[2:10]
+        return Terms(
+            lease=f"lse_{job.id.removeprefix('job_')}{job.attempt}x{suffix}{self._engine.clock.now() % 10**9:x}",
+            order=order.id,
+            attempt=job.attempt,
+            requester=self._peers.signer.address,
+            requester_peer=self._peers.network.peer,
+            payer=self._paying.payer,
+            signer=self._paying.signer,
+            provider=ask.provider,
+            provider_peer=ask.peer,
+            payee=ask.payee,
+            rate=ask.rate,
+            cap=min(full, Amount(job.cap - job.spent)),
+            resources=order.resources,
+            timeout=job.workload.timeout,
+            spec_digest=order.spec_digest,
+            start_within=ask.start_within,
+            notice=ask.notice,
+            agreed_at=self._engine.clock.now(),
+        )
+
+    async def _store(self, job: Job, terms: Terms) -> bool:
+        """Persist lease and job together before the commit is sent; False when the job no longer waits."""
+        now = self._engine.clock.now()
+        channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
+        lease, commit = take_lease(terms, job.id, channel, job.workload, job.nonce, now)
+        event = LeaseAgreed(lease=lease.id, provider=terms.provider, rate=Rate(terms.rate))
+
+        def work(changes: Changes) -> bool:
+            present = changes.tx.get(Job, job.id)
+            if present is None or present.attempt != job.attempt or changes.tx.get(Lease, lease.id) is not None:
+                return False
+            if present.state not in (JobState.PENDING, JobState.RESTING):
+                return False
+            changes.apply("Job", job.id, event)
+            changes.create(lease, commit)
+            return True
+
+        return await self._engine.transact(work)
+
+    async def _release(self, terms: Terms) -> None:
+        try:
+            await self._peers.ask(terms.provider_peer, Kind.RELEASE, Release(terms.lease), _done)
+        except NeugridError as error:
+            _log.info("not released", lease=terms.lease, why=error.code)
+
+
+def _ask_of(bid: Bid) -> Ask:
+    return Ask(
+        provider=bid.provider,
+        peer=bid.peer,
+        payee=bid.payee,
+        rate=Rate(bid.rate),
+        start_within=bid.start_within,
+        notice=bid.notice,
+    )

@@ -1,0 +1,269 @@
+"""The provider's side of its leases: accept, prepare, start, watch, report, stop, clean up."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from market.dialogue import Cancel, Commit, Countersigned, Covered, Done, Finish, Pay, Phase, Release, Renew, Renewals
+from market.dialogue import Statement as Stated
+from market.errors import ImageNotFound, NeugridError, NotFound, OutputRefused, Refused, Unavailable
+from market.leases import ENDED, MARGIN, OPEN, UNPAID_GRACE, Lease, LeaseState, billed_seconds, cost_of
+from market.machines import Event
+from market.messages import Envelope, Kind
+from market.provision import (
+    AwaitFunding,
+    CancelRequested,
+    ChannelFunded,
+    CleanUp,
+    Committed,
+    CreditExhausted,
+    PreparationFailed,
+    PrepareWorkload,
+    ProposalReleased,
+    Renewed,
+    SendReceipt,
+    StartWorkload,
+    StopWorkload,
+    WorkloadPrepared,
+    WorkloadStarted,
+)
+from market.receipts import receipt_digest
+from market.units import Seconds
+from market.workloads import File, spec_digest
+from node.actions.files import Files
+from node.actions.funding import Funding
+from node.actions.payments import credit_lease
+from node.actions.peers import Peers
+from node.engine import Changes, Engine
+from node.ports import ContainerSpec, Runtime
+
+_countersigned = msgspec.json.Decoder(Countersigned)
+_covered = msgspec.json.Decoder(Covered)
+_log = structlog.get_logger("provisioning")
+FUND_POLL: Final = 0.25
+
+
+class Provisioning:
+    """Performs the provider's effects and answers its requesters."""
+
+    def __init__(
+        self, engine: Engine, peers: Peers, files: Files, runtime: Runtime, funding: Funding, folder: Path
+    ) -> None:
+        self._engine = engine
+        self._peers = peers
+        self._files = files
+        self._runtime = runtime
+        self._funding = funding
+        self._folder = folder
+
+    # --- messages from requesters ---
+
+    async def take_commit(self, envelope: Envelope, message: Commit) -> Done:
+        """The workload behind the digest that was agreed on; the lease stands from the answer on."""
+
+        def work(changes: Changes) -> None:
+            lease = self._from(changes, message.lease, envelope)
+            if lease.state in (*OPEN[1:], *ENDED):
+                return
+            if spec_digest(message.workload, message.nonce) != lease.terms.spec_digest:
+                raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
+            if lease.state is not LeaseState.OFFERED:
+                raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
+            changes.apply("Lease", lease.id, Committed(workload=message.workload, nonce=message.nonce))
+
+        await self._engine.transact(work)
+        return Done()
+
+    async def take_release(self, envelope: Envelope, message: Release) -> Done:
+        """The requester chose another provider."""
+        await self._tell(envelope, message.lease, ProposalReleased())
+        return Done()
+
+    async def take_cancel(self, envelope: Envelope, message: Cancel) -> Done:
+        """The requester wants it to end; an offer that is still held is let go."""
+        lease = self._engine.storage.get(Lease, message.lease)
+        held = lease is not None and lease.state is LeaseState.OFFERED
+        await self._tell(envelope, message.lease, ProposalReleased() if held else CancelRequested())
+        return Done()
+
+    async def take_renewal(self, envelope: Envelope, message: Renew) -> Renewals:
+        """Extend leases together, and say where each of them stands."""
+
+        def work(changes: Changes) -> tuple[Phase, ...]:
+            return tuple(self._extend(changes, envelope, item.lease, item.until) for item in message.leases)
+
+        return Renewals(await self._engine.transact(work))
+
+    async def take_payment(self, envelope: Envelope, message: Pay) -> Done:
+        """The last voucher of a lease."""
+
+        def work(changes: Changes) -> None:
+            lease = self._from(changes, message.voucher.lease, envelope)
+            credit_lease(changes, lease, message.voucher, self._funding.domain)
+
+        await self._engine.transact(work)
+        return Done()
+
+    # --- effects ---
+
+    async def await_funding(self, effect: AwaitFunding) -> Event | None:
+        """Wait until the channel covers the caps of all its open leases; any armed exit counts as gone."""
+        lease = self._lease(effect.subject)
+        while lease.state is LeaseState.ACCEPTED:
+            if await self._funding.covers(lease):
+                return ChannelFunded()
+            await asyncio.sleep(FUND_POLL)
+            lease = self._lease(effect.subject)
+        return None
+
+    async def prepare(self, effect: PrepareWorkload) -> Event | None:
+        """Fetch image and inputs side by side; what the requester named wrongly is its fault, the rest ours."""
+        lease = self._lease(effect.subject)
+        if lease.state is not LeaseState.PULLING or lease.workload is None:
+            return None
+        try:
+            image, _ = await asyncio.gather(self._runtime.ensure_image(lease.workload.image), self._fetch_inputs(lease))
+        except ImageNotFound as error:
+            return PreparationFailed(code="IMAGE_NOT_FOUND", message=error.message)
+        except (Refused, OutputRefused) as error:
+            return PreparationFailed(code="INPUT_MISSING", message=error.message)
+        return WorkloadPrepared(image=image.id)
+
+    async def start(self, effect: StartWorkload) -> Event | None:
+        """Create and start the container under its deterministic name."""
+        lease = self._lease(effect.subject)
+        if lease.state is not LeaseState.STARTING:
+            return None
+        try:
+            at = await self._runtime.start(self._container_spec(lease))
+        except Unavailable:
+            raise
+        except NeugridError as error:
+            return PreparationFailed(code="INFRASTRUCTURE", message=error.message)
+        return WorkloadStarted(at=at)
+
+    async def stop(self, effect: StopWorkload) -> None:
+        """End the container of a lease that is over."""
+        lease = self._lease(effect.subject)
+        await self._runtime.stop(lease.container, grace=2)
+
+    async def send_receipt(self, effect: SendReceipt) -> None:
+        """Tell the requester how it ended, until it counter-signs or says that it is over for it too."""
+        lease = self._lease(effect.subject)
+        if lease.receipt is None or lease.state is LeaseState.SETTLED:
+            return
+        signature = self._peers.signer.sign(receipt_digest(lease.receipt)).hex()
+        try:
+            await self._peers.ask(
+                lease.terms.requester_peer, Kind.FINISH, Finish(lease.receipt, signature), _countersigned
+            )
+        except Refused as error:
+            _log.info("receipt refused", lease=lease.id, why=error.details.get("codes"))
+
+    async def clean_up(self, effect: CleanUp) -> None:
+        """Remove the container, its volumes and the lease's inputs."""
+        lease = self._lease(effect.subject)
+        await self._runtime.remove(lease.container)
+        await asyncio.to_thread(shutil.rmtree, self._inputs(lease), ignore_errors=True)
+
+    # --- usage ---
+
+    async def state_usage(self, lease: Lease) -> None:
+        """State phase and use to the requester and take its voucher; stop when vouchers stay out for too long."""
+        now = self._engine.clock.now()
+        seconds = billed_seconds(lease.started_at, now)
+        due = cost_of(lease.terms, seconds)
+        phase = Phase(lease.id, lease.state.value, lease.started_at)
+        try:
+            covered = await self._peers.ask(
+                lease.terms.requester_peer, Kind.STATEMENT, Stated(phase, seconds, due), _covered
+            )
+        except NeugridError as error:
+            _log.info("statement not covered", lease=lease.id, why=error.code)
+            await self._stop_unpaid(lease, now)
+            return
+        if covered.voucher is not None and covered.voucher.paid > lease.paid:
+            signed = covered.voucher
+            await self._engine.transact(lambda changes: self._credit(changes, lease.id, signed))
+
+    async def _stop_unpaid(self, lease: Lease, now: int) -> None:
+        if lease.state is LeaseState.RUNNING and now - lease.paid_at > UNPAID_GRACE:
+            await self._engine.attempt("Lease", lease.id, CreditExhausted())
+
+    def _credit(self, changes: Changes, id: str, signed: object) -> None:
+        lease = changes.tx.get(Lease, id)
+        if lease is not None:
+            credit_lease(changes, lease, signed, self._funding.domain)  # type: ignore[arg-type]
+
+    # --- helpers ---
+
+    async def _fetch_inputs(self, lease: Lease) -> None:
+        workload = lease.workload
+        if workload is None or not workload.inputs:
+            return
+        folder = self._inputs(lease)
+        for file in workload.inputs:
+            source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)
+            await asyncio.to_thread(_place, source, folder, file)
+
+    def _inputs(self, lease: Lease) -> Path:
+        return self._folder / lease.id / "input"
+
+    def _container_spec(self, lease: Lease) -> ContainerSpec:
+        workload = lease.workload
+        if workload is None:
+            raise NotFound("the lease has no workload", id=lease.id)
+        return ContainerSpec(
+            name=lease.container,
+            lease=lease.id,
+            image=lease.image,
+            command=workload.command,
+            env=workload.env,
+            resources=workload.resources,
+            timeout=Seconds(lease.terms.timeout),
+            inputs=self._inputs(lease) if workload.inputs else None,
+            has_outputs=bool(workload.outputs),
+        )
+
+    def _extend(self, changes: Changes, envelope: Envelope, id: str, until: int) -> Phase:
+        lease = changes.tx.get(Lease, id)
+        if lease is None or lease.side != "provider" or lease.terms.requester != envelope.sender:
+            return Phase(id, "unknown")
+        if lease.state in OPEN:
+            latest = min(until, changes.now + 30_000) - MARGIN
+            lease = changes.apply("Lease", id, Renewed(until=latest))
+        return Phase(id, lease.state.value, lease.started_at)
+
+    async def _tell(self, envelope: Envelope, id: str, event: Event) -> None:
+        def work(changes: Changes) -> None:
+            lease = self._from(changes, id, envelope)
+            if lease.state in OPEN:
+                changes.apply("Lease", id, event)
+
+        await self._engine.transact(work)
+
+    def _from(self, changes: Changes, id: str, envelope: Envelope) -> Lease:
+        lease = changes.tx.get(Lease, id)
+        if lease is None or lease.side != "provider" or lease.terms.requester != envelope.sender:
+            raise NotFound("no such lease", id=id)
+        return lease
+
+    def _lease(self, id: str) -> Lease:
+        lease = self._engine.storage.get(Lease, id)
+        if lease is None:
+            raise NotFound("no such lease", id=id)
+        return lease
+
+
+def _place(source: Path, folder: Path, file: File) -> None:
+    """Copy a fetched input to its path; a path that leaves the folder is refused."""
+    target = (folder / file.path).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise OutputRefused("an input path must stay inside /input", path=file.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        shutil.copyfile(source, target)

@@ -1,0 +1,215 @@
+"""The requester's side of its leases: commit, fund, answer statements, take logs, outputs and receipts, pay."""
+
+import msgspec
+import structlog
+
+from market.dialogue import Cancel, Commit, Countersigned, Covered, Done, Finish, Logs, LogsKept, Pay, Signed, Statement
+from market.errors import NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
+from market.leases import OPEN, Lease, LeaseState, billed_seconds, cost_of
+from market.machines import Event
+from market.messages import Envelope, Kind
+from market.receipts import Receipt, receipt_digest
+from market.signing import Signer, require_signer
+from market.tenancy import (
+    CommitAcknowledged,
+    CommitRefused,
+    FetchOutputs,
+    FundChannel,
+    OutputsLost,
+    OutputsStored,
+    PaymentConfirmed,
+    PhaseReported,
+    ReceiptReceived,
+    SendCancel,
+    SendCommit,
+    SendPayment,
+)
+from market.units import Address, Amount
+from node.actions.files import Files
+from node.actions.logs import keep_lines
+from node.actions.payments import pay_lease, reserved_on, stored_channel
+from node.actions.peers import Peers
+from node.engine import Changes, Engine
+from node.ports import Chain
+
+_done = msgspec.json.Decoder(Done)
+_log = structlog.get_logger("tenants")
+TOLERANCE = 3
+"""Seconds that a provider's clock of use may be ahead of ours."""
+
+
+class Tenants:
+    """Performs the requester's effects and answers its providers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        peers: Peers,
+        files: Files,
+        chain: Chain,
+        voucher_signer: Signer,
+        domain: bytes,
+        top_up: Amount,
+    ) -> None:
+        self._engine = engine
+        self._peers = peers
+        self._files = files
+        self._chain = chain
+        self._signer = voucher_signer
+        self._domain = domain
+        self._top_up = top_up
+
+    # --- effects ---
+
+    async def commit(self, effect: SendCommit) -> Event | None:
+        """Send the workload; a provider that no longer holds the offer refuses it."""
+        lease = self._lease(effect.subject)
+        if lease.state is not LeaseState.OFFERED or lease.workload is None:
+            return None
+        message = Commit(lease.id, lease.workload, lease.nonce)
+        try:
+            await self._peers.ask(lease.terms.provider_peer, Kind.COMMIT, message, _done)
+        except Refused as error:
+            return CommitRefused(reason=str(error.details.get("codes", "")))
+        return CommitAcknowledged()
+
+    async def fund(self, effect: FundChannel) -> None:
+        """Bring the channel up to what its open leases may cost."""
+        lease = self._lease(effect.subject)
+        if lease.state not in OPEN:
+            return
+        channel = stored_channel(self._engine.storage, lease)
+        missing = reserved_on(self._engine.storage, lease.channel, "requester") - channel.available
+        if missing > 0:
+            amount = Amount(max(missing, self._top_up))
+            key = f"fund:{lease.id}:{channel.deposited}"
+            await self._chain.deposit(channel.signer, channel.payee, amount, key)
+            await self.refresh_channel(lease)
+
+    async def refresh_channel(self, lease: Lease) -> None:
+        """Take the deposit and armed exits of the lease's channel from the chain."""
+        seen = await self._chain.channel(lease.channel)
+
+        def work(changes: Changes) -> None:
+            channel = stored_channel(changes.tx, lease)
+            changes.tx.put(
+                msgspec.structs.replace(channel, deposited=seen.deposited, exiting=seen.exiting, claimed=seen.claimed)
+            )
+
+        await self._engine.transact(work)
+
+    async def cancel(self, effect: SendCancel) -> None:
+        """Ask the provider to stop; a provider that is gone stops by itself when the lease runs out."""
+        lease = self._lease(effect.subject)
+        if lease.state is LeaseState.CANCELLED:
+            try:
+                await self._peers.ask(lease.terms.provider_peer, Kind.CANCEL, Cancel(lease.id), _done)
+            except (Refused, PeerUnreachable) as error:
+                _log.info("cancel not delivered", lease=lease.id, why=error.code)
+
+    async def fetch_outputs(self, effect: FetchOutputs) -> Event | None:
+        """Fetch every output file of the receipt; a provider that no longer has them has lost them."""
+        lease = self._lease(effect.subject)
+        if lease.state is not LeaseState.FINISHED or lease.receipt is None:
+            return None
+        deadline = lease.ended_at + 600_000
+        try:
+            for file in lease.receipt.outputs:
+                await self._files.fetch(lease.terms.provider_peer, lease.id, file)
+        except Refused as error:
+            return OutputsLost(message=f"the provider refused its outputs: {error.message}")
+        except Unavailable:
+            if self._engine.clock.now() > deadline:
+                return OutputsLost(message="the provider could not be reached for its outputs")
+            raise
+        return OutputsStored()
+
+    async def pay(self, effect: SendPayment) -> Event | None:
+        """Sign what is due and hand it over until the provider confirms; what can not be covered is not promised."""
+        lease = self._lease(effect.subject)
+        if lease.state is LeaseState.SETTLED:
+            return None
+        signed = await self._engine.transact(lambda changes: self._sign(changes, lease.id))
+        try:
+            await self._peers.ask(lease.terms.provider_peer, Kind.PAY, Pay(signed), _done)
+        except Refused as error:
+            _log.warning("payment refused", lease=lease.id, why=error.message)
+        return PaymentConfirmed()
+
+    def _sign(self, changes: Changes, id: str) -> Signed:
+        lease = changes.tx.get(Lease, id)
+        if lease is None:
+            raise NotFound("no such lease", id=id)
+        try:
+            return pay_lease(changes, lease, lease.due, lease.seconds, self._signer, self._domain)
+        except VoucherTooHigh as error:
+            _log.warning("deposit too small for the last voucher", lease=id, **error.details)
+            return pay_lease(changes, lease, lease.paid, lease.seconds, self._signer, self._domain)
+
+    # --- messages from providers ---
+
+    async def take_statement(self, envelope: Envelope, message: Statement) -> Covered:
+        """The provider's phase and usage; what is due by our own clock is covered by a voucher at once."""
+        return await self._engine.transact(lambda changes: self._cover(changes, envelope.sender, message))
+
+    def _cover(self, changes: Changes, sender: Address, message: Statement) -> Covered:
+        lease = self._from(changes, message.phase.lease, sender)
+        if lease.state not in OPEN:
+            raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
+        state = LeaseState(message.phase.state)
+        started = max(message.phase.started_at, lease.created_at - 1000) if message.phase.started_at else 0
+        lease = changes.apply("Lease", lease.id, PhaseReported(state=state, started_at=started))
+        if lease.state is not LeaseState.RUNNING:
+            return Covered()
+        seconds = min(message.seconds, billed_seconds(lease.started_at, changes.now) + TOLERANCE)
+        due = cost_of(lease.terms, seconds)
+        return Covered(pay_lease(changes, lease, Amount(max(due, lease.paid)), seconds, self._signer, self._domain))
+
+    async def take_receipt(self, envelope: Envelope, message: Finish) -> Countersigned:
+        """The provider's last word: checked, stored, counter-signed. A second time gets the same answer."""
+        digest = receipt_digest(message.receipt)
+        signature = bytes.fromhex(message.signature)
+        require_signer(digest, signature, envelope.sender)
+        await self._engine.transact(
+            lambda changes: self._keep_receipt(changes, envelope.sender, message.receipt, signature)
+        )
+        return Countersigned(self._peers.signer.sign(digest).hex())
+
+    def _keep_receipt(self, changes: Changes, sender: Address, receipt: Receipt, signature: bytes) -> None:
+        lease = self._from(changes, receipt.lease, sender)
+        if lease.receipt is not None:
+            return
+        if lease.state not in OPEN and lease.state is not LeaseState.CANCELLED:
+            raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
+        receipt = self._bounded(lease, receipt, changes.now)
+        changes.apply("Lease", lease.id, ReceiptReceived(receipt=receipt, signature=signature))
+
+    def _bounded(self, lease: Lease, receipt: Receipt, now: int) -> Receipt:
+        """The receipt with a bill that our own clock and the terms allow; Refused when it claims more."""
+        longest = billed_seconds(lease.created_at, now) + TOLERANCE
+        if receipt.seconds > longest or receipt.due > max(lease.paid, cost_of(lease.terms, receipt.seconds)):
+            raise Refused("the receipt bills more than the terms allow", codes=("OVERBILLED",))
+        return receipt
+
+    async def take_logs(self, envelope: Envelope, message: Logs) -> LogsKept:
+        """Lines of output, kept in order; the answer says which line is wanted next."""
+
+        def work(changes: Changes) -> int:
+            lease = self._from(changes, message.lease, envelope.sender)
+            return keep_lines(changes.tx, lease.id, message.first, message.lines)
+
+        wanted = await self._engine.transact(work)
+        self._engine.notify(f"logs:{message.lease}")
+        return LogsKept(wanted)
+
+    def _from(self, changes: Changes, id: str, sender: Address) -> Lease:
+        lease = changes.tx.get(Lease, id)
+        if lease is None or lease.side != "requester" or lease.terms.provider != sender:
+            raise NotFound("no such lease", id=id)
+        return lease
+
+    def _lease(self, id: str) -> Lease:
+        lease = self._engine.storage.get(Lease, id)
+        if lease is None:
+            raise NotFound("no such lease", id=id)
+        return lease

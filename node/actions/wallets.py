@@ -1,0 +1,203 @@
+"""The wallet's view: balances, earnings, withdrawals in batches, and refunds of what was deposited and not used."""
+
+import hashlib
+import secrets
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.dialogue import RefundAsked, Refunded
+from market.errors import Conflict, InsufficientFunds, NeugridError, NotFound, Refused
+from market.leases import OPEN, Lease
+from market.messages import Envelope, Kind
+from market.units import Address, Amount
+from market.vouchers import Channel
+from node.actions.funding import Funding
+from node.actions.payments import reserved_on
+from node.actions.peers import Peers
+from node.engine import Engine
+from node.ports import Chain
+from node.records import Account, Withdrawal
+
+_refunded = msgspec.json.Decoder(Refunded)
+_log = structlog.get_logger("wallets")
+
+
+class WalletBalance(Struct, frozen=True, kw_only=True):
+    """Token amounts in base units, native currency in wei; `claimable` are vouchers, `earned` is claimed."""
+
+    address: Address
+    token: Amount
+    native: int
+    deposited: Amount
+    promised: Amount
+    claimable: Amount
+    earned: Amount
+
+
+class WalletEarnings(Struct, frozen=True, kw_only=True):
+    """What this node earned, in base units: total = unclaimed + fees + withdrawable + withdrawn."""
+
+    total: Amount
+    unclaimed: Amount
+    withdrawable: Amount
+    withdrawn: Amount
+    fees: Amount
+
+
+class RefundResult(Struct, frozen=True, kw_only=True):
+    """What came back from one channel, or why not."""
+
+    channel: str
+    payee: str
+    amount: Amount
+    transaction: str = ""
+    problem: str = ""
+
+
+class Wallets:
+    """Money in and out of this node."""
+
+    def __init__(self, engine: Engine, peers: Peers, chain: Chain, funding: Funding, address: Address) -> None:
+        self._engine = engine
+        self._peers = peers
+        self._chain = chain
+        self._funding = funding
+        self._address = address
+        self._storage = engine.storage
+        self._funds: Amount | None = None
+
+    async def balance(self) -> WalletBalance:
+        """What the wallet holds, what is deposited for others, what others promised."""
+        balances = await self._chain.balances(self._address)
+        paying = self._storage.find(Channel, payer=self._address)
+        return WalletBalance(
+            address=self._address,
+            token=balances.token,
+            native=balances.native,
+            deposited=Amount(sum(channel.deposited for channel in paying)),
+            promised=Amount(sum(channel.promised for channel in paying)),
+            claimable=self._funding.unclaimed_amount(),
+            earned=await self._chain.earned(self._address),
+        )
+
+    async def earnings(self) -> WalletEarnings:
+        """What the vouchers brought, and where it is now."""
+        channels = self._storage.find(Channel, payee=self._address)
+        total = sum(channel.promised for channel in channels)
+        claimed = sum(channel.claimed for channel in channels)
+        withdrawable = await self._chain.earned(self._address)
+        withdrawn = sum(item.amount for item in self._storage.find(Withdrawal, state="confirmed"))
+        return WalletEarnings(
+            total=Amount(total),
+            unclaimed=Amount(total - claimed),
+            withdrawable=withdrawable,
+            withdrawn=Amount(withdrawn),
+            fees=Amount(max(0, claimed - withdrawable - withdrawn)),
+        )
+
+    async def withdraw(
+        self, account: Account, to: Address | None, amount: Amount | None, idempotency_key: str = ""
+    ) -> Withdrawal:
+        """Claim all vouchers in a batch and pay the earnings out to `to`; a repeated key pays once.
+
+        The contract pays out everything at once: an `amount` must be the whole. InsufficientFunds when there is none.
+        """
+        id = f"wdr_{stable_id(account.id, idempotency_key)}" if idempotency_key else f"wdr_{secrets.token_hex(12)}"
+        known = self._storage.get(Withdrawal, id)
+        if known is None:
+            known = await self._open_withdrawal(id, account, to or self._address, amount)
+        return await self._pay_out(known) if known.state == "pending" else known
+
+    def withdrawal(self, account: Account, id: str) -> Withdrawal:
+        """One withdrawal of the account."""
+        found = self._storage.get(Withdrawal, id)
+        if found is None or found.account != account.id:
+            raise NotFound("no such withdrawal", id=id)
+        return found
+
+    async def transactions(self) -> list[dict[str, Any]]:
+        """The wallet's transactions as its journal holds them, oldest first."""
+        return await self._chain.journal()
+
+    async def refund(self) -> list[RefundResult]:
+        """Ask every provider to give back what is left on our channels; leases must have ended."""
+        results = []
+        for channel in self._storage.find(Channel, payer=self._address):
+            if channel.deposited > channel.promised:
+                results.append(await self._ask_back(channel))
+        return results
+
+    async def release(self, envelope: Envelope, message: RefundAsked) -> Refunded:
+        """Provider's side: claim what is ours on the channel, then give the rest back to its payer."""
+        channel = self._storage.get(Channel, message.channel)
+        leases = self._storage.find(Lease, side="provider", channel=message.channel)
+        if channel is None or not any(lease.terms.requester == envelope.sender for lease in leases):
+            raise NotFound("no such channel", id=message.channel)
+        if any(lease.state in OPEN for lease in leases) or reserved_on(self._storage, channel.id, "provider"):
+            raise Refused("leases on this channel are still open", codes=("LEASES_OPEN",))
+        await self._funding.claim_all()
+        await self._funding.refresh(channel)
+        channel = self._storage.get(Channel, message.channel) or channel
+        left = Amount(max(0, channel.deposited - channel.claimed))
+        if left == 0:
+            return Refunded(0)
+        key = f"release:{channel.id[:16]}:{channel.deposited}:{channel.claimed}"
+        receipt = await self._chain.release(channel.payer, channel.signer, left, key)
+        await self._funding.refresh(channel)
+        return Refunded(left, receipt.hash)
+
+    async def refresh_funds(self) -> None:
+        """Read what the wallet can spend; unknown while the chain does not answer."""
+        try:
+            balances = await self._chain.balances(self._address)
+        except NeugridError:
+            self._funds = None
+            return
+        free = sum(channel.available for channel in self._storage.find(Channel, payer=self._address))
+        self._funds = Amount(balances.token + free)
+
+    def funds(self) -> Amount | None:
+        """What wallet and channels can cover, as read last; None when it is not known."""
+        return self._funds
+
+    async def _open_withdrawal(self, id: str, account: Account, to: Address, amount: Amount | None) -> Withdrawal:
+        await self._funding.claim_all()
+        earned = await self._chain.earned(self._address)
+        if earned == 0 or (amount is not None and amount > earned):
+            raise InsufficientFunds("there is not so much to withdraw", needed=amount or 1, available=earned)
+        if amount is not None and amount < earned:
+            raise Conflict("the contract pays out all earnings at once", expected=earned, got=amount)
+        now = self._engine.clock.now()
+        withdrawal = Withdrawal(id=id, account=account.id, to=to, amount=earned, state="pending", created_at=now)
+        await self._storage.write(lambda tx: tx.put(withdrawal))
+        return withdrawal
+
+    async def _pay_out(self, withdrawal: Withdrawal) -> Withdrawal:
+        receipt = await self._chain.withdraw(withdrawal.to, f"withdraw:{withdrawal.id}")
+        state = "confirmed" if receipt.succeeded else "failed"
+        after = replace(withdrawal, state=state, transaction=receipt.hash)
+        await self._storage.write(lambda tx: tx.put(after))
+        return after
+
+    async def _ask_back(self, channel: Channel) -> RefundResult:
+        leases = self._storage.find(Lease, side="requester", channel=channel.id, newest=True, limit=1)
+        if not leases:
+            return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem="NO_LEASE")
+        peer = leases[0].terms.provider_peer
+        try:
+            answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
+        except NeugridError as error:
+            return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=error.message)
+        await self._funding.refresh(channel)
+        return RefundResult(
+            channel=channel.id, payee=channel.payee, amount=Amount(answer.amount), transaction=answer.transaction
+        )
+
+
+def stable_id(*parts: str) -> str:
+    """A short stable id from these parts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

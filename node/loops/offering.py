@@ -1,0 +1,67 @@
+"""Our own standing offers out: on change at once, else every five minutes; withdrawn while the engine is down."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from market.errors import Unavailable
+from node.actions.book import Book
+from node.actions.selling import OFFER_TTL, Selling
+from node.ports import Clock, Machine, Network, Runtime
+
+_log = structlog.get_logger("offering")
+LOOK_EVERY: Final = 0.25
+REFRESH: Final = 300_000
+CHECK_ENGINE: Final = 5_000
+
+
+async def run(selling: Selling, book: Book, network: Network, runtime: Runtime, machine: Machine, clock: Clock) -> None:
+    """Measure the machine, then keep the market's picture of it true until cancelled."""
+    selling.total, selling.hardware = await machine.measure()
+    published, checked, shown, peers = 0, 0, None, 0
+    while True:
+        now = clock.now()
+        if now - checked >= CHECK_ENGINE:
+            checked = now
+            await _look_at_engine(selling, runtime)
+        picture = [replace(offer, seq=0, issued_at=0, expires_at=0) for offer in selling.offers(0)]
+        connected = await _count_peers(network)
+        is_news = picture != shown or now - published >= REFRESH or connected > peers
+        if is_news and await _publish(selling, book, now, bool(shown)):
+            published, shown = now, picture
+        peers = connected
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _look_at_engine(selling: Selling, runtime: Runtime) -> None:
+    health = await runtime.health()
+    if health.is_ok != selling.is_open:
+        _log.warning("engine", is_ok=health.is_ok, reason=health.reason)
+    selling.is_open = health.is_ok
+    if health.is_ok:
+        try:
+            selling.images = await runtime.images()
+        except Unavailable:
+            selling.is_open = False
+
+
+async def _publish(selling: Selling, book: Book, seq: int, was_shown: bool) -> bool:
+    offers = selling.offers(seq)
+    try:
+        if offers:
+            await book.publish_offers(offers, OFFER_TTL)
+        elif was_shown:
+            await book.withdraw(*(offer.id for offer in book.own_offers()))
+    except Unavailable as error:
+        _log.info("not published", why=error.message)
+        return False
+    return True
+
+
+async def _count_peers(network: Network) -> int:
+    try:
+        return len(await network.peers())
+    except Unavailable:
+        return 0

@@ -1,0 +1,93 @@
+"""Ticks: what is repeated at fixed intervals and may be missed without harm. APScheduler, in memory."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from msgspec import Struct
+
+from market.errors import NeugridError
+from market.units import Amount
+from market.vouchers import Channel
+from node.actions.book import Book
+from node.actions.funding import Funding
+from node.actions.jobs import ANSWER_KEPT
+from node.actions.wallets import Wallets
+from node.engine import Engine
+from node.ports import Network
+from node.records import Answer
+
+_log = structlog.get_logger("schedule")
+Tick = Callable[[], Awaitable[Any]]
+
+
+class Ticks(Struct, frozen=True, kw_only=True):
+    """What the ticks work on; `claim_above` in base units, `is_provider` turns claiming on."""
+
+    engine: Engine
+    book: Book
+    network: Network
+    funding: Funding
+    wallets: Wallets
+    claim_above: Amount
+    is_provider: bool
+
+
+async def run(ticks: Ticks) -> None:
+    """Tick until cancelled."""
+    scheduler = AsyncIOScheduler(job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 60})
+    for tick, seconds in _plan(ticks):
+        scheduler.add_job(_quietly, "interval", seconds=seconds, args=[tick])
+    scheduler.start()
+    try:
+        await _quietly(ticks.wallets.refresh_funds)
+        await asyncio.Event().wait()
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
+    common: list[tuple[Tick, int]] = [
+        (lambda: _sweep_book(ticks), 5),
+        (lambda: _repair_book(ticks), 60),
+        (lambda: _forget_answers(ticks), 3600),
+        (ticks.wallets.refresh_funds, 5),
+    ]
+    return [*common, (lambda: _watch_channels(ticks), 15)] if ticks.is_provider else common
+
+
+async def _quietly(tick: Tick) -> None:
+    try:
+        await tick()
+    except NeugridError as error:
+        _log.info("tick failed", why=error.message, code=error.code)
+
+
+async def _sweep_book(ticks: Ticks) -> None:
+    ticks.book.sweep()
+
+
+async def _repair_book(ticks: Ticks) -> None:
+    """Compare books with one random neighbour: a lost message is only latency."""
+    peers = await ticks.network.peers()
+    if peers:
+        await ticks.book.repair(random.choice(peers).id)  # noqa: S311  which neighbour is no secret
+
+
+async def _forget_answers(ticks: Ticks) -> None:
+    before = ticks.engine.clock.now() - ANSWER_KEPT
+    old = [answer for answer in ticks.engine.storage.find(Answer, limit=5000) if answer.created_at < before]
+    await ticks.engine.storage.write(lambda tx: [tx.delete(Answer, answer.id) for answer in old])
+
+
+async def _watch_channels(ticks: Ticks) -> None:
+    """See exits that payers armed, and claim at once when there is one, or when the sum is worth the gas."""
+    for channel in ticks.funding.unclaimed():
+        await ticks.funding.refresh(channel)
+    fresh = [ticks.engine.storage.get(Channel, channel.id) for channel in ticks.funding.unclaimed()]
+    is_exiting = any(channel is not None and channel.exiting for channel in fresh)
+    if is_exiting or ticks.funding.unclaimed_amount() >= ticks.claim_above:
+        await ticks.funding.claim_all()
