@@ -11,8 +11,9 @@ from market.offers import Offer
 from market.resources import Resources
 
 PAGE_SIZE: Final = 512
-DIMENSIONS: Final = 5
-"""Four prices and the time of issue: what pages are split by."""
+
+Place = tuple[int, int, int, int, int]
+"""Four prices and the time of issue: what pages are divided by."""
 
 _COLUMNS: Final = (("cpu", 7, 32), ("memory", 27, 40), ("disk", 30, 40), ("gpus", 1, 16), ("vram", 31, 20))
 """Per amount: bits of the smallest value that has a question, and how many questions there are."""
@@ -23,7 +24,7 @@ _LOOSE: Final = 16
 
 
 class Ask(NamedTuple):
-    """An offer with all that a search reads from it; the first five fields are its coordinates."""
+    """An offer with all that a search reads from it; the first five fields are its place."""
 
     cpu_price: int
     memory_price: int
@@ -46,6 +47,11 @@ def ask_of(offer: Offer, with_gpus: bool) -> Ask:
         prices.cpu, prices.memory, prices.disk, prices.gpu if with_gpus else 0, offer.issued_at,
         free.cpu, free.memory, free.disk, free.gpus, free.vram, offer.expires_at, offer,
     )  # fmt: skip
+
+
+def place_of(ask: Ask) -> Place:
+    """The first five fields of the ask."""
+    return ask[:5]
 
 
 def _level(value: int, smallest: int, count: int) -> int:
@@ -86,10 +92,11 @@ def _answers(ask: Ask) -> list[int]:
 class Page:
     """Slots of asks with their masks; `low` is a lower bound of each price, at most 16 removals away from exact."""
 
-    __slots__ = ("asks", "branch", "live", "loose", "low", "masks", "named", "room", "vacant")
+    __slots__ = ("asks", "live", "loose", "low", "masks", "named", "room", "vacant")
 
     def __init__(self) -> None:
-        self.asks: list[Ask | None] = []
+        self.asks: list[Ask] = []
+        """By slot; what was in a vacant slot stays until the slot is used again, without a bit in any mask."""
         self.vacant: list[int] = []
         self.live = 0
         self.low = [_NEVER] * 4
@@ -99,8 +106,6 @@ class Page:
         self.named: dict[str, int] = {}
         self.room = PAGE_SIZE
         """How many asks it may hold before a split is tried."""
-        self.branch: object = None
-        """The fork above it; the tree's business."""
 
     def __len__(self) -> int:
         return len(self.asks) - len(self.vacant)
@@ -120,9 +125,7 @@ class Page:
     def discard(self, slot: int) -> None:
         """Empty the slot."""
         ask = self.asks[slot]
-        assert ask is not None  # noqa: S101  (a slot number comes from `add` and is given up once)
         self._toggle(slot, ask)
-        self.asks[slot] = None
         self.vacant.append(slot)
         self.loose += any(price == least > 0 for price, least in zip(ask, self.low, strict=False))
         if self.loose >= _LOOSE:
@@ -130,7 +133,8 @@ class Page:
 
     def held(self) -> list[Ask]:
         """The asks in it."""
-        return [ask for ask in self.asks if ask is not None]
+        vacant = set(self.vacant)
+        return [ask for slot, ask in enumerate(self.asks) if slot not in vacant]
 
     def candidates(self, asked: list[int], names: list[str]) -> int:
         """The slots, as a mask, whose asks may answer all questions with yes."""
@@ -142,7 +146,8 @@ class Page:
         return found
 
     def _tighten(self) -> None:
-        self.low = [min(column) for column in list(zip(*self.held(), strict=True))[:4]] or [_NEVER] * 4
+        columns: list[tuple[int, ...]] = list(zip(*[place_of(ask) for ask in self.held()], strict=True))
+        self.low = [min(column) for column in columns[:4]] or [_NEVER] * 4
         self.loose = 0
 
     def _toggle(self, slot: int, ask: Ask) -> None:
