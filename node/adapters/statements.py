@@ -13,6 +13,7 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    literal_column,
     select,
     tuple_,
 )
@@ -137,7 +138,7 @@ def _condition(shape: Shape, name: str, value: object) -> ColumnElement[bool]:
     column: ColumnElement[Any] = table(shape.table).c[shape.column(name)]
     if name.endswith(UNTIL):
         past = column <= bindparam(name)
-        return and_(column > 0, past) if shape.column(name) == "deadline" else past
+        return and_(column > literal_column("0"), past) if shape.column(name) == "deadline" else past
     if isinstance(value, tuple | list):
         return column.in_([bindparam(f"{name}_{i}") for i in range(len(_padded(value)))]) if value else false()
     return column == bindparam(name)

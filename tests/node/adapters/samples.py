@@ -1,0 +1,100 @@
+"""One full value of every noun that is stored, and short ways to make several."""
+
+from msgspec import Struct
+
+from market.jobs import Job, JobState, Reason
+from market.leases import Lease, LeaseState, Terms
+from market.units import Amount, Rate, Timestamp
+from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending, Withdrawal
+from tests.builders import DIGEST, NOW, PAYER, PEER, PROVIDER, REQUESTER, a_channel, a_gpu_offer, a_workload, resources
+
+
+def a_job(id: str = "job_000001", **changes: object) -> Job:
+    """A job of account "acc_000001", made at NOW."""
+    fields: dict[str, object] = {
+        "id": id,
+        "account": "acc_000001",
+        "workload": a_workload(env={"GREETING": "héllo \u0000 \U0001f680"}),
+        "nonce": "00ff",
+        "cap": Amount(5_000_000),
+        "expires_at": NOW + 600_000,
+        "created_at": NOW,
+        "reasons": (Reason(provider=PROVIDER, codes=("PRICE", "MEMORY"), rate=Rate(7)),),
+    }
+    return Job(**(fields | changes))  # type: ignore[arg-type]
+
+
+def a_lease(id: str = "lse_000001", **changes: object) -> Lease:
+    """The provider's finished copy of a lease."""
+    terms = Terms(
+        lease=id,
+        order="ord_000001",
+        attempt=1,
+        requester=REQUESTER,
+        requester_peer=PEER,
+        payer=PAYER,
+        signer=REQUESTER,
+        provider=PROVIDER,
+        provider_peer=PEER,
+        payee=PROVIDER,
+        rate=11 * 10**9,
+        cap=5_000_000,
+        resources=resources(),
+        timeout=60,
+        spec_digest=DIGEST,
+        agreed_at=NOW,
+    )
+    fields: dict[str, object] = {
+        "id": id,
+        "side": "provider",
+        "job": "job_000001",
+        "terms": terms,
+        "channel": a_channel().id,
+        "state": LeaseState.FINISHED,
+        "receipt_signature": bytes(range(65)),
+        "workload": a_workload(),
+        "created_at": NOW,
+    }
+    return Lease(**(fields | changes))  # type: ignore[arg-type]
+
+
+def an_entry(subject: str = "job_000001", **changes: object) -> Entry:
+    """A line of the journal that has no number yet."""
+    fields: dict[str, object] = {"noun": "Job", "subject": subject, "at": NOW, "event": "OrderRested", "body": b"{}"}
+    return Entry(**(fields | changes))  # type: ignore[arg-type]
+
+
+def an_api_key(id: str = "key_000001", digest: str = DIGEST) -> ApiKey:
+    """A key of account "acc_000001"."""
+    return ApiKey(id=id, account="acc_000001", name="laptop", digest=digest, created_at=NOW)
+
+
+def a_pending(id: str = "job_000001:PlaceJob:1", **changes: object) -> Pending:
+    """An effect that may be performed at once."""
+    fields: dict[str, object] = {"id": id, "subject": "job_000001", "effect": "PlaceJob", "body": b"{}"}
+    return Pending(**(fields | {"created_at": NOW} | changes))  # type: ignore[arg-type]
+
+
+def a_mark(number: int = 1, value: str = "") -> Mark:
+    """The mark "m<number>", with leading zeros, so that the marks sort by number."""
+    return Mark(id=f"m{number:06}", value=value or str(number))
+
+
+def a_chunk(first: int = 0) -> LogChunk:
+    """Ten lines of a lease."""
+    return LogChunk(id=f"lse_000001:{first}", lease="lse_000001", first=first, count=10, body=b'["\xff"]')
+
+
+EVERY_NOUN: tuple[Struct, ...] = (
+    a_job(state=JobState.FAILED, exit_code=3, deadline=NOW + 1, version=4),
+    a_lease(),
+    a_channel(promised=Amount(2**63 - 1), signature=bytes(65)),
+    a_gpu_offer(),
+    Account(id="acc_000001", name="operator", role="admin", created_at=NOW),
+    an_api_key(),
+    Answer(id="acc_000001:jobs:k1", body_digest=DIGEST, status=201, body=b"\x00\xff", created_at=NOW),
+    a_pending(attempts=2, not_before=Timestamp(NOW + 5)),
+    a_chunk(),
+    Withdrawal(id="wdr_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), state="pending", created_at=NOW),
+    a_mark(),
+)

@@ -1,0 +1,350 @@
+"""What every storage must do: these tests run on each implementation of the port."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from market.errors import Conflict, NeugridError
+from market.jobs import Job, JobState
+from market.leases import Lease
+from market.units import Timestamp
+from node.adapters.rows import SHAPES
+from node.adapters.storage import open_storage
+from node.ports import Storage, Tx
+from node.records import Answer, ApiKey, Entry, LogChunk, Mark, Pending
+from tests.builders import NOW, PROVIDER, a_voucher
+from tests.fakes import MemoryStorage
+from tests.node.adapters.samples import (
+    EVERY_NOUN,
+    a_chunk,
+    a_job,
+    a_lease,
+    a_mark,
+    a_pending,
+    an_api_key,
+    an_entry,
+)
+
+pytestmark = pytest.mark.anyio
+IMPLEMENTATIONS = ("memory", "sqlite")
+
+
+@asynccontextmanager
+async def _memory() -> AsyncIterator[Storage]:
+    yield MemoryStorage()
+
+
+def opened(implementation: str, folder: Path) -> AbstractAsyncContextManager[Storage]:
+    """A fresh storage."""
+    return _memory() if implementation == "memory" else open_storage(folder / "node.db")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    async with opened(request.param, tmp_path) as fresh:
+        yield fresh
+
+
+async def put(storage: Storage, *nouns: Struct) -> None:
+    def work(tx: Tx) -> None:
+        for noun in nouns:
+            tx.put(noun)
+
+    await storage.write(work)
+
+
+def refuse() -> None:
+    raise NeugridError("refused")
+
+
+# --- single nouns --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noun", EVERY_NOUN, ids=lambda noun: type(noun).__name__)
+async def test_every_noun_comes_back_as_it_was_put(storage: Storage, noun: Struct) -> None:
+    await put(storage, noun)
+
+    assert storage.get(type(noun), noun.id) == noun  # type: ignore[attr-defined]
+    assert storage.find(type(noun)) == [noun]
+
+
+def test_every_noun_that_is_stored_has_a_sample() -> None:
+    assert {type(noun) for noun in EVERY_NOUN} | {Entry} == set(SHAPES)
+
+
+async def test_what_is_not_there_is_none(storage: Storage) -> None:
+    assert storage.get(Job, "job_404404") is None
+    assert storage.get(Entry, "1") is None
+    assert storage.get(Entry, "no number") is None
+
+
+async def test_putting_again_replaces_body_and_columns(storage: Storage) -> None:
+    await put(storage, a_job(state=JobState.PENDING))
+    await put(storage, a_job(state=JobState.RUNNING))
+
+    assert storage.find(Job, state=JobState.PENDING) == []
+    assert storage.find(Job, state=JobState.RUNNING) == [a_job(state=JobState.RUNNING)]
+
+
+async def test_inserting_a_taken_id_is_a_conflict(storage: Storage) -> None:
+    await put(storage, a_mark(1, "first"))
+
+    with pytest.raises(Conflict):
+        await storage.write(lambda tx: tx.insert(a_mark(1, "second")))
+
+    assert storage.find(Mark) == [a_mark(1, "first")]
+
+
+async def test_two_keys_can_not_share_a_digest(storage: Storage) -> None:
+    await put(storage, an_api_key("key_000001"))
+
+    for write in (lambda tx: tx.insert(an_api_key("key_000002")), lambda tx: tx.put(an_api_key("key_000002"))):
+        with pytest.raises(Conflict):
+            await storage.write(write)
+
+    await put(storage, an_api_key("key_000001"))
+    assert storage.find(ApiKey) == [an_api_key("key_000001")]
+
+
+async def test_deleting_removes_and_deleting_nothing_is_no_error(storage: Storage) -> None:
+    await put(storage, a_mark(1), a_mark(2))
+
+    await storage.write(lambda tx: tx.delete(Mark, a_mark(1).id))
+    await storage.write(lambda tx: tx.delete(Mark, a_mark(1).id))
+
+    assert storage.find(Mark) == [a_mark(2)]
+
+
+# --- find ----------------------------------------------------------------------------------------------------------
+
+
+async def test_find_takes_equal_columns_and_any_of_several_values(storage: Storage) -> None:
+    jobs = [a_job(f"job_{n:06}", account=f"acc_{n % 2}", state=state) for n, state in enumerate(JobState)]
+    await put(storage, *jobs)
+
+    assert storage.find(Job, account="acc_1") == jobs[1::2]
+    assert storage.find(Job, state=tuple(JobState)[:3]) == jobs[:3]
+    assert storage.find(Job, state=["running", "failed"], account="acc_1") == [jobs[3], jobs[5]]
+    assert storage.find(Job, state=()) == []
+    assert storage.count(Job, state=()) == 0
+    assert storage.count(Job, account="acc_0") == 4
+    assert storage.count(Job) == 7
+
+
+async def test_leases_are_found_by_their_terms(storage: Storage) -> None:
+    await put(storage, a_lease())
+
+    assert storage.find(Lease, provider=PROVIDER, side="provider") == [a_lease()]
+    assert storage.find(Lease, requester=PROVIDER) == []
+
+
+async def test_pages_in_order_of_creation_hold_every_noun_once(storage: Storage) -> None:
+    jobs = [a_job(f"job_{n:06}", created_at=NOW + n // 3) for n in range(10)]
+    await put(storage, *jobs[::-1])
+
+    for newest, expected in ((False, jobs), (True, jobs[::-1])):
+        pages: list[list[Job]] = [[]]
+        after = None
+        while page := storage.find(Job, limit=4, after=after, newest=newest, account="acc_000001"):
+            pages.append(page)
+            after = (page[-1].created_at, page[-1].id)
+        assert list(chain(*pages)) == expected
+        assert [len(page) for page in pages] == [0, 4, 4, 2]
+
+
+async def test_a_sweep_finds_deadlines_that_have_passed_and_no_others(storage: Storage) -> None:
+    jobs = [a_job(f"job_{n:06}", deadline=deadline) for n, deadline in enumerate((0, NOW - 1, NOW, NOW + 1))]
+    await put(storage, *jobs)
+
+    assert storage.find(Job, deadline_until=NOW) == jobs[1:3]
+    assert storage.count(Job, deadline_until=NOW, state=JobState.PENDING) == 2
+
+
+async def test_an_effect_without_a_time_is_due_at_once(storage: Storage) -> None:
+    pendings = [a_pending(f"{n}", not_before=Timestamp(at)) for n, at in enumerate((0, NOW, NOW + 1))]
+    await put(storage, *pendings)
+
+    assert storage.find(Pending, not_before_until=NOW) == pendings[:2]
+
+
+async def test_old_answers_are_found_by_their_age(storage: Storage) -> None:
+    answers = [Answer(id=f"a{n}", body_digest="", status=0, body=b"", created_at=Timestamp(NOW + n)) for n in range(3)]
+    await put(storage, *answers)
+
+    assert storage.find(Answer, created_until=NOW + 1) == answers[:2]
+
+
+async def test_log_chunks_come_in_the_order_of_their_lines(storage: Storage) -> None:
+    chunks = [a_chunk(first) for first in (0, 10, 100, 1000, 20)]
+    await put(storage, *chunks)
+
+    assert [chunk.first for chunk in storage.find(LogChunk, lease="lse_000001")] == [0, 10, 20, 100, 1000]
+    assert storage.find(LogChunk, lease="lse_000001", first=100) == [a_chunk(100)]
+
+
+async def test_a_column_that_is_not_there_is_a_type_error(storage: Storage) -> None:
+    for condition in ({"bodi": 1}, {"body": "x"}, {"body_until": 1}):
+        with pytest.raises(TypeError, match="mark has no column"):
+            storage.find(Mark, **condition)
+        with pytest.raises(TypeError, match="it has id, created"):
+            storage.count(Mark, **condition)
+
+
+async def test_a_noun_that_is_not_stored_is_a_type_error(storage: Storage) -> None:
+    with pytest.raises(TypeError, match="Voucher is not stored"):
+        await put(storage, a_voucher())
+
+
+# --- the journal ---------------------------------------------------------------------------------------------------
+
+
+async def test_entries_are_numbered_in_the_order_of_writing(storage: Storage) -> None:
+    await put(storage, an_entry("job_a"), an_entry("job_b", at=Timestamp(NOW - 5)), an_entry("job_a"))
+
+    assert [(entry.seq, entry.subject) for entry in storage.find(Entry)] == [(1, "job_a"), (2, "job_b"), (3, "job_a")]
+    assert [entry.seq for entry in storage.find(Entry, subject="job_a", newest=True)] == [3, 1]
+    assert [entry.seq for entry in storage.find(Entry, after=(0, "1"), limit=1)] == [2]
+    assert storage.get(Entry, "2") == an_entry("job_b", seq=2, at=Timestamp(NOW - 5))
+
+
+async def test_the_number_of_an_entry_is_never_given_again(storage: Storage) -> None:
+    await put(storage, an_entry(), an_entry())
+    await storage.write(lambda tx: tx.delete(Entry, "2"))
+    await put(storage, an_entry())
+
+    assert [entry.seq for entry in storage.find(Entry)] == [1, 3]
+
+
+# --- transactions --------------------------------------------------------------------------------------------------
+
+
+async def test_write_returns_what_the_work_returned_and_the_work_sees_its_own_writes(storage: Storage) -> None:
+    def work(tx: Tx) -> list[Mark]:
+        tx.put(a_mark(1))
+        tx.delete(Mark, a_mark(1).id)
+        tx.insert(a_mark(2))
+        return tx.find(Mark)
+
+    assert await storage.write(work) == [a_mark(2)]
+
+
+async def test_work_that_fails_undoes_its_own_writes_and_nobody_elses(storage: Storage) -> None:
+    def work(number: int) -> None:
+        def run(tx: Tx) -> int:
+            tx.insert(a_mark(number))
+            tx.put(a_mark(0, f"seen by {number}"))
+            if number % 3 == 0:
+                refuse()
+            return number
+
+        return run  # type: ignore[return-value]
+
+    writes = (storage.write(work(number)) for number in range(1, 31))  # type: ignore[arg-type]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [n for n, result in enumerate(results, 1) if isinstance(result, NeugridError)] == list(range(3, 31, 3))
+    assert [int(mark.value) for mark in storage.find(Mark)[1:]] == [n for n in range(1, 31) if n % 3]
+    assert storage.get(Mark, a_mark(0).id) == a_mark(0, "seen by 29")
+
+
+async def test_work_runs_exactly_once_also_beside_work_that_fails(storage: Storage) -> None:
+    runs: list[int] = []
+
+    def work(tx: Tx, number: int) -> None:
+        runs.append(number)
+        tx.put(a_mark(number))
+        if number % 2:
+            refuse()
+
+    writes = [storage.write(lambda tx, n=number: work(tx, n)) for number in range(20)]  # type: ignore[misc]
+    await asyncio.gather(*writes, return_exceptions=True)
+
+    assert runs == list(range(20))
+
+
+async def test_work_may_catch_a_conflict_and_go_on(storage: Storage) -> None:
+    await put(storage, a_mark(1, "first"))
+
+    def work(tx: Tx) -> str:
+        try:
+            tx.insert(a_mark(1, "second"))
+        except Conflict:
+            tx.insert(a_mark(2))
+        return "went on"
+
+    assert await storage.write(work) == "went on"
+    assert storage.find(Mark) == [a_mark(1, "first"), a_mark(2)]
+
+
+async def test_work_that_runs_out_of_an_iterator_fails_like_any_other(storage: Storage) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await storage.write(lambda tx: next(iter(tx.find(Mark))))
+
+    await put(storage, a_mark())
+    assert storage.count(Mark) == 1
+
+
+# --- random histories ----------------------------------------------------------------------------------------------
+
+NUMBERS = st.integers(1, 4)
+STEPS = st.one_of(
+    st.tuples(st.just("put"), NUMBERS, st.sampled_from("abc")),
+    st.tuples(st.just("insert"), NUMBERS, st.sampled_from("abc")),
+    st.tuples(st.just("delete"), NUMBERS),
+    st.tuples(st.just("journal"), NUMBERS),
+    st.tuples(st.just("fail")),
+)
+
+
+def _key(number: int, letter: str) -> ApiKey:
+    return an_api_key(f"key_{number}", letter * 64)
+
+
+def _play(tx: Tx, history: list[tuple[object, ...]]) -> None:
+    for name, *values in history:
+        if name in ("put", "insert"):
+            getattr(tx, str(name))(_key(*values))  # type: ignore[arg-type]
+        elif name == "delete":
+            tx.delete(ApiKey, f"key_{values[0]}")
+        elif name == "journal":
+            tx.put(an_entry(f"job_{values[0]}"))
+        else:
+            refuse()
+
+
+async def _outcomes(storage: Storage, histories: list[list[tuple[object, ...]]]) -> list[object]:
+    async def outcome(history: list[tuple[object, ...]]) -> str:
+        try:
+            await storage.write(lambda tx: _play(tx, history))
+        except NeugridError as error:
+            return error.code
+        return "ok"
+
+    codes = [await outcome(history) for history in histories]
+    keys, entries = storage.find(ApiKey), [entry.subject for entry in storage.find(Entry)]
+    return [codes, keys, entries, [storage.find(ApiKey, digest=letter * 64) for letter in "abc"]]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(STEPS, max_size=6), max_size=6))
+def test_all_storages_tell_the_same_story(
+    tmp_path_factory: pytest.TempPathFactory, histories: list[list[tuple[object, ...]]]
+) -> None:
+    async def told(implementation: str) -> list[object]:
+        async with opened(implementation, tmp_path_factory.mktemp("story")) as storage:
+            return await _outcomes(storage, histories)
+
+    stories = [asyncio.run(told(implementation)) for implementation in IMPLEMENTATIONS]
+    assert all(story == stories[0] for story in stories)
