@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from market.errors import BadMessage, BadSignature, StaleMessage
-from market.signing import SIGNATURE_SIZE, Signer, keccak, recover
+from market.signing import SIGNATURE_SIZE, Signer, keccak, recover_bytes
 from market.units import Address, Timestamp
 
 T = TypeVar("T")
 
 MAGIC: Final = b"NG1"
 _HEADER: Final = struct.Struct(">3s8sB20sQQQI")
+_SENDER: Final = slice(12, 32)
 _PREFIX: Final = b"neugrid message v1\n"
 MAX_GOSSIP: Final = 16 * 1024
 MAX_DIRECT: Final = 4 * 1024 * 1024
@@ -50,6 +51,7 @@ class Kind(IntEnum):
     REFUSAL = 41
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}
 GOSSIP_KINDS: Final = frozenset({Kind.OFFERS, Kind.ORDER, Kind.WITHDRAW})
 
 
@@ -98,10 +100,9 @@ def read_header(data: bytes, network: bytes, limit: int = MAX_GOSSIP) -> Header:
         raise BadMessage("a message of another network", expected=network.hex(), got=net.hex())
     if len(data) != _HEADER.size + length + SIGNATURE_SIZE:
         raise BadMessage("the length does not fit", expected=length, got=len(data))
-    try:
-        known = Kind(kind)
-    except ValueError:
-        raise BadMessage("unknown kind of message", got=kind) from None
+    known = _KINDS.get(kind)
+    if known is None:
+        raise BadMessage("unknown kind of message", got=kind)
     return Header(known, Address("0x" + sender.hex()), seq, issued, expires, length)
 
 
@@ -115,17 +116,16 @@ def open_envelope(data: bytes, network: bytes, now: int, limit: int = MAX_GOSSIP
     """The verified message in `data`. Raises BadMessage, StaleMessage or BadSignature, cheap checks first."""
     header = read_header(data, network, limit)
     check_fresh(header, now)
-    body = data[:-SIGNATURE_SIZE]
-    signer = recover(keccak(_PREFIX + body), data[-SIGNATURE_SIZE:])
-    if signer != header.sender:
-        raise BadSignature("signed by another key than the sender's", expected=header.sender, got=signer)
+    signer = recover_bytes(keccak(_PREFIX + data[:-SIGNATURE_SIZE]), data[-SIGNATURE_SIZE:])
+    if signer != data[_SENDER]:
+        raise BadSignature("signed by another key than the sender's", expected=header.sender, got="0x" + signer.hex())
     return Envelope(
-        kind=header.kind,
-        sender=header.sender,
-        seq=header.seq,
-        issued_at=Timestamp(header.issued_at),
-        expires_at=Timestamp(header.expires_at),
-        payload=data[_HEADER.size : _HEADER.size + header.length],
+        header.kind,
+        header.sender,
+        header.seq,
+        Timestamp(header.issued_at),
+        Timestamp(header.expires_at),
+        payload=data[_HEADER.size : -SIGNATURE_SIZE],
         raw=data,
     )
 

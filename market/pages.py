@@ -119,7 +119,7 @@ class Page:
             slot = len(self.asks)
             self.asks.append(ask)
         self._toggle(slot, ask)
-        self.low = [price if price < least else least for price, least in zip(ask, self.low, strict=False)]
+        self.low = [price if price < least else least for price, least in zip(place_of(ask), self.low, strict=False)]
         return slot
 
     def discard(self, slot: int) -> None:
@@ -127,7 +127,7 @@ class Page:
         ask = self.asks[slot]
         self._toggle(slot, ask)
         self.vacant.append(slot)
-        self.loose += any(price == least > 0 for price, least in zip(ask, self.low, strict=False))
+        self.loose += any(price == least > 0 for price, least in zip(place_of(ask), self.low, strict=False))
         if self.loose >= _LOOSE:
             self._tighten()
 

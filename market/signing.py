@@ -9,16 +9,27 @@ from typing import Final
 
 import sha3
 from coincurve import PrivateKey, PublicKey
+from coincurve._libsecp256k1 import ffi, lib
+from coincurve.context import GLOBAL_CONTEXT
 
 from market.errors import BadSignature
 from market.units import Address
 
 SIGNATURE_SIZE: Final = 65
+DIGEST_SIZE: Final = 32
+_HALF_ORDER: Final = bytes.fromhex("7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0")
+"""Half the order of the group: a larger s is the second form of the same signature (EIP-2), and is refused."""
+_UNCOMPRESSED: Final = 2
+_SIGNATURE: Final = ffi.typeof("secp256k1_ecdsa_recoverable_signature *")
+_KEY: Final = ffi.typeof("secp256k1_pubkey *")
+_POINT: Final = ffi.typeof("unsigned char[65]")
+_SIZE: Final = ffi.typeof("size_t *")
 
 
 def keccak(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it (not SHA3-256)."""
-    return bytes(sha3.keccak_256(data).digest())
+    digest: bytes = sha3.keccak_256(data).digest()
+    return digest
 
 
 def address_of(public_key: PublicKey) -> Address:
@@ -41,14 +52,29 @@ class Signer:
 
 
 def recover(digest: bytes, signature: bytes) -> Address:
-    """The address that signed `digest`; BadSignature when the bytes are no canonical signature."""
-    if len(signature) != SIGNATURE_SIZE or signature[64] not in (27, 28):
+    """The address that signed `digest`; BadSignature when the bytes are no canonical signature (low s, v 27 or 28)."""
+    return Address("0x" + recover_bytes(digest, signature).hex())
+
+
+def recover_bytes(digest: bytes, signature: bytes) -> bytes:
+    """The 20 bytes of the address that signed `digest`; BadSignature as `recover`.
+
+    Calls libsecp256k1 as coincurve binds it, without the objects in between: every gossiped message passes here.
+    """
+    if len(signature) != SIGNATURE_SIZE or signature[64] not in (27, 28) or len(digest) != DIGEST_SIZE:
         raise BadSignature("a signature is 65 bytes r || s || v with v 27 or 28", length=len(signature))
-    try:
-        key = PublicKey.from_signature_and_message(signature[:64] + bytes([signature[64] - 27]), digest, hasher=None)
-    except Exception as error:
-        raise BadSignature("the signature does not recover to a key") from error
-    return address_of(key)
+    if signature[32:64] > _HALF_ORDER:
+        raise BadSignature("the signature is not in its canonical form: s is high")
+    parsed, key = ffi.new(_SIGNATURE), ffi.new(_KEY)
+    context = GLOBAL_CONTEXT.ctx
+    if not (
+        lib.secp256k1_ecdsa_recoverable_signature_parse_compact(context, parsed, signature, signature[64] - 27)
+        and lib.secp256k1_ecdsa_recover(context, key, parsed, digest)
+    ):
+        raise BadSignature("the signature does not recover to a key")
+    point, size = ffi.new(_POINT), ffi.new(_SIZE, 65)
+    lib.secp256k1_ec_pubkey_serialize(context, point, size, key, _UNCOMPRESSED)
+    return keccak(ffi.buffer(point)[1:])[12:]
 
 
 def require_signer(digest: bytes, signature: bytes, expected: Address) -> None:
