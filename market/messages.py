@@ -136,5 +136,5 @@ def payload_of(envelope: Envelope, decoder: "msgspec.json.Decoder[T]") -> T:
         return decoder.decode(envelope.payload)
     except msgspec.ValidationError as error:
         raise BadMessage(f"the payload does not fit: {error}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage("the payload is not JSON") from error

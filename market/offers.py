@@ -8,8 +8,9 @@ from market.resources import Prices, Resources
 from market.units import Address, PeerId, Timestamp
 
 ShortText = Annotated[str, Meta(max_length=128)]
-AddressText = Annotated[str, Meta(pattern="^0x[0-9a-f]{40}$")]
-Id = Annotated[str, Meta(pattern="^[a-z]{2,8}_[0-9a-zA-Z]{6,64}$")]
+AddressText = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{40}$(?!\n)")]
+"""`$` alone would let a newline pass, and with it a second spelling of the same address."""
+Id = Annotated[str, Meta(pattern=r"^[a-z]{2,8}_[0-9a-zA-Z]{6,64}$(?!\n)")]
 Millis = Annotated[int, Meta(ge=0, le=2**53)]
 Milli = Annotated[int, Meta(ge=0, le=10_000)]
 

@@ -1,7 +1,7 @@
 """Units and how people write them: money, rates, sizes, durations, identities."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final, NewType
 
 from market.errors import InvalidParameters
@@ -28,14 +28,16 @@ RATE_SCALE: Final = 10**9
 MAX_AMOUNT: Final = 2**63 - 1
 GIB: Final = 2**30
 
-_SIZE = re.compile(r"^(\d{1,12})(\.\d{1,6})?(|[kKMGTP]|[KMGTP]i)B?$")
+_NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,32})?")
+"""As people write numbers: ASCII digits and a point; no sign, exponent, NaN, blanks or separators."""
+_SIZE = re.compile(r"([0-9]{1,16})(\.[0-9]{1,6})?(|[kKMGTP]|[KMGTP]i)B?")
 _FACTORS: Final = {
     "": 1,
     "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
 }  # fmt: skip
-_DURATION = re.compile(r"^(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?$")
-_ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
+_DURATION = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s?)?")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 def amount_due(rate: Rate, seconds: int) -> Amount:
@@ -50,15 +52,17 @@ def rate_under_cap(cap: Amount, seconds: int) -> Rate:
 
 def parse_amount(text: str | float, field: str = "amount") -> Amount:
     """Base units from a decimal token amount such as "1.0"; InvalidParameters when it is not one."""
-    try:
-        value = Decimal(str(text)).scaleb(TOKEN_DECIMALS)
-    except InvalidOperation:
-        raise _invalid(field, text, 'a decimal amount such as "1.0"') from None
-    if not value.is_finite() or value != value.to_integral_value():
+    written = str(text)
+    if not _NUMBER.fullmatch(written):
+        raise _invalid(field, text, 'a decimal amount such as "1.0"')
+    whole, _, fraction = written.partition(".")
+    fraction = fraction.rstrip("0").ljust(TOKEN_DECIMALS, "0")
+    if len(fraction) > TOKEN_DECIMALS:
         raise _invalid(field, text, f"a decimal amount with at most {TOKEN_DECIMALS} decimals")
-    if not 0 <= value <= MAX_AMOUNT:
+    amount = int(whole) * 10**TOKEN_DECIMALS + int(fraction)
+    if amount > MAX_AMOUNT:
         raise _invalid(field, text, "an amount from 0 to 9223372036854.775807")
-    return Amount(int(value))
+    return Amount(amount)
 
 
 def format_amount(amount: int) -> str:
@@ -71,7 +75,7 @@ def format_amount(amount: int) -> str:
 
 def parse_size(text: str | int, field: str = "memory") -> Bytes:
     """Bytes from "4Gi", "512M" or a plain number; binary and decimal suffixes."""
-    match = _SIZE.match(str(text))
+    match = _SIZE.fullmatch(str(text))
     if match is None:
         raise _invalid(field, text, 'a size such as "512Mi" or "4Gi"')
     number = Decimal(match[1] + (match[2] or "")) * _FACTORS[match[3]]
@@ -91,7 +95,7 @@ def format_size(size: int) -> str:
 
 def parse_duration(text: str | int, field: str = "timeout") -> Seconds:
     """Seconds from "1h", "1h30m", "90s" or a plain number of seconds."""
-    match = _DURATION.match(str(text))
+    match = _DURATION.fullmatch(str(text))
     if match is None or not any(match.groups()):
         raise _invalid(field, text, 'a duration such as "90s", "30m" or "1h"')
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
@@ -100,18 +104,17 @@ def parse_duration(text: str | int, field: str = "timeout") -> Seconds:
 
 def parse_cpu(value: str | float, field: str = "resources.cpu") -> MilliCpu:
     """Milli-cores from 2, 0.5 or "1.0"."""
-    try:
-        cores = Decimal(str(value))
-    except InvalidOperation:
-        raise _invalid(field, value, "a number of cores such as 0.5 or 2") from None
-    if not cores.is_finite() or not Decimal("0.001") <= cores <= 4096:
+    if not _NUMBER.fullmatch(str(value)):
+        raise _invalid(field, value, "a number of cores such as 0.5 or 2")
+    cores = Decimal(str(value))
+    if not Decimal("0.001") <= cores <= 4096:
         raise _invalid(field, value, "a number of cores from 0.001 to 4096")
     return MilliCpu(int(cores * 1000))
 
 
 def parse_address(text: str, field: str = "address") -> Address:
     """A chain address in the one spelling that is used inside: lower case."""
-    if not _ADDRESS.match(text):
+    if not _ADDRESS.fullmatch(text):
         raise _invalid(field, text, "0x and 40 hex digits")
     return Address(text.lower())
 

@@ -11,14 +11,16 @@ from market.units import Digest
 
 Text = Annotated[str, Meta(max_length=32_768)]
 Path = Annotated[str, Meta(min_length=1, max_length=1024)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+InnerPath = Annotated[str, Meta(max_length=1024, pattern=r"^(?!/)(?!([^\x00]*/)?\.\.(/|$))[^\x00]+$")]
+"""A relative path that does not lead out of its folder: no leading slash, no "..", no NUL."""
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 MAX_FILE = 2**40
 
 
 class File(Struct, frozen=True, kw_only=True):
     """A file by content: `path` relative to /input or /output, size in bytes."""
 
-    path: Path
+    path: InnerPath
     digest: Sha256
     size: Annotated[int, Meta(ge=0, le=MAX_FILE)]
 
@@ -36,7 +38,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     resources: Resources
     timeout: Annotated[int, Meta(ge=1, le=30 * 86400)]
     inputs: Annotated[tuple[File, ...], Meta(max_length=256)] = ()
-    outputs: Annotated[tuple[Path, ...], Meta(max_length=64)] = ()
+    outputs: Annotated[tuple[InnerPath, ...], Meta(max_length=64)] = ()
 
 
 _encoder = msgspec.json.Encoder(order="sorted")
