@@ -1,0 +1,1 @@
+"""What the node can do, as ratios and counts taken in one run."""

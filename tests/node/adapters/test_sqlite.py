@@ -1,0 +1,255 @@
+"""What SQLite on disk must do beyond the port: durability, one owner, one schema, a full disk."""
+
+import asyncio
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from market.errors import Conflict, NeugridError, Unavailable
+from node.adapters import sqlite
+from node.adapters.storage import SqliteStorage, open_storage
+from node.ports import Tx
+from node.records import Mark
+from tests.node.adapters.samples import a_mark
+
+pytestmark = pytest.mark.anyio
+
+WRITERS = """
+import asyncio, sys
+from pathlib import Path
+from node.adapters.storage import open_storage
+from node.records import Mark
+
+async def write(storage, writer, start):
+    number = start
+    while True:
+        mark = Mark(id=f"{start}-{writer}-{number}", value="x" * 500)
+        await storage.write(lambda tx: tx.insert(mark))
+        sys.stdout.write(mark.id + "\\n")
+        sys.stdout.flush()
+        number += 1
+
+async def main(path, start):
+    async with open_storage(path) as storage:
+        await asyncio.gather(*(write(storage, writer, start) for writer in range(16)))
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "node.db"
+
+
+def acknowledged(path: Path, start: int, enough: int) -> list[str]:
+    """Let a child process write until `enough` writes are acknowledged, kill it, and return all it acknowledged."""
+    child = subprocess.Popen([sys.executable, "-c", WRITERS, str(path), str(start)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    with child.stdout:
+        try:
+            ids = [child.stdout.readline().strip() for _ in range(enough)]
+        finally:
+            child.kill()
+        ids += [line.strip() for line in child.stdout if line.endswith("\n")]
+    child.wait()
+    return ids
+
+
+async def test_every_acknowledged_write_survives_kill_minus_nine(path: Path) -> None:
+    acked: list[str] = []
+    for start in range(3):
+        acked += acknowledged(path, start, enough=random.randint(1, 400))
+
+    async with open_storage(path) as storage:
+        stored = {mark.id for mark in storage.find(Mark)}
+
+    assert len(acked) >= 3
+    assert set(acked) <= stored
+
+
+async def test_reads_see_only_what_is_committed(path: Path) -> None:
+    written, seen = Event(), Event()
+
+    def work(tx: Tx) -> None:
+        tx.put(a_mark())
+        written.set()
+        seen.wait(10)
+
+    async with open_storage(path) as storage:
+        writing = asyncio.create_task(storage.write(work))
+        await asyncio.to_thread(written.wait, 10)
+        before = storage.find(Mark)
+        seen.set()
+        await writing
+        assert (before, storage.find(Mark)) == ([], [a_mark()])
+
+
+async def test_many_writers_share_few_commits(path: Path) -> None:
+    async with open_storage(path) as storage:
+        await asyncio.gather(*(storage.write(lambda tx, n=n: tx.insert(a_mark(n))) for n in range(500)))  # type: ignore[misc]
+
+        assert storage.count(Mark) == 500
+        assert storage.commits <= 10
+
+
+async def test_closing_commits_what_waits(path: Path) -> None:
+    async with open_storage(path) as storage:
+        tasks = [asyncio.create_task(storage.write(lambda tx, n=n: tx.insert(a_mark(n)))) for n in range(50)]  # type: ignore[misc]
+        await asyncio.sleep(0)
+
+    await asyncio.gather(*tasks)
+    async with open_storage(path) as storage:
+        assert storage.count(Mark) == 50
+
+
+async def test_a_write_whose_caller_gave_up_is_kept(path: Path) -> None:
+    async with open_storage(path) as storage:
+        task = asyncio.create_task(storage.write(lambda tx: tx.put(a_mark())))
+        await asyncio.sleep(0)
+        task.cancel()
+    async with open_storage(path) as storage:
+        assert storage.find(Mark) == [a_mark()]
+
+
+async def test_the_settings_of_the_writer_are_durable(path: Path) -> None:
+    writer = sqlite.open_writer(path)
+    try:
+        assert writer.rows("PRAGMA journal_mode", {}) == [("wal",)]
+        assert writer.rows("PRAGMA synchronous", {}) == [(2,)]
+    finally:
+        writer.close()
+
+
+async def test_the_database_is_its_owners_alone(path: Path) -> None:
+    async with open_storage(path) as storage:
+        await storage.write(lambda tx: tx.put(a_mark()))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+
+    assert modes.keys() >= {"node.db", "node.db-wal", "node.db.lock"}
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_a_second_node_is_refused_the_same_database(path: Path) -> None:
+    async with open_storage(path):
+        with pytest.raises(Conflict, match=f"in use by another node \\(process {os.getpid()}\\)"):
+            await _open_and_close(path)
+
+    await _open_and_close(path)
+
+
+async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, " * 1000)
+
+    with pytest.raises(Unavailable, match="not a database"):
+        await _open_and_close(path)
+
+    assert path.read_bytes().startswith(b"not a database")
+
+
+async def test_a_body_that_can_not_be_read_is_an_error_of_ours(path: Path) -> None:
+    async with open_storage(path) as storage:
+        await storage.write(lambda tx: tx.put(a_mark()))
+        with sqlite3.connect(path) as other:
+            other.execute("UPDATE mark SET body = '{\"id\": 1}'")
+        other.close()
+
+        with pytest.raises(NeugridError, match="stored Mark m000001 can not be read"):
+            storage.find(Mark)
+
+
+async def test_a_database_that_another_program_locks_is_unavailable_and_works_again(path: Path) -> None:
+    writer = sqlite.open_writer(path)
+    writer.rows("PRAGMA busy_timeout=10", {})
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="another program has locked it"):
+            writer.begin()
+        writer.rollback()
+        other.execute("ROLLBACK")
+        writer.begin()
+        writer.commit()
+    finally:
+        other.close()
+        writer.close()
+
+
+# --- a full disk ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk can not be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def fill(storage: SqliteStorage, acked: list[str]) -> None:
+    """Write for as long as there is room, and note in `acked` what was acknowledged."""
+    while True:
+        mark = a_mark(len(acked), value="x" * 4000)
+        await storage.write(lambda tx, mark=mark: tx.insert(mark))  # type: ignore[misc]
+        acked.append(mark.id)
+
+
+async def test_a_full_disk_loses_nothing_and_writes_go_on_when_there_is_room(small_disk: Path) -> None:
+    filler, acked = small_disk / "filler", list[str]()
+    async with open_storage(small_disk / "node.db") as storage:
+        filler.write_bytes(bytes(1 << 20))
+        with pytest.raises(Unavailable, match="the disk is full"):
+            await fill(storage, acked)
+        assert [mark.id for mark in storage.find(Mark)] == acked
+
+        filler.unlink()
+        more = a_mark(900_000)
+        await storage.write(lambda tx: tx.put(more))
+        assert storage.count(Mark) == len(acked) + 1 > 50
+
+    async with open_storage(small_disk / "node.db") as storage:
+        assert [mark.id for mark in storage.find(Mark)] == [*acked, more.id]
+
+
+async def test_work_that_hides_a_full_disk_stores_nothing(small_disk: Path) -> None:
+    def work(tx: Tx) -> None:
+        tx.put(Mark(id="before", value=""))
+        for number in range(2000):
+            try:
+                tx.put(a_mark(number, "x" * 4000))
+            except Unavailable:
+                continue
+        tx.put(Mark(id="after", value=""))
+
+    async with open_storage(small_disk / "node.db") as storage:
+        storage._writer.rows("PRAGMA cache_size=10", {})  # so that pages reach the disk before the commit
+        with pytest.raises(Unavailable, match="the disk is full"):
+            await storage.write(work)
+        assert storage.find(Mark) == []
+        assert await storage.write(lambda tx: tx.put(a_mark(1))) is None
+
+
+async def _open_and_close(path: Path) -> None:
+    async with open_storage(path):
+        pass
