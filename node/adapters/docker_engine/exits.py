@@ -1,0 +1,57 @@
+"""How a container ended, told from what the engine reports about it: pure functions of its state."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from market.units import Timestamp
+from node.ports import Exit
+
+SIGNALLED: Final = (137, 143)
+"""128 + SIGKILL and 128 + SIGTERM: what an engine leaves behind that is stopped or killed under a container."""
+NOT_STARTED: Final = (126, 127)
+"""The command can not be run, or is not in the image."""
+VANISHED: Final = 255
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool = False) -> Exit | None:
+    """The end of a container, or None while it has not ended; `timeout` in seconds, `asked` why we killed it, if so.
+
+    A deadline that has passed tells itself by the times, so that a node that was restarted says the same. The order
+    is that of causes: what we did ourselves comes first, then the memory limit (even when the main process went on
+    and exited with 0), then a kill that nobody asked for, which is the engine's or the machine's doing.
+    """
+    if not has_ended(state):
+        return None
+    started, finished = timestamp_of(state["StartedAt"]), timestamp_of(state["FinishedAt"])
+    code = int(state["ExitCode"])
+    reason = "exited"
+    was_overdue = asked == "timeout" or (started > 0 and finished - started >= timeout * 1000)
+    if asked == "killed":
+        reason = "killed"
+    elif code in SIGNALLED and was_overdue:
+        reason = "timeout"
+    elif had_oom or state.get("OOMKilled"):
+        reason = "oom"
+    elif code in SIGNALLED:
+        reason = "engine"
+    return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
+
+
+def has_ended(state: dict[str, Any]) -> bool:
+    """Whether the container will not run any more: it exited, or its command could not be started."""
+    if state["Status"] == "created":
+        return state["ExitCode"] in NOT_STARTED
+    return state["Status"] in ("exited", "dead")
+
+
+def vanished(now: Timestamp) -> Exit:
+    """The end of a container that is no longer there: infrastructure, and never the workload's failure."""
+    return Exit(code=VANISHED, reason="engine", started_at=now, finished_at=now)
+
+
+def timestamp_of(text: str) -> Timestamp:
+    """Epoch milliseconds of the engine's RFC 3339 times (nanoseconds, any zone); 0 for its "never"."""
+    if not text or text.startswith("0001-"):
+        return Timestamp(0)
+    return Timestamp((datetime.fromisoformat(text) - EPOCH) // timedelta(milliseconds=1))

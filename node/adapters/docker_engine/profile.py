@@ -1,0 +1,184 @@
+"""The hardened profile: what a container of ours may do, as the engine's create request.
+
+Pure: `ContainerSpec` and the facts of the image in, JSON out; `docs/decisions/0002-container-profile.md` says why.
+Nothing of a spec reaches the engine except through this file, and no field of it can widen the profile.
+"""
+
+import math
+from typing import Any, Final
+
+from msgspec import Struct
+
+from market.errors import InvalidParameters
+from node.ports import ContainerSpec
+
+NODE_LABEL: Final = "neugrid.node"
+LEASE_LABEL: Final = "neugrid.lease"
+TIMEOUT_LABEL: Final = "neugrid.timeout"
+SLOT_LABEL: Final = "neugrid.slot"
+GPUS_LABEL: Final = "neugrid.gpus"
+
+MIB: Final = 2**20
+LEAST_MEMORY: Final = 8 * MIB
+"""Below this the engine can not even start the container's init."""
+SCRATCH: Final = 64 * MIB
+UNPRIVILEGED: Final = "65532:65532"
+MAX_VOLUMES: Final = 8
+MAX_FILES: Final = 4096
+"""Open files; the hard limit that every kernel gives an engine at least, which it can not exceed."""
+HOST_PREFIXES: Final = ("LD_", "NVIDIA_")
+"""Variables that hooks outside of the container obey (CVE-2025-23266): neither image nor job sets them."""
+
+
+class ImageFacts(Struct, frozen=True, kw_only=True):
+    """What an image asks for: its content id, user, working folder, environment and volumes."""
+
+    id: str
+    user: str = ""
+    folder: str = ""
+    env: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """What this machine gives to one container: the network slot to join ("" for none), its /output and its GPUs."""
+
+    slot: str = ""
+    output: str = ""
+    """Name of the volume at /output."""
+    gpus: tuple[str, ...] = ()
+
+
+def facts_of(inspected: dict[str, Any]) -> ImageFacts:
+    """The facts of an image as the engine describes it."""
+    config = inspected.get("Config") or {}
+    return ImageFacts(
+        id=inspected["Id"],
+        user=config.get("User") or "",
+        folder=config.get("WorkingDir") or "",
+        env=tuple(config.get("Env") or ()),
+        volumes=tuple(config.get("Volumes") or ()),
+    )
+
+
+def create_request(
+    spec: ContainerSpec, image: ImageFacts, placement: Placement, node: str, seccomp: str
+) -> dict[str, Any]:
+    """The body of the engine's create call; raises InvalidParameters for an image that asks for the forbidden."""
+    labels = {
+        NODE_LABEL: node,
+        LEASE_LABEL: spec.lease,
+        TIMEOUT_LABEL: str(spec.timeout),
+        SLOT_LABEL: placement.slot,
+        GPUS_LABEL: ",".join(placement.gpus),
+    }
+    return {
+        "Image": image.id,
+        "Cmd": list(spec.command) or None,
+        "Env": environment(spec.env, image.env),
+        "User": user_of(image),
+        "WorkingDir": folder_of(image),
+        "Labels": labels,
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGTERM",
+        "HostConfig": _host_config(spec, image, placement, seccomp),
+    }
+
+
+def user_of(image: ImageFacts) -> str:
+    """The image's own user where it is a number above 0, else one without a name.
+
+    A name is resolved by the image's own /etc/passwd, which may map any name to 0.
+    """
+    user, _, group = image.user.partition(":")
+    if not user.isdecimal() or int(user) == 0 or int(user) >= 2**31:
+        return UNPRIVILEGED
+    return f"{int(user)}:{int(group) if group.isdecimal() and int(group) else int(user)}"
+
+
+def folder_of(image: ImageFacts) -> str:
+    """The image's working folder; InvalidParameters when it is one of the kernel's (CVE-2024-21626)."""
+    folder = image.folder or "/"
+    parts = folder.split("/")
+    if not folder.startswith("/") or ".." in parts or parts[1] in ("proc", "sys", "dev"):
+        expected = "an absolute path outside of /proc, /sys and /dev"
+        raise InvalidParameters(
+            f"the image's working folder must be {expected}, got {folder!r}",
+            field="image", value=folder, expected=expected,
+        )  # fmt: skip
+    return folder
+
+
+def environment(asked: dict[str, str], of_image: tuple[str, ...]) -> list[str]:
+    """The job's variables over the image's, less those that hooks obey; a name without "=" unsets the image's."""
+    names = {entry.partition("=")[0] for entry in of_image}
+    home = {"HOME": "/tmp", "USER": "job"}  # noqa: S108 (the container's own)
+    given = {name: value for name, value in {**home, **asked}.items() if not _is_forbidden(name)}
+    given = {name: value for name, value in given.items() if name in asked or name not in names}
+    return [f"{name}={value}" for name, value in given.items()] + sorted(filter(_is_forbidden, names))
+
+
+def _is_forbidden(name: str) -> bool:
+    return name.upper().startswith(HOST_PREFIXES) or "=" in name or "\0" in name
+
+
+def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, seccomp: str) -> dict[str, Any]:
+    memory = max(spec.resources.memory, LEAST_MEMORY)
+    cores = spec.resources.cpu / 1000
+    scratch = max(MIB, min(SCRATCH, memory // 4))
+    return {
+        "NetworkMode": f"container:{placement.slot}" if placement.slot else "none",
+        "Init": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp}"],
+        "Privileged": False,
+        "ReadonlyRootfs": True,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "Memory": memory,
+        "MemorySwap": memory,
+        "NanoCpus": max(1, spec.resources.cpu) * 1_000_000,
+        "PidsLimit": 256 + 64 * math.ceil(cores),
+        "Ulimits": [_ulimit("nofile", MAX_FILES), _ulimit("core", 0), _ulimit("memlock", 64 * 1024)],
+        "ShmSize": scratch,
+        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={scratch}"},  # noqa: S108 (the container's own)
+        "Mounts": _mounts(spec, image, placement),
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}},
+        "RestartPolicy": {"Name": "no"},
+        "DeviceRequests": _gpu_requests(placement.gpus),
+        "OomScoreAdj": 500,
+    }
+
+
+def _ulimit(name: str, limit: int) -> dict[str, Any]:
+    return {"Name": name, "Soft": limit, "Hard": limit}
+
+
+def _mounts(spec: ContainerSpec, image: ImageFacts, placement: Placement) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if spec.inputs is not None:
+        options = {"Propagation": "rprivate", "NonRecursive": True}
+        source = str(spec.inputs.absolute())
+        found.append({"Type": "bind", "Source": source, "Target": "/input", "ReadOnly": True, "BindOptions": options})
+    if placement.output:
+        volume = {"Type": "volume", "Source": placement.output, "Target": "/output", "VolumeOptions": {"NoCopy": True}}
+        found.append(volume)
+    return found + _covered_volumes(image, {mount["Target"] for mount in found} | {"/tmp"})  # noqa: S108
+
+
+def _covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]:
+    """A small tmpfs over every volume of the image: the engine would put an unlimited folder of the host there."""
+    wanted = [path for path in image.volumes if path not in taken]
+    if len(wanted) > MAX_VOLUMES:
+        raise InvalidParameters(
+            f"the image declares {len(wanted)} volumes, at most {MAX_VOLUMES} are allowed",
+            field="image", value=str(len(wanted)), expected=f"at most {MAX_VOLUMES} volumes",
+        )  # fmt: skip
+    options = {"SizeBytes": 16 * MIB, "Mode": 0o1777}
+    return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in wanted]
+
+
+def _gpu_requests(uuids: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not uuids:
+        return []
+    return [{"Driver": "nvidia", "DeviceIDs": list(uuids), "Capabilities": [["gpu", "compute", "utility"]]}]

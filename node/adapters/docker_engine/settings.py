@@ -1,0 +1,37 @@
+"""How this node uses its engine."""
+
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from market.errors import ConfigError
+
+SECCOMP: Final = Path(__file__).parents[3] / "configs" / "seccomp.json"
+
+
+class RuntimeSettings(Struct, frozen=True, kw_only=True):
+    """`node` is the label on everything the node owns, and keeps two nodes on one engine apart."""
+
+    node: str
+    folder: Path
+    """Where the image files of /output volumes lie; nobody else may write there."""
+    address: str = ""
+    """The engine's URL; "" means DOCKER_HOST or the default socket."""
+    slots: int = 4
+    """How many network namespaces are kept ready, each an idle container of 4 MB."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the GPUs (or MIG slices) to lend, each to one workload at a time."""
+    log_limit: int = 8 * 2**20
+    """Bytes of output kept of one workload."""
+    patience: float = 5.0
+    """Seconds that a registry may take to its first word."""
+    seccomp: Path = SECCOMP
+
+
+def read_seccomp(path: Path) -> str:
+    """The system call filter as the engine takes it; ConfigError when there is none, for none means no filter."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: the system call filter can not be read: {error}", file=str(path)) from error

@@ -1,0 +1,122 @@
+"""From a spec to a running container, exactly once for a name, whatever was interrupted before."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from market.errors import Conflict, ImageNotFound, NeugridError, NotFound, Unavailable
+from market.units import Timestamp
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.exits import has_ended, timestamp_of
+from node.adapters.docker_engine.images import Images
+from node.adapters.docker_engine.inputs import make_readable
+from node.adapters.docker_engine.profile import GPUS_LABEL, NODE_LABEL, SLOT_LABEL, Placement, create_request, user_of
+from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.docker_engine.slots import Slots
+from node.adapters.docker_engine.volumes import Volumes
+from node.ports import Clock, ContainerSpec
+
+
+class Starter:
+    """Creates and starts the containers of one node."""
+
+    def __init__(
+        self, engine: Engine, images: Images, slots: Slots, volumes: Volumes, clock: Clock, settings: RuntimeSettings
+    ) -> None:
+        self._engine = engine
+        self._images = images
+        self._slots = slots
+        self._volumes = volumes
+        self._clock = clock
+        self._settings = settings
+        self._running: dict[str, asyncio.Task[Timestamp]] = {}
+        self._lending = asyncio.Lock()
+
+    async def start(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
+        """When the container of this name began to run: now, or earlier when it was started before.
+
+        A second call joins the first; one who gives up waiting does not interrupt the start.
+        """
+        task = self._running.get(spec.name)
+        if task is None:
+            task = asyncio.create_task(self._start(spec, seccomp))
+            self._running[spec.name] = task
+            task.add_done_callback(lambda _: self._running.pop(spec.name, None))
+        return await asyncio.shield(task)
+
+    async def _start(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
+        if spec.inputs is not None:
+            await asyncio.to_thread(make_readable, spec.inputs)
+        try:
+            await self._create(spec, seccomp, self._slots.take(spec.name))
+        except Conflict:
+            return await self._resume(spec, seccomp)
+        return await self._launch(spec, seccomp)
+
+    async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:
+        image = await self._images.facts(spec.image)
+        if spec.has_outputs:
+            await self._volumes.make(spec.name, spec.resources.disk, user_of(image))
+        async with self._lending if spec.resources.gpus else contextlib.nullcontext():
+            lent = await self._lend(spec)
+            placement = Placement(slot=slot, output=spec.name if spec.has_outputs else "", gpus=lent)
+            request = create_request(spec, image, placement, self._settings.node, seccomp)
+            await self._send(spec, request)
+
+    async def _send(self, spec: ContainerSpec, request: dict[str, Any]) -> None:
+        try:
+            await self._engine.call(lambda client: client.create_container_from_config(request, spec.name))
+        except NotFound as error:
+            self._images.forget(spec.image)
+            raise ImageNotFound(f"the image {spec.image!r} is not here", image=spec.image) from error
+
+    async def _lend(self, spec: ContainerSpec) -> tuple[str, ...]:
+        """GPUs that no other container of the node has; the engine's labels are the ledger.
+
+        Fewer than wanted are lent only to a container of this name that is there already.
+        """
+        if not spec.resources.gpus:
+            return ()
+        filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        others = [item for item in listed if item["State"] in ("created", "running", "paused")]
+        taken = {uuid for item in others for uuid in item["Labels"].get(GPUS_LABEL, "").split(",")}
+        free = tuple(uuid for uuid in self._settings.gpus if uuid not in taken)
+        if len(free) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
+            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(free)} are free")
+        return free[: spec.resources.gpus]
+
+    async def _launch(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
+        try:
+            await self._engine.call(lambda client: client.start(spec.name))
+        except NeugridError:
+            found = await self._inspect(spec.name)
+            if has_ended(found["State"]):
+                return self._clock.now()  # the command can not be run: that is how the workload ended
+            if not found["Config"]["Labels"].get(SLOT_LABEL):
+                raise
+            self._slots.lose(spec.name)  # it may have died with its engine: once more, in a namespace of its own
+            await self._launch_anew(spec, seccomp)
+        return self._clock.now()
+
+    async def _launch_anew(self, spec: ContainerSpec, seccomp: str) -> None:
+        await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
+        await self._create(spec, seccomp, "")
+        await self._engine.call(lambda client: client.start(spec.name))
+
+    async def _resume(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
+        """There is a container of this name: kept when it ever ran, else made anew."""
+        found = await self._inspect(spec.name)
+        labels, state = found["Config"]["Labels"], found["State"]
+        if labels.get(NODE_LABEL) != self._settings.node:
+            raise Conflict(f"the name {spec.name} belongs to another node on this engine")
+        if not state["Running"] or labels.get(SLOT_LABEL) != self._slots.take(spec.name):
+            self._slots.give_back(spec.name)
+        if state["Status"] == "created" and not has_ended(state):
+            await self._launch_anew(spec, seccomp)
+            return self._clock.now()
+        return timestamp_of(state["StartedAt"]) or self._clock.now()
+
+    async def _inspect(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
+        return found

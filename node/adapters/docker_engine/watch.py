@@ -1,0 +1,117 @@
+"""Who ended: one event stream for all containers of the node, healed by a look at the list every few seconds.
+
+Waiting costs no thread per container. An event may be lost (a lag, a broken stream, an engine that restarted); the list
+is the truth, so a change is only a hint to look again, and a missing hint is late by one period at most.
+"""
+
+import asyncio
+import contextlib
+import threading
+from typing import Any, Final
+
+from market.errors import Unavailable
+from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.docker_engine.profile import NODE_LABEL
+
+RECONNECT_AFTER: Final = 0.5
+
+
+class Watch:
+    """Hints about the containers labelled with `node`; begins to listen at the first question."""
+
+    def __init__(self, engine: Engine, node: str, period: float = 3.0) -> None:
+        self._engine = engine
+        self._filters = {"label": f"{NODE_LABEL}={node}"}
+        self._period = period
+        self._changes: dict[str, asyncio.Event] = {}
+        self._oom: set[str] = set()
+        self._closing = threading.Event()
+        self._stream: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reconciling: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+
+    def change_of(self, name: str) -> asyncio.Event:
+        """Set when `name` may have ended. Ask for it first and inspect then: so no end falls between the two."""
+        self._listen()
+        return self._changes.setdefault(name, asyncio.Event())
+
+    def had_oom(self, name: str) -> bool:
+        """Whether the engine reported that a process of `name` was killed for memory."""
+        return name in self._oom
+
+    def forget(self, name: str) -> None:
+        """Nobody waits for `name` any more."""
+        self._changes.pop(name, None)
+        self._oom.discard(name)
+
+    async def connected(self) -> None:
+        """Until the event stream stands; waiting for an end works without it too, only later."""
+        self._listen()
+        await self._connected.wait()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing.set()
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        if self._stream is not None:
+            with contextlib.suppress(OSError, AttributeError):  # it may have ended by itself in this moment
+                self._stream.close()
+
+    def _listen(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._reconciling = self._loop.create_task(self._reconcile())
+            threading.Thread(target=self._read_events, name="engine-events", daemon=True).start()
+
+    def _read_events(self) -> None:
+        while not self._closing.is_set():
+            with contextlib.suppress(Unavailable):
+                self._engine.blocking(self._read_stream)
+            self._closing.wait(RECONNECT_AFTER)
+
+    def _read_stream(self, client: Client) -> None:
+        kinds = {"type": "container", "event": ["die", "destroy", "oom"]}
+        self._stream = client.events(decode=True, filters={**self._filters, **kinds})
+        self._post(self._on_connected, {})
+        for event in self._stream:
+            self._post(self._on_event, event)
+
+    def _post(self, handle: Any, event: dict[str, Any]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            self._closing.set()
+            return
+        with contextlib.suppress(RuntimeError):  # the loop closed in this moment
+            loop.call_soon_threadsafe(handle, event)
+
+    def _on_connected(self, _: dict[str, Any]) -> None:
+        """What happened while nobody listened is found by the list."""
+        self._connected.set()
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        name = event.get("Actor", {}).get("Attributes", {}).get("name", "")
+        if event.get("Action") == "oom":
+            self._oom.add(name)
+        else:
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        change = self._changes.pop(name, None)
+        if change is not None:
+            change.set()
+
+    async def _reconcile(self) -> None:
+        while True:
+            await asyncio.sleep(self._period)
+            if self._changes:
+                with contextlib.suppress(Unavailable):
+                    await self._look()
+
+    async def _look(self) -> None:
+        asked = set(self._changes)
+        listed = await self._engine.call(lambda client: client.containers(filters=self._filters))
+        running = {name.lstrip("/") for item in listed for name in item["Names"]}
+        for name in asked - running:
+            self._tell(name)

@@ -1,0 +1,206 @@
+"""The container engine as `Runtime`: Docker, through its API, with one hardened profile for every workload.
+
+A container's name is its identity and its labels are the only memory, so that a node that died finds everything again.
+The parts are in `docker_engine/`: the profile, starting, who ended and how, logs, images, volumes, outputs and slots.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from market.errors import Conflict, NeugridError, NotFound, Unavailable
+from market.units import Timestamp
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.collect import collect
+from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.health import health_of
+from node.adapters.docker_engine.images import Images, Progress
+from node.adapters.docker_engine.logs import follow
+from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
+from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
+from node.adapters.docker_engine.slots import IDLE, Slots
+from node.adapters.docker_engine.starter import Starter
+from node.adapters.docker_engine.volumes import Volumes
+from node.adapters.docker_engine.watch import Watch
+from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
+
+RETRY: Final = 1.0
+"""Seconds between two tries while the engine is away."""
+KILL_PATIENCE: Final = 10.0
+"""Seconds that a SIGKILL may take under load before the engine is asked again."""
+LATE_OOM: Final = 0.3
+"""Seconds that the engine's word about a memory kill may come after the end of the container."""
+
+
+class DockerRuntime:
+    """Runs the containers of one node on one Docker Engine; nodes that share an engine see only their own."""
+
+    def __init__(self, settings: RuntimeSettings, clock: Clock, progress: Progress | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._seccomp = read_seccomp(settings.seccomp)
+        self._engine = Engine(settings.address)
+        self._images = Images(self._engine, settings.patience, progress)
+        self._watch = Watch(self._engine, settings.node)
+        self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
+        self._volumes = Volumes(self._engine, settings.folder, settings.node)
+        self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
+        self._asked: dict[str, str] = {}
+        self._preparing = asyncio.Lock()
+        self._is_prepared = False
+
+    async def health(self) -> RuntimeHealth:
+        """Whether the engine answers and enforces every limit that the profile sets."""
+        try:
+            return health_of(await self._engine.call(lambda client: client.info()))
+        except NeugridError as error:
+            return RuntimeHealth(is_ok=False, reason=str(error))
+
+    async def ensure_image(self, reference: str) -> Image:
+        """The image by name or id, pulled when it is not there; ImageNotFound when no registry gives it."""
+        return await self._images.ensure(reference)
+
+    async def images(self) -> tuple[str, ...]:
+        """References of the images that are here."""
+        return await self._images.references()
+
+    async def prepare(self) -> None:
+        """Drop what an earlier life left behind and open the slots; done by itself at the first start."""
+        async with self._preparing:
+            if not self._is_prepared:
+                await self._volumes.sweep({container.name for container in await self._listed()})
+                self._slots.open_soon()
+                self._is_prepared = True
+
+    async def start(self, spec: ContainerSpec) -> Timestamp:
+        """Create and start the container and say when; one of that name is kept, and started if it never was.
+
+        Raises ImageNotFound, InvalidParameters for what the profile or the engine refuses, Conflict for a name that
+        another node on this engine has, Unavailable without engine, disk or free GPU.
+        """
+        await self.prepare()
+        return await self._starter.start(spec, self._seccomp)
+
+    async def wait(self, name: str) -> Exit:
+        """Until the container has ended, by itself or by its time limit; an absent engine only delays the answer."""
+        while True:
+            change = self._watch.change_of(name)
+            try:
+                seen = await self._inspect(name)
+                if end := await self._exit(name, seen):
+                    self._slots.give_back(name)
+                    return end
+                await self._deadline(name, seen, change)
+            except NotFound:
+                return vanished(self._clock.now())
+            except Unavailable:
+                await asyncio.sleep(RETRY)
+
+    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
+        """Lines as they are written, to the end of the container; they go on after the engine was away."""
+        while True:
+            try:
+                async with contextlib.aclosing(follow(self._engine, name, skip, self._settings.log_limit)) as batches:
+                    async for batch in batches:
+                        skip += len(batch)
+                        for line in batch:
+                            yield line
+                if has_ended((await self._inspect(name))["State"]):
+                    return
+            except NotFound:
+                return
+            except Unavailable:
+                pass
+            await asyncio.sleep(RETRY)
+
+    async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:
+        """Copy `wanted` out of an ended container; paths that do not exist are left out.
+
+        Raises OutputRefused, Conflict while the container still runs, NotFound when it is gone.
+        """
+        if not has_ended((await self._inspect(name))["State"]):
+            raise Conflict(f"the container {name} still runs")
+        await self._volumes.check(name)
+        await asyncio.to_thread(store.mkdir, parents=True, exist_ok=True)
+        return await self._engine.call(lambda client: collect(client, name, wanted, store, limit))
+
+    async def stop(self, name: str, grace: int = 5) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds; no error when it has ended or does not exist."""
+        await self._kill(name, "SIGTERM", "killed", grace)
+        await self._kill(name, "SIGKILL", "killed", KILL_PATIENCE)
+
+    async def remove(self, name: str) -> None:
+        """Remove container, volume, device and file; no error when nothing is there."""
+        with contextlib.suppress(NotFound):
+            await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        await self._volumes.drop(name)
+        self._slots.give_back(name)
+        self._watch.forget(name)
+        self._asked.pop(name, None)
+
+    async def containers(self) -> tuple[Container, ...]:
+        """All containers of this node, running or not; its idle slots are not among them."""
+        return await self._listed()
+
+    async def close(self) -> None:
+        """Remove the idle slots and let go of the engine; containers go on."""
+        await self._slots.close()
+        self._watch.close()
+        self._engine.close()
+
+    async def _listed(self) -> tuple[Container, ...]:
+        filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        return tuple(_container(item) for item in listed if item["Labels"].get(SLOT_LABEL) != IDLE)
+
+    async def _inspect(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
+        return found
+
+    async def _exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
+        end = self._read_exit(name, seen)
+        if end is not None and end.reason == "engine":
+            await asyncio.sleep(LATE_OOM)
+            end = self._read_exit(name, await self._inspect(name))
+        return end
+
+    def _read_exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
+        return exit_of(seen["State"], _timeout(seen), self._asked.get(name, ""), self._watch.had_oom(name))
+
+    async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
+        """Until something may have changed; kills the container when its time is over before."""
+        started = timestamp_of(seen["State"]["StartedAt"])
+        left = (started + _timeout(seen) * 1000 - self._clock.now()) / 1000 if started else None
+        try:
+            await asyncio.wait_for(change.wait(), left)
+        except TimeoutError:
+            await self._kill(name, "SIGKILL", "timeout", KILL_PATIENCE)
+
+    async def _kill(self, name: str, signal: str, why: str, patience: float) -> None:
+        """Send `signal` and wait at most `patience` seconds for the end; nothing when it does not run."""
+        change = self._watch.change_of(name)
+        asked_before = self._asked.get(name)
+        self._asked.setdefault(name, why)
+        try:
+            await self._engine.call(lambda client: client.kill(name, signal))
+        except (NotFound, Conflict):
+            if asked_before is None:
+                self._asked.pop(name, None)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(change.wait(), patience)
+
+
+def _timeout(seen: dict[str, Any]) -> int:
+    return int(seen["Config"]["Labels"].get(TIMEOUT_LABEL) or 0)
+
+
+def _container(item: dict[str, Any]) -> Container:
+    return Container(
+        name=item["Names"][0].lstrip("/"),
+        lease=item["Labels"].get(LEASE_LABEL, ""),
+        running=item["State"] in ("running", "paused", "restarting"),
+        created_at=Timestamp(item["Created"] * 1000),
+    )
