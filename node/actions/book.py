@@ -6,18 +6,19 @@ from typing import Final
 
 import msgspec
 import structlog
-from market.reputation import Experience, score
-from market.topics import joined_topics, offer_topic, order_topic
 from msgspec import Struct
 
 from market.book import OrderBook
 from market.dialogue import BookDelta, BookDigest, Offers, OrderPosted, Withdrawn
 from market.errors import BadMessage, BadSignature, NeugridError, StaleMessage
+from market.explanations import Explanation
 from market.jobs import Reason
 from market.matching import Match
 from market.messages import MAX_GOSSIP, Envelope, Kind, open_envelope, payload_of
 from market.offers import Offer
 from market.orders import Order
+from market.reputation import Experience, score
+from market.topics import joined_topics, offer_topic, order_topic
 from market.units import Rate
 from node.actions.peers import Peers
 
@@ -70,6 +71,10 @@ class Book:
         self._shunned[provider] = self._now() + SHUN
         if len(self._shunned) > 10_000:
             self._shunned.clear()
+
+    def explain(self, order: Order) -> Explanation:
+        """How the live offers stand to the order, and what would make some of them fit."""
+        return self.book.explain(order, self._now(), self.scores())
 
     def reasons(self, order: Order) -> tuple[Reason, ...]:
         """Why each live offer does not serve the order, at most 50."""

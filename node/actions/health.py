@@ -5,7 +5,7 @@ from typing import Any
 from market.errors import NeugridError
 from market.jobs import LIVE, Job
 from market.leases import OPEN, Lease
-from market.offers import Hardware
+from node.actions.selling import Selling
 from node.ports import Chain, Clock, Network, Reader, Runtime
 
 
@@ -13,14 +13,20 @@ class Health:
     """Asks every neighbour once; a part that fails is named, and the rest is still told."""
 
     def __init__(
-        self, storage: Reader, clock: Clock, network: Network, chain: Chain, runtime: Runtime | None, hardware: Hardware
+        self,
+        storage: Reader,
+        clock: Clock,
+        network: Network,
+        chain: Chain,
+        runtime: Runtime | None,
+        selling: Selling | None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._network = network
         self._chain = chain
         self._runtime = runtime
-        self.hardware = hardware
+        self._selling = selling
         self._started = clock.now()
 
     async def short(self) -> dict[str, Any]:
@@ -36,12 +42,16 @@ class Health:
             "status": "ok" if all(part["available"] for part in parts) else "degraded",
             "worker": "provider" if self._runtime else "requester",
             "docker": docker,
-            "gpu": [{"model": gpu.model, "vram": gpu.vram, "driver": gpu.driver} for gpu in self.hardware.gpus],
+            "gpu": self._gpus(),
             "chain": chain,
             "network": network,
             "queueDepth": self._storage.count(Job, state=LIVE),
             "openLeases": self._storage.count(Lease, state=OPEN),
         }
+
+    def _gpus(self) -> list[dict[str, Any]]:
+        gpus = self._selling.hardware.gpus if self._selling else ()
+        return [{"model": gpu.model, "vram": gpu.vram, "driver": gpu.driver} for gpu in gpus]
 
     async def _docker(self) -> dict[str, Any] | None:
         if self._runtime is None:

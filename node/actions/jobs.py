@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
+from market.explanations import Explanation
 from market.jobs import DONE, LIVE, CancelAsked, Job, JobState, Reason, post_job
 from market.leases import Lease
 from market.orders import Constraints
@@ -194,6 +195,10 @@ class Jobs:
     def reasons(self, account: Account, id: str) -> tuple[Reason, ...]:
         """Why each live offer does not take the job now."""
         return self._placing.explain_now(self.get(account, id))
+
+    def explain(self, account: Account, id: str) -> Explanation:
+        """How the live offers stand to the job now, and what would make some of them fit."""
+        return self._placing.explanation(self.get(account, id))
 
     def _input(self, file: NewFile) -> File:
         if file.content is not None:

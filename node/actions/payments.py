@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from market.dialogue import Signed
 from market.errors import BadSignature, VoucherTooLow
-from market.leases import OPEN, Lease, reserved
+from market.leases import ENDED, OPEN, Lease, reserved
 from market.provision import VoucherAccepted
 from market.signing import Signer
 from market.tenancy import UsageAcknowledged
@@ -64,5 +64,5 @@ def credit_lease(changes: Changes, lease: Lease, signed: Signed, domain: bytes) 
             "the vouchers do not cover all leases", expected=channel.credited + share, got=channel.promised
         )
     changes.tx.put(replace(channel, credited=Amount(channel.credited + share)))
-    if share:
-        changes.apply("Lease", lease.id, VoucherAccepted(paid=Amount(signed.paid)))
+    if share or lease.state in ENDED:
+        changes.apply("Lease", lease.id, VoucherAccepted(paid=Amount(max(lease.paid, signed.paid))))

@@ -13,6 +13,7 @@ from msgspec import Struct
 from market.bids import Bid, best_first
 from market.dialogue import Accepted, BidMade, Done, Propose, Release
 from market.errors import NeugridError, NotFound, Refused
+from market.explanations import Explanation
 from market.jobs import DONE, Job, JobState, LeaseAgreed, OrderRested, PlaceJob, Reason, WithdrawOrder, order_of
 from market.leases import Lease, Terms
 from market.messages import Envelope, Kind
@@ -94,6 +95,10 @@ class Placing:
     def explain_now(self, job: Job) -> tuple[Reason, ...]:
         """Why each live offer does not take the job, at most 50."""
         return self._book.reasons(self._order(job))
+
+    def explanation(self, job: Job) -> Explanation:
+        """How the live offers stand to the job now."""
+        return self._book.explain(self._order(job))
 
     def _waiting(self, effect: PlaceJob) -> Job | None:
         job = self._engine.storage.get(Job, effect.subject)

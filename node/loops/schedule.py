@@ -17,7 +17,7 @@ from node.actions.funding import Funding
 from node.actions.jobs import ANSWER_KEPT
 from node.actions.wallets import Wallets
 from node.engine import Engine
-from node.ports import Network
+from node.ports import Network, Tx
 from node.records import Answer
 
 _log = structlog.get_logger("schedule")
@@ -80,7 +80,12 @@ async def _repair_book(ticks: Ticks) -> None:
 async def _forget_answers(ticks: Ticks) -> None:
     before = ticks.engine.clock.now() - ANSWER_KEPT
     old = [answer for answer in ticks.engine.storage.find(Answer, limit=5000) if answer.created_at < before]
-    await ticks.engine.storage.write(lambda tx: [tx.delete(Answer, answer.id) for answer in old])
+
+    def work(tx: Tx) -> None:
+        for answer in old:
+            tx.delete(Answer, answer.id)
+
+    await ticks.engine.storage.write(work)
 
 
 async def _watch_channels(ticks: Ticks) -> None:

@@ -1,0 +1,184 @@
+"""Put the parts of a node together from ports: the same assembly for real adapters and for fakes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from market.pricing import PricingPolicy
+from market.signing import Signer, eip712_domain
+from market.units import Address, Amount
+from node.actions.accounts import Accounts
+from node.actions.book import Book
+from node.actions.files import Files
+from node.actions.funding import Funding
+from node.actions.health import Health
+from node.actions.jobs import Jobs
+from node.actions.market import Market
+from node.actions.peers import Peers
+from node.actions.placing import Paying, Placing
+from node.actions.provisioning import Provisioning
+from node.actions.selling import Selling
+from node.actions.tenants import Tenants
+from node.actions.wallets import Wallets
+from node.actions.watching import Watching
+from node.engine import Engine
+from node.loops import deadlines, gossip, joining, metering, offering, renewals, schedule
+from node.performers import (
+    MACHINES,
+    answer_as_peer,
+    answer_as_provider,
+    answer_as_requester,
+    provider_performers,
+    requester_performers,
+)
+from node.ports import Chain, Clock, Machine, Network, Runtime, Storage
+
+Loop = tuple[str, Callable[[], Awaitable[None]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The world of one node; `runtime` and `machine` only where it sells."""
+
+    storage: Storage
+    clock: Clock
+    network: Network
+    chain: Chain
+    runtime: Runtime | None = None
+    machine: Machine | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The keys that sign for this node, and the address of its wallet."""
+
+    node: Signer
+    vouchers: Signer
+    wallet: Address
+    network_id: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the parts need to know; amounts in base units."""
+
+    folder: Path
+    region: str = "local"
+    isolation: str = "hardened"
+    policy: PricingPolicy | None = None
+    ask: int = 3
+    top_up: Amount
+    claim_above: Amount
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A node put together: its parts, and the loops that bring it to life."""
+
+    engine: Engine
+    peers: Peers
+    book: Book
+    jobs: Jobs
+    files: Files
+    market: Market
+    wallets: Wallets
+    funding: Funding
+    health: Health
+    accounts: Accounts
+    selling: Selling | None
+    loops: tuple[Loop, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """The parts that buying and selling share."""
+
+    engine: Engine
+    peers: Peers
+    book: Book
+    files: Files
+    funding: Funding
+    wallets: Wallets
+
+
+def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
+    """Wire one node; nothing runs yet."""
+    core = _core(ports, identity, settings)
+    jobs = _buy(core, ports, identity, settings)
+    selling, selling_loops = _sell(core, ports, identity, settings)
+    ports.network.serve(core.peers.answer)
+    return Node(
+        engine=core.engine,
+        peers=core.peers,
+        book=core.book,
+        jobs=jobs,
+        files=core.files,
+        market=Market(core.book, ports.clock),
+        wallets=core.wallets,
+        funding=core.funding,
+        health=Health(ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling),
+        accounts=Accounts(ports.storage, ports.clock),
+        selling=selling,
+        loops=(*_loops(core, ports, settings, selling), *selling_loops),
+    )
+
+
+def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
+    engine = Engine(ports.storage, ports.clock, MACHINES)
+    peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
+    book = Book(peers, settings.region)
+    files = Files(settings.folder / "files", peers, ports.storage)
+    funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
+    wallets = Wallets(engine, peers, ports.chain, funding, identity.wallet)
+    answer_as_peer(peers, book, files, wallets)
+    return _Core(engine=engine, peers=peers, book=book, files=files, funding=funding, wallets=wallets)
+
+
+def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> Jobs:
+    paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
+    placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
+    tenants = Tenants(
+        core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
+    )
+    answer_as_requester(core.peers, placing, tenants)
+    core.engine.bind(*requester_performers(placing, tenants))
+    return Jobs(core.engine, core.files, placing, core.wallets.funds)
+
+
+def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Selling | None, tuple[Loop, ...]]:
+    if ports.runtime is None or ports.machine is None or settings.policy is None:
+        return None, ()
+    runtime, machine = ports.runtime, ports.machine
+    selling = Selling(core.engine, core.peers, settings.policy, identity.wallet, settings.region, settings.isolation)
+    provisioning = Provisioning(core.engine, core.peers, core.files, runtime, core.funding, settings.folder / "leases")
+    watching = Watching(core.engine, core.peers, runtime, core.files.folder)
+    core.engine.bind(*provider_performers(provisioning, watching))
+    answer_as_provider(core.peers, selling, provisioning)
+    return selling, (
+        ("offering", lambda: offering.run(selling, core.book, ports.network, runtime, machine, ports.clock)),
+        ("metering", lambda: metering.run(core.engine, provisioning)),
+    )
+
+
+def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | None) -> tuple[Loop, ...]:
+    ticks = schedule.Ticks(
+        engine=core.engine,
+        book=core.book,
+        network=ports.network,
+        funding=core.funding,
+        wallets=core.wallets,
+        claim_above=settings.claim_above,
+        is_provider=selling is not None,
+    )
+    return (
+        ("engine", core.engine.run),
+        ("gossip", lambda: gossip.run(ports.network, core.book, selling)),
+        ("joining", lambda: joining.run(ports.network, core.book)),
+        ("deadlines", lambda: deadlines.run(core.engine)),
+        ("renewals", lambda: renewals.run(core.engine, core.peers)),
+        ("schedule", lambda: schedule.run(ticks)),
+    )
+
+
+def _domain(ports: Ports) -> bytes:
+    return eip712_domain(ports.chain.chain_id, ports.chain.channels)

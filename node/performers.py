@@ -1,0 +1,103 @@
+"""Which function performs which effect, which answers which message, and which machine moves which noun."""
+
+from market.dialogue import (
+    BidMade,
+    BookDigest,
+    Cancel,
+    Commit,
+    Finish,
+    GetFile,
+    Logs,
+    Pay,
+    Propose,
+    RefundAsked,
+    Release,
+    Renew,
+    Statement,
+)
+from market.jobs import Job, PlaceJob, WithdrawOrder
+from market.jobs import step as step_job
+from market.leases import Lease
+from market.machines import Event, Step
+from market.messages import Kind
+from market.provision import (
+    AwaitFunding,
+    CleanUp,
+    PrepareWorkload,
+    SendReceipt,
+    StartWorkload,
+    StopWorkload,
+    WatchWorkload,
+)
+from market.provision import step as step_provision
+from market.tenancy import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
+from market.tenancy import step as step_tenancy
+from node.actions.book import Book
+from node.actions.files import Files
+from node.actions.peers import Peers
+from node.actions.placing import Placing
+from node.actions.provisioning import Provisioning
+from node.actions.selling import Selling
+from node.actions.tenants import Tenants
+from node.actions.wallets import Wallets
+from node.actions.watching import Watching
+from node.engine import Machine, Performer
+
+
+def _step_lease(lease: Lease, event: Event, now: int) -> Step[Lease]:
+    step = step_provision if lease.side == "provider" else step_tenancy
+    return step(lease, event, now)
+
+
+MACHINES = {"Job": Machine(Job, step_job), "Lease": Machine(Lease, _step_lease)}
+
+
+def requester_performers(placing: Placing, tenants: Tenants) -> tuple[Performer, ...]:
+    """Who performs the requester's effects."""
+    return (
+        Performer(PlaceJob, "Job", placing.place),
+        Performer(WithdrawOrder, "Job", placing.withdraw),
+        Performer(SendCommit, "Lease", tenants.commit),
+        Performer(FundChannel, "Lease", tenants.fund),
+        Performer(SendCancel, "Lease", tenants.cancel),
+        Performer(FetchOutputs, "Lease", tenants.fetch_outputs),
+        Performer(SendPayment, "Lease", tenants.pay),
+    )
+
+
+def provider_performers(provisioning: Provisioning, watching: Watching) -> tuple[Performer, ...]:
+    """Who performs the provider's effects."""
+    return (
+        Performer(AwaitFunding, "Lease", provisioning.await_funding),
+        Performer(PrepareWorkload, "Lease", provisioning.prepare),
+        Performer(StartWorkload, "Lease", provisioning.start),
+        Performer(WatchWorkload, "Lease", watching.watch),
+        Performer(StopWorkload, "Lease", provisioning.stop),
+        Performer(SendReceipt, "Lease", provisioning.send_receipt),
+        Performer(CleanUp, "Lease", provisioning.clean_up),
+    )
+
+
+def answer_as_peer(peers: Peers, book: Book, files: Files, wallets: Wallets) -> None:
+    """What every node answers."""
+    peers.on(Kind.BOOK, BookDigest, book.answer_digest)
+    peers.on(Kind.FILE, GetFile, files.answer)
+    peers.on(Kind.REFUND, RefundAsked, wallets.release)
+
+
+def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants) -> None:
+    """What providers say to a requester."""
+    peers.on(Kind.BID, BidMade, placing.take_bid)
+    peers.on(Kind.STATEMENT, Statement, tenants.take_statement)
+    peers.on(Kind.FINISH, Finish, tenants.take_receipt)
+    peers.on(Kind.LOGS, Logs, tenants.take_logs)
+
+
+def answer_as_provider(peers: Peers, selling: Selling, provisioning: Provisioning) -> None:
+    """What requesters say to a provider."""
+    peers.on(Kind.PROPOSE, Propose, selling.take_proposal)
+    peers.on(Kind.COMMIT, Commit, provisioning.take_commit)
+    peers.on(Kind.RELEASE, Release, provisioning.take_release)
+    peers.on(Kind.RENEW, Renew, provisioning.take_renewal)
+    peers.on(Kind.CANCEL, Cancel, provisioning.take_cancel)
+    peers.on(Kind.PAY, Pay, provisioning.take_payment)
