@@ -19,6 +19,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FORMAT, Yamux
 from multiaddr import Multiaddr
 
+from node.p2p.bytepath import write_frame
 from node.p2p.limits import Limits
 from node.p2p.rates import Buckets
 
@@ -138,6 +139,9 @@ class WatchedYamux(Yamux):
     """A multiplexed connection that is cut when its peer is frozen or piles up bytes beyond its window."""
 
     limits = Limits()
+
+    async def _write_frame(self, data: bytes) -> None:
+        await write_frame(self, data)
 
     async def _measure_rtt_loop(self) -> None:
         next_probe = trio.current_time() + _WATCH

@@ -14,7 +14,6 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig
-from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -26,6 +25,7 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
+from node.p2p import bytepath
 from node.p2p.addresses import ip_and_port
 from node.p2p.containment import Doors, GuardedSwarm, WatchedYamux, guarded
 from node.p2p.limits import Limits
@@ -42,8 +42,9 @@ def build_host(secret: bytes, limits: Limits) -> BasicHost:
     keys = create_new_key_pair(PrivateKey(secret).secret)
     peerstore, me = PeerStore(), ID.from_pubkey(keys.public_key)
     peerstore.add_key_pair(me, keys)
-    # The muxer's class is fixed inside the library, so ours takes its place there.
+    # Their classes are fixed inside the library, so ours take their place there.
     WatchedYamux.limits = limits
+    bytepath.install()
     vars(muxer_multistream)["Yamux"] = WatchedYamux
     noise = Noise(keys, noise_privkey=create_noise_key_pair().private_key)
     upgrader = TransportUpgrader({NOISE: noise}, {TProtocol(YAMUX): WatchedYamux})
@@ -128,8 +129,8 @@ async def dial(host: BasicHost, peer: ID, addresses: Sequence[str], timeout: flo
         with trio.move_on_after(timeout):
             try:
                 await swarm._dial_addr_single_attempt(Multiaddr(address), peer)
-            except (SwarmException, OSError, ValueError) as error:
-                log.debug("dialling %s: %s", address, error)
+            except Exception as error:  # noqa: BLE001 - whatever the other end does in the handshake
+                log.debug("dialling %s: %r", address, error)
             else:
                 return True
     return bool(swarm.get_connections(peer))

@@ -17,7 +17,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     degree: int = 6
     degree_low: int = 4
-    degree_high: int = 12
+    degree_high: int = 10
     heartbeat: float = 1.0
 
     peer_rate: float = 600

@@ -129,7 +129,11 @@ class Mesh(Pubsub):
 
     def receive(self, peer: ID, message: Any) -> Verdict | None:
         """Judge one message; hand it over and pass it on when it is good. None for one that was here before."""
-        if self.seen_messages.has(message.from_id + message.seqno):
+        message_id = message.from_id + message.seqno
+        if self.seen_messages.has(message_id):
+            outbox = self.peer_queues.get(peer)
+            if outbox is not None:
+                outbox.forget(message_id)
             return None
         try:
             verdict = self._judge(peer, message)

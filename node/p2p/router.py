@@ -83,11 +83,11 @@ class Router(GossipSub):
         frame = packed(rpc_pb2.RPC(publish=[message]))
         if is_own:
             self._own.append((trio.current_time(), topic, frame))
-        origin = message.from_id
+        origin, relayed = message.from_id, b"" if is_own else message.from_id + message.seqno
         for peer in self.pubsub.peer_topics.get(topic, ()) if is_own else self.mesh.get(topic, ()):
             outbox = self.pubsub.peer_queues.get(peer)
             if outbox is not None and peer != forwarder and peer.to_bytes() != origin:
-                outbox.push(frame)
+                outbox.push(frame, relayed)
 
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
         """What this node published in the last minute, for a neighbour that has only now subscribed."""

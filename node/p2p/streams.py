@@ -1,7 +1,9 @@
 """Frames on a libp2p stream: an unsigned varint of length, then the bytes, as every libp2p language writes them."""
 
+from typing import Any
+
 from libp2p.abc import INetStream
-from libp2p.network.stream.exceptions import StreamError
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError
 
 _MAX_VARINT = 4
 
@@ -21,7 +23,9 @@ class FrameReader:
     """
 
     def __init__(self, stream: INetStream, limit: int) -> None:
-        self._stream, self._limit = stream, limit
+        # Straight from the muxer: the layer above it takes two locks for every read.
+        self._stream: Any = getattr(stream, "muxed_stream", stream)
+        self._limit = limit
         self._buffer = bytearray()
         self._start = 0
 
@@ -76,8 +80,10 @@ class FrameReader:
             self._start = 0
         try:
             data = await self._stream.read()
-        except StreamError as error:
-            raise _ending(error, is_inside) from error
+        except MuxedStreamEOF as error:
+            raise (BadStream("ended inside a frame") if is_inside else StreamEnded()) from error
+        except MuxedStreamError as error:
+            raise BadStream(f"the stream broke: {error}") from error
         if not data:
             raise BadStream("ended inside a frame") if is_inside else StreamEnded
         self._buffer += data
@@ -91,9 +97,3 @@ def framed(data: bytes) -> bytes:
         length >>= 7
     head.append(length)
     return bytes(head) + data
-
-
-def _ending(error: StreamError, is_inside: bool) -> Exception:
-    if is_inside or type(error).__name__ != "StreamEOF":
-        return BadStream(f"the stream broke: {type(error).__name__}")
-    return StreamEnded()
