@@ -1,0 +1,81 @@
+"""The HTTP API of a node as one ASGI application."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+from node.api import files, jobs, keys, logs, providers, system, wallet
+from node.api.docs import openapi_config
+from node.api.edge import JSON_LIMIT, Edge
+from node.api.errors import HANDLERS
+from node.api.limits import SlidingWindow
+from node.api.metrics import Metrics
+from node.api.replies import page_of
+from node.api.services import Call, Services
+from node.api.streams import Closing
+from node.config import ApiSettings
+
+ROUTES: Final[list[ControllerRouterHandler]] = [
+    jobs.submit_job,
+    jobs.list_jobs,
+    jobs.show_job,
+    jobs.cancel_job,
+    jobs.list_results,
+    jobs.download_result,
+    jobs.explain_job,
+    logs.read_logs,
+    logs.follow_events,
+    files.store_file,
+    providers.list_providers,
+    providers.show_provider,
+    providers.show_prices,
+    providers.show_stats,
+    wallet.show_balance,
+    wallet.show_earnings,
+    wallet.withdraw,
+    wallet.show_withdrawal,
+    wallet.list_transactions,
+    wallet.refund,
+    keys.list_keys,
+    keys.create_key,
+    keys.revoke_key,
+    system.show_health,
+    system.show_readiness,
+    system.show_version,
+]
+
+
+def create_app(services: Services, settings: ApiSettings) -> Edge:
+    """The API over the actions of a node; nothing is opened or started by it."""
+    metrics = Metrics(lambda: _gauges(services))
+    state = {
+        "services": services,
+        "settings": settings,
+        "metrics": metrics,
+        "closing": Closing(),
+        "window": SlidingWindow(settings.requests_per_minute, 60),
+    }
+    app = Litestar(
+        route_handlers=[_routes(), system.show_metrics],
+        request_class=Call,
+        exception_handlers=HANDLERS,
+        state=State(state),
+        openapi_config=openapi_config(),
+        logging_config=None,
+        request_max_body_size=min(JSON_LIMIT, settings.body_limit),
+    )
+    return Edge(app, metrics, settings.body_limit)
+
+
+def _routes() -> Router:
+    return Router("/v1", route_handlers=ROUTES, dependencies={"wanted": Provide(page_of, sync_to_thread=False)})
+
+
+def _gauges(services: Services) -> Mapping[str, Any]:
+    stats: Mapping[str, Any] = msgspec.to_builtins(services.market.stats())
+    return stats

@@ -1,0 +1,100 @@
+"""The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from litestar import Request
+from litestar.handlers.http_handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+from node.version import VERSION
+
+FILE: Final = Path(__file__).with_name("docs.html")
+_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_DESCRIPTION: Final = """A node of a decentralized compute marketplace: post priced jobs, follow them, withdraw.
+
+Money is a decimal string in tokens. Every refusal is RFC 9457 problem details with `error.code`, `error.message` and
+`error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves."""
+_TAGS: Final = {
+    "Jobs": "Priced one-shot orders: post, follow, cancel, fetch results.",
+    "Files": "Inputs by content.",
+    "Providers": "Who offers hardware now.",
+    "Market": "Prices and sizes.",
+    "Wallet": "The node's money.",
+    "Keys": "Who may call.",
+    "System": "The node itself.",
+}
+EXAMPLES: Final[dict[str, list[Any]]] = {
+    "SubmitJob": [
+        {
+            "image": "python:3.11-slim",
+            "command": ["python", "-c", "print('Hello')"],
+            "resources": {"cpu": 2, "memory": "4Gi", "gpu": 0},
+            "maxPrice": "1.0",
+            "timeout": "1h",
+        }
+    ],
+    "WithdrawBody": [{"to": "0x00000000000000000000000000000000000000aa"}],
+    "NewKey": [{"name": "ci", "expiresIn": "90d"}],
+}
+
+
+class Page(OpenAPIRenderPlugin):
+    """The page at /docs: one file with its script and style inside, and a policy that lets nothing else in."""
+
+    def __init__(self) -> None:
+        super().__init__(path="/")
+        self._page = _with_policy(FILE.read_text())
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The same bytes for everybody; the page fetches the document itself."""
+        return self._page
+
+
+def openapi_config() -> OpenAPIConfig:
+    """Where the documentation lies, and what the framework can not see by itself."""
+    schemes = {
+        "apiKey": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header"),
+        "bearer": SecurityScheme(type="http", scheme="bearer"),
+    }
+    return OpenAPIConfig(
+        title="Neugrid",
+        version=VERSION,
+        description=_DESCRIPTION,
+        path="/docs",
+        render_plugins=[Page(), Document()],
+        use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
+        components=Components(security_schemes=dict(schemes)),
+        tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+    )
+
+
+class Document(JsonRenderPlugin):
+    """The OpenAPI document at /docs/openapi.json, with an example on each body."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The document as JSON; made when it is first asked for, so that a node starts without it."""
+        schemas = openapi_schema["components"]["schemas"]
+        for name, examples in EXAMPLES.items():
+            schemas[name]["examples"] = examples
+        return self.render_json(request, openapi_schema)
+
+
+def _operation_id(handler: HTTPRouteHandler, _method: Any, _path: Any) -> str:
+    first, *others = handler.handler_name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def _with_policy(page: str) -> bytes:
+    """The page with a content policy that allows its own script by its hash."""
+    script = _SCRIPT.search(page)
+    digest = hashlib.sha256((script[1] if script else "").encode()).digest()
+    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'"
+    return page.replace("{{policy}}", policy).encode()

@@ -1,0 +1,129 @@
+"""The outermost layer: request ids, HEAD, size of bodies, both casings in queries, common headers, metrics.
+
+It wraps the framework, because requests without a route never reach the middleware inside it.
+"""
+
+import re
+import secrets
+import time
+from typing import Any, Final
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.types import Message, Receive, Scope, Send
+
+from node.api.auth import HEADERS
+from node.api.errors import MEDIA_TYPE, REQUEST_ID, problem_body
+from node.api.metrics import Metrics
+from node.api.streams import Closing
+from node.api.views import ErrorBody
+from node.version import API_VERSION
+
+_ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
+_SNAKE: Final = re.compile(rb"(?:^|&)[^=&]*_[^=&]*")
+_COMMON: Final = ((b"x-api-version", API_VERSION.encode()), (b"x-content-type-options", b"nosniff"))
+JSON_LIMIT: Final = 8 * 2**20
+"""The largest JSON body; uploads have the limit of the settings."""
+UPLOADS: Final = "/v1/files"
+
+
+class Edge:
+    """The ASGI application of a node: the framework's, seen through this layer."""
+
+    def __init__(self, app: Litestar, metrics: Metrics, body_limit: int) -> None:
+        self.app = app
+        self.metrics = metrics
+        self._body_limit = body_limit
+
+    @property
+    def closing(self) -> Closing:
+        """Set it to end all open streams."""
+        closing: Closing = self.app.state.closing
+        return closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; lifespan and sockets pass through."""
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        limit = self._body_limit if scope["path"] == UPLOADS else min(JSON_LIMIT, self._body_limit)
+        if exchange.announced_size() > limit:
+            await exchange.refuse(limit)
+        else:
+            await self.app(scope, exchange.receive, exchange.send)
+        self.metrics.observe(exchange.method, exchange.route(), exchange.status, exchange.seconds())
+
+
+class _Exchange:
+    """One request and its response on their way through."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method = str(scope.get("method"))
+        self.status = 0
+        self._scope: Any = scope
+        self._receive = receive
+        self._send = send
+        self._began = time.perf_counter()
+        self._is_head = self.method == "HEAD"
+        self._headers = dict(scope["headers"])
+        self._is_over = False
+        self._prepare()
+
+    def announced_size(self) -> int:
+        """The Content-Length, 0 when there is none."""
+        length = self._headers.get(b"content-length", b"0")
+        return int(length) if length.isdigit() else 0
+
+    async def refuse(self, limit: int) -> None:
+        """Answer 413 without reading the body."""
+        error = ErrorBody(
+            code="PAYLOAD_TOO_LARGE", message=f"a body may have {limit} bytes here", details={"limit": limit}
+        )
+        body = problem_body(413, error, self._scope["path"], self._scope[REQUEST_ID])
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+        await self.send(
+            {"type": "http.response.start", "status": 413, "headers": [*headers, (b"connection", b"close")]}
+        )
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def receive(self) -> Any:
+        """What the client sends; after the answer to HEAD it counts as gone, so that streams end."""
+        return {"type": "http.disconnect"} if self._is_over else await self._receive()
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on: headers added, the body of HEAD left out."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._own_headers()]
+            await self._send(message)
+            if self._is_head:
+                self._is_over = True
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif not self._is_head:
+            await self._send(message)
+
+    def route(self) -> str:
+        """The template of the route, "" when there was none."""
+        return str(self._scope.get("path_template") or "")
+
+    def seconds(self) -> float:
+        """How long it took."""
+        return time.perf_counter() - self._began
+
+    def _prepare(self) -> None:
+        given = self._headers.get(b"x-request-id", b"")
+        self._scope[REQUEST_ID] = given.decode() if _ID.match(given) else f"req_{secrets.token_hex(8)}"
+        if self._is_head:
+            self._scope["method"] = "GET"
+        if b"_" in self._scope["query_string"]:
+            self._scope["query_string"] = _camel_names(self._scope["query_string"])
+
+    def _own_headers(self) -> list[tuple[bytes, bytes]]:
+        own = self._scope.get(HEADERS, [])
+        return [(b"x-request-id", self._scope[REQUEST_ID].encode()), *_COMMON, *own]
+
+
+def _camel_names(query: bytes) -> bytes:
+    """The query with snake_case names in camelCase; values stay as they are."""
+    return _SNAKE.sub(lambda match: re.sub(rb"_([a-z])", lambda found: found[1].upper(), match[0]), query)

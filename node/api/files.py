@@ -1,0 +1,41 @@
+"""The route of uploads: files by content, to be named as inputs of jobs."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from litestar import Response, put
+from litestar.openapi.datastructures import ResponseSpec
+
+from node.api.auth import SECURITY, signed_in
+from node.api.errors import PayloadTooLarge, problems
+from node.api.replies import reply
+from node.api.services import Call
+from node.api.views import StoredFile
+
+TAGS: Final = ["Files"]
+
+
+@put(
+    "/files",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=201,
+    request_max_body_size=None,
+    responses={201: ResponseSpec(StoredFile), **problems(413)},
+)
+async def store_file(request: Call) -> Response[StoredFile]:
+    """Upload a file as the body of the request; its `digest` names it in `inputs` of a job."""
+    limit: int = request.app.state.settings.body_limit
+    stored = await request.services.files.store(_limited(request, limit), limit)
+    return reply(StoredFile(digest=stored.digest, size=stored.size), 201)
+
+
+async def _limited(request: Call, limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"a file may have {limit} bytes", limit=limit)
+        if chunk:
+            yield chunk

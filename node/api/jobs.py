@@ -1,0 +1,145 @@
+"""Routes of jobs: submit, list, look, cancel, results."""
+
+from typing import Annotated, Final
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import File
+
+from market.errors import InvalidParameters
+from market.jobs import Job, JobState
+from node.api.auth import SECURITY, signed_in
+from node.api.catalog import explanation_view
+from node.api.errors import problems
+from node.api.present import STATUS, etag, job_view, result_list
+from node.api.replies import (
+    Page,
+    cursor_of,
+    encode,
+    idempotency_of,
+    pagination_of,
+    place_in,
+    replay,
+    reply,
+    reply_unless_known,
+)
+from node.api.services import Call
+from node.api.submissions import SubmitJob, new_job
+from node.api.views import ExplanationView, JobList, JobView, ResultList
+
+TAGS: Final = ["Jobs"]
+MAX_WAIT: Final = 60
+
+
+@post("/jobs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 409, 413, 415, 422, 503))
+async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
+    """Post a priced job to the market; it starts as soon as a provider takes it.
+
+    With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
+    """
+    idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
+    job, stored = await request.services.jobs.submit(request.account, new_job(data), idempotency)
+    if stored is not None:
+        return replay(stored)
+    assert job is not None  # noqa: S101  (one of the two is always there)
+    return reply(_shown(request, job), 201, {"Location": f"/v1/jobs/{job.id}"})
+
+
+@get("/jobs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def list_jobs(
+    request: Call,
+    wanted: NamedDependency[Page],
+    status: Annotated[str, QueryParameter(max_length=128)] = "",
+) -> Response[JobList]:
+    """Your jobs, newest first; `status` may name several, separated by commas."""
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    jobs, total = request.services.jobs.list(
+        request.account, states=states_of(status), limit=wanted.limit + 1, after=after, offset=wanted.start
+    )
+    shown = jobs[: wanted.limit]
+    following = cursor_of(shown[-1].created_at, shown[-1].id) if len(jobs) > wanted.limit else None
+    views = tuple(_view(request, job) for job in shown)
+    return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
+
+
+@get("/jobs/{job_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def show_job(
+    request: Call,
+    job_id: FromPath[str],
+    wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT)] = 0,
+) -> Response[JobView]:
+    """One job. With `wait` the answer comes when the job has ended, or after so many seconds."""
+    jobs = request.services.jobs
+    job = await jobs.wait(request.account, job_id, wait) if wait else jobs.get(request.account, job_id)
+    view = _view(request, job)
+    return reply_unless_known(request, view, etag(job, view))
+
+
+@post(
+    "/jobs/{job_id:str}/cancel",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(404, 409),
+)
+async def cancel_job(request: Call, job_id: FromPath[str]) -> Response[JobView]:
+    """End a job now; what it used until then is paid. 409 when it has ended."""
+    return reply(_view(request, await request.services.jobs.cancel(request.account, job_id)))
+
+
+@get("/jobs/{job_id:str}/results", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
+async def list_results(request: Call, job_id: FromPath[str]) -> Response[ResultList]:
+    """The output files of a job that has ended."""
+    jobs = request.services.jobs
+    job = jobs.get(request.account, job_id)
+    return reply(result_list(job, jobs.results(request.account, job_id)))
+
+
+@get(
+    "/jobs/{job_id:str}/results/{path:path}",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses={200: ResponseSpec(bytes, media_type="application/octet-stream"), **problems(404, 409)},
+)
+async def download_result(request: Call, job_id: FromPath[str], path: FromPath[str]) -> File:
+    """One output file, streamed."""
+    inner = str(path).lstrip("/")
+    file = request.services.jobs.result_path(request.account, job_id, inner)
+    return File(path=file, filename=inner.rpartition("/")[2], media_type="application/octet-stream")
+
+
+@get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def explain_job(request: Call, job_id: FromPath[str]) -> Response[ExplanationView]:
+    """How many live offers fail on each constraint, and the smallest relaxations that would find providers."""
+    explanation = request.services.jobs.explain(request.account, job_id)
+    return reply(explanation_view(explanation, request.services.currency))
+
+
+def states_of(status: str) -> tuple[JobState, ...]:
+    """The states behind a status filter: the API's words and the machine's; () = all."""
+    words = {word.strip().lower() for word in status.split(",") if word.strip()}
+    known = {**{state.value: {state} for state in JobState}, "succeeded": {JobState.SUCCEEDED}}
+    for state, word in STATUS.items():
+        known[word] = known.get(word, set()) | {state}
+    unknown = words - known.keys()
+    if unknown:
+        raise InvalidParameters(
+            f"status must be of {', '.join(sorted(set(STATUS.values())))}",
+            field="status",
+            value=sorted(unknown)[0],
+            expected=sorted(known),
+        )
+    return tuple(state for state in JobState if any(state in known[word] for word in words))
+
+
+def _view(request: Call, job: Job) -> JobView:
+    lease = request.services.jobs.lease_of(job) if job.lease and not job.paid_at else None
+    return job_view(job, lease, request.now, request.services.currency)
+
+
+def _shown(request: Call, job: Job) -> JobView:
+    return job_view(job, None, request.now, request.services.currency)

@@ -1,0 +1,165 @@
+"""From the market's values to the API's views: jobs and their phases, log lines, files."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from market.jobs import DONE, Job, JobState, Reason, progress_of
+from market.leases import Lease, LeaseState
+from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount
+from node.api.views import Fault, JobView, LogRecord, ReasonView, ResultFile, ResultList, StepView, Timings
+from node.ports import LogLine, OutputFile
+
+S = JobState
+STATUS: Final[dict[JobState, str]] = {
+    S.PENDING: "pending",
+    S.RESTING: "pending",
+    S.PLACED: "queued",
+    S.RUNNING: "running",
+    S.SUCCEEDED: "success",
+    S.FAILED: "failed",
+    S.CANCELLED: "cancelled",
+}
+LEVELS: Final = ("debug", "info", "warn", "error")
+_LEVEL: Final = re.compile(r"\b(DEBUG|INFO|WARN|ERROR|CRITICAL|FATAL)(?:ING)?\b", re.IGNORECASE)
+_RATE_DIGITS: Final = TOKEN_DECIMALS + len(str(RATE_SCALE)) - 1
+_RATE_UNIT: Final = int(10**_RATE_DIGITS)
+
+
+def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
+    """The job as its owner sees it at `now`; `lease` is that of the present attempt."""
+    paid_at = job.paid_at or (lease.paid_at if lease and lease.state is LeaseState.SETTLED else 0)
+    return JobView(
+        id=job.id,
+        status=STATUS[job.state],
+        phase=job.state.value,
+        progress=progress_of(job, now),
+        image=job.workload.image,
+        command=job.workload.command,
+        provider=provider_id(job.provider) if job.provider else None,
+        lease=job.lease or None,
+        attempt=job.attempt,
+        created_at=iso(job.created_at),
+        queued_at=iso(job.created_at),
+        expires_at=iso(job.expires_at),
+        started_at=_iso_or_none(job.started_at),
+        finished_at=_iso_or_none(job.finished_at),
+        queue_time_ms=job.started_at - job.created_at if job.started_at else None,
+        execution_time_ms=job.finished_at - job.started_at if job.started_at and job.finished_at else None,
+        exit_code=job.exit_code,
+        max_price=format_amount(job.cap),
+        price_per_second=format_rate(job.rate) if job.lease else None,
+        seconds=job.seconds,
+        cost=format_amount(job.cost),
+        paid=format_amount(paid_so_far(job, lease)),
+        currency=currency,
+        error=Fault(code=job.code, message=job.message) if job.code else None,
+        reasons=tuple(_reason(reason) for reason in job.reasons),
+        steps=_steps(job, paid_at),
+        timings=_timings(job, paid_at),
+    )
+
+
+def paid_so_far(job: Job, lease: Lease | None) -> Amount:
+    """What vouchers cover: earlier attempts, and the present lease as far as it is paid."""
+    if job.paid_at:
+        return job.cost
+    return Amount(job.spent + (lease.paid if lease else 0))
+
+
+def etag(job: Job, view: JobView) -> str:
+    """A weak tag that changes with every event, and with what moves between events: progress and payment."""
+    return f'W/"{job.version}-{view.progress}-{view.paid}-{view.timings.paid or 0}"'
+
+
+def log_record(line: LogLine) -> LogRecord:
+    """A line of output with its level."""
+    return LogRecord(timestamp=iso(line.at), stream=line.stream, level=level_of(line), message=line.text)
+
+
+def level_of(line: LogLine) -> str:
+    """The level that the line names in its first 64 characters, else "info" for stdout and "error" for stderr."""
+    found = _LEVEL.search(line.text[:64])
+    if found is None:
+        return "error" if line.stream == "stderr" else "info"
+    name = found[1].lower()
+    return name if name in LEVELS else "error"
+
+
+def result_list(job: Job, files: Sequence[OutputFile]) -> ResultList:
+    """What the job left behind, with an address for each file."""
+    listed = tuple(
+        ResultFile(path=file.path, size=file.size, digest=file.digest, url=f"/v1/jobs/{job.id}/results/{file.path}")
+        for file in files
+    )
+    return ResultList(id=job.id, status=STATUS[job.state], exit_code=job.exit_code, files=listed)
+
+
+def provider_id(address: str) -> str:
+    """The id of a provider: `prov_` and the hex digits of its address."""
+    return f"prov_{address.removeprefix('0x')}"
+
+
+def format_rate(rate: int) -> str:
+    """Tokens per second as a decimal string; exact to the last digit (1e-15 tokens)."""
+    digits = f"{rate:0{_RATE_DIGITS + 1}d}"
+    fraction = digits[-_RATE_DIGITS:].rstrip("0")
+    return f"{digits[:-_RATE_DIGITS]}.{fraction or '0'}"
+
+
+def per_hour(rate: int) -> float:
+    """Tokens per hour as a JSON number."""
+    return round(rate * 3600 / _RATE_UNIT, 12)
+
+
+def iso(ms: int) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _iso_or_none(ms: int) -> str | None:
+    return iso(ms) if ms else None
+
+
+def _reason(reason: Reason) -> ReasonView:
+    return ReasonView(
+        provider=provider_id(reason.provider), codes=reason.codes, price_per_second=format_rate(reason.rate)
+    )
+
+
+def _timings(job: Job, paid_at: int) -> Timings:
+    return Timings(
+        submitted=job.created_at,
+        agreed=job.agreed_at or None,
+        started=job.started_at or None,
+        finished=job.finished_at or None,
+        paid=paid_at or None,
+    )
+
+
+def _steps(job: Job, paid_at: int) -> tuple[StepView, ...]:
+    """Four phases between five moments."""
+    moments = (job.created_at, job.agreed_at, job.started_at, job.finished_at, paid_at)
+    names = ("place", "prepare", "run", "pay")
+    return tuple(
+        StepView(
+            name=name,
+            status=_phase(job, name, begin, end),
+            started_at=_iso_or_none(begin),
+            finished_at=_iso_or_none(end) if begin else None,
+        )
+        for name, begin, end in zip(names, moments, moments[1:], strict=False)
+    )
+
+
+def _phase(job: Job, name: str, begin: int, end: int) -> str:
+    """How a phase stands; one that the end of the job cut short failed, one that never began is skipped."""
+    is_over = job.state in DONE
+    if name == "pay" and is_over and job.cost == 0:
+        return "skipped"
+    if not begin:
+        return "skipped" if is_over else "waiting"
+    if end:
+        return "failed" if name == "run" and job.state is S.FAILED else "done"
+    return "failed" if is_over and name != "pay" else "active"

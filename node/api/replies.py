@@ -1,0 +1,142 @@
+"""How routes answer: views encoded once, conditional answers, idempotent answers, pages of lists."""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from litestar import Response
+from litestar.enums import MediaType
+from litestar.params import QueryParameter
+
+from market.errors import InvalidParameters
+from market.jobs import Job
+from node.actions.jobs import Idempotency
+from node.api.services import Call
+from node.api.views import Pagination
+from node.records import Answer
+
+T = TypeVar("T")
+encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+MAX_PAGE: Final = 100
+MAX_OFFSET: Final = 1_000_000
+_KEY: Final = re.compile(r"^[\x21-\x7e]{1,255}$")
+
+
+def reply(view: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[Any]:
+    """The view as JSON; bytes are JSON already."""
+    body = view if isinstance(view, bytes) else encode(view)
+    return Response(content=body, status_code=status, media_type=MediaType.JSON, headers=headers)
+
+
+def reply_unless_known(request: Call, view: Any, tag: str) -> Response[Any]:
+    """The view under its ETag, or 304 when the client holds that version (If-None-Match)."""
+    known = request.headers.get("if-none-match", "")
+    if known and (known == "*" or _opaque(tag) in {_opaque(item) for item in known.split(",")}):
+        return Response(content=b"", status_code=304, media_type=MediaType.JSON, headers={"ETag": tag})
+    return reply(view, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
+
+
+async def idempotency_of(request: Call, route: str, render: Callable[[Job], tuple[int, bytes]]) -> Idempotency | None:
+    """What makes a repeat of this request safe; None without an Idempotency-Key header."""
+    key = idempotency_key(request)
+    if not key:
+        return None
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return Idempotency(key=key, route=route, body_digest=digest, render=render)
+
+
+def idempotency_key(request: Call) -> str:
+    """The Idempotency-Key header, or ""; InvalidParameters when it is longer than 255 or not printable ASCII."""
+    key = request.headers.get("idempotency-key", "").strip()
+    if key and not _KEY.match(key):
+        raise InvalidParameters(
+            "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces",
+            field="Idempotency-Key",
+            value=key[:80],
+        )
+    return key
+
+
+def replay(answer: Answer) -> Response[Any]:
+    """The stored answer to the first request with this Idempotency-Key."""
+    return reply(answer.body, answer.status, {"Idempotent-Replayed": "true"})
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What part of a list is asked for: by cursor, by offset or by page number."""
+
+    limit: int
+    cursor: str
+    offset: int
+    number: int | None
+
+    @property
+    def start(self) -> int:
+        """How many items come before it, when it is not given by a cursor."""
+        return (self.number - 1) * self.limit if self.number else self.offset
+
+
+def page_of(
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page; InvalidParameters when it is given in more than one way."""
+    given = [name for name, value in (("cursor", cursor), ("offset", offset), ("page", page)) if value is not None]
+    if len(given) > 1:
+        raise InvalidParameters(f"give one of {', '.join(given)}", field=given[1], expected="one way to page")
+    wanted = Page(limit=limit, cursor=cursor or "", offset=offset or 0, number=page)
+    if wanted.start > MAX_OFFSET:
+        raise InvalidParameters(f"a page starts at most at {MAX_OFFSET}; use the cursor", field=given[0])
+    return wanted
+
+
+def pagination_of(page: Page, total: int, count: int, next_cursor: str | None) -> Pagination:
+    """Where a page of `count` items lies; `next_cursor` says that more follow."""
+    return Pagination(
+        limit=page.limit,
+        total=total,
+        has_more=next_cursor is not None,
+        next_cursor=next_cursor,
+        offset=page.start or None,
+        page=page.number,
+        total_pages=max(1, -(-total // page.limit)) if page.number else None,
+    )
+
+
+def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
+    """A page of a list that is in memory, and the cursor of the next one."""
+    start = _number_in(page.cursor) if page.cursor else page.start
+    shown = items[start : start + page.limit]
+    return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
+
+
+def cursor_of(created_at: int, id: str) -> str:
+    """An opaque cursor behind the item (created_at, id)."""
+    return base64.urlsafe_b64encode(f"{created_at}:{id}".encode()).decode().rstrip("=")
+
+
+def place_in(cursor: str) -> tuple[int, str]:
+    """The (created_at, id) in a cursor of ours; InvalidParameters for anything else."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        number, _, id = text.partition(":")
+        place = int(number)
+    except (binascii.Error, ValueError):
+        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor) from None
+    if not 0 <= place < 2**53:
+        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor)
+    return place, id
+
+
+def _number_in(cursor: str) -> int:
+    return place_in(cursor)[0]
+
+
+def _opaque(tag: str) -> str:
+    return tag.strip().removeprefix("W/")

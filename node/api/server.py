@@ -1,0 +1,82 @@
+"""The embedded HTTP server: uvicorn in the node's own loop, stopped by cancelling."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+
+from market.errors import ConfigError
+from node.api.edge import Edge
+
+GRACE: Final = 3
+"""Seconds that running requests have to end when the server stops."""
+BACKLOG: Final = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the node decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signals alone."""
+        yield
+
+
+async def serve(app: Edge, host: str, port: int, on_bound: Callable[[str, int], None]) -> None:
+    """Serve until cancelled; `on_bound` learns host and port (0 took a free one) before the first request.
+
+    When cancelled, open streams are ended and running requests get GRACE seconds. Raises ConfigError when the
+    address can not be had.
+    """
+    listener = bind(host, port)
+    bound = listener.getsockname()[1]
+    server = _Server(_config(app))
+    running = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        on_bound(host, bound)
+        await asyncio.shield(running)
+    finally:
+        app.closing.set()
+        server.should_exit = True
+        await asyncio.gather(running, return_exceptions=True)
+        listener.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; ConfigError says in one sentence why there is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(_sentence(error, host, port), host=host, port=port) from error
+    return listener
+
+
+def _sentence(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use: set api.port to another one, or to 0 for a free one"
+    return f"can not listen on {host}:{port}: {error.strerror or error}"
+
+
+def _config(app: Edge) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        backlog=BACKLOG,
+    )

@@ -1,0 +1,68 @@
+"""What the routes call: the actions of this node, and the request that carries them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from market.errors import InvalidParameters
+from node.actions.accounts import Accounts
+from node.actions.files import Files
+from node.actions.health import Health
+from node.actions.jobs import Jobs
+from node.actions.market import Market
+from node.actions.wallets import Wallets
+from node.api.bodies import read_body
+from node.api.streams import Closing
+from node.ports import Clock
+from node.records import Account, ApiKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The actions, the clock, and the symbol of the token that prices are in."""
+
+    jobs: Jobs
+    files: Files
+    market: Market
+    wallets: Wallets
+    health: Health
+    accounts: Accounts
+    clock: Clock
+    currency: str = "TUSD"
+
+
+class Call(Request[Account, ApiKey, State]):
+    """A request: who asks (after a guard let it in), and the actions. Bodies are decoded once, into their struct."""
+
+    @property
+    def services(self) -> Services:
+        """The actions of this node."""
+        services: Services = self.app.state.services
+        return services
+
+    @property
+    def closing(self) -> Closing:
+        """Set when the server stops: open streams end then."""
+        closing: Closing = self.app.state.closing
+        return closing
+
+    @property
+    def account(self) -> Account:
+        """Who asks; only on routes with the guard `signed_in`."""
+        account: Account = self.scope["user"]
+        return account
+
+    @property
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        return self.services.clock.now()
+
+    async def json(self) -> Any:
+        """The body as the struct that the handler declares; refusals name the field."""
+        body = await self.body()
+        field = self.route_handler.parsed_data_field
+        if field is None:
+            raise InvalidParameters("this route takes no body", field="body")
+        return read_body(body, self.headers.get("content-type", ""), field.annotation)

@@ -1,0 +1,195 @@
+"""The body of POST /v1/jobs, and what it means: one struct, every field bounded, friendly spellings for amounts."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from market.errors import InvalidParameters
+from market.offers import ShortText
+from market.orders import Constraints
+from market.resources import Count, Name, Resources
+from market.units import Amount, parse_amount, parse_cpu, parse_duration, parse_size
+from market.workloads import Path, Sha256, Text, Workload
+from node.actions.jobs import NewFile, NewJob
+
+Short = Annotated[str, Meta(max_length=32)]
+Number = Short | Annotated[int, Meta(ge=0, le=2**53)] | Annotated[float, Meta(ge=0, le=2**53)]
+SizeText = Short | Annotated[int, Meta(ge=0, le=2**60)]
+Duration = Short | Annotated[int, Meta(ge=0, le=2**31)]
+EnvName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+MIN_MEMORY: Final = 6 * 2**20
+"""Container engines refuse less."""
+MAX_TIMEOUT: Final = 30 * 86_400
+MAX_TTL: Final = 7 * 86_400
+_IMAGE: Final = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$")
+_AMOUNT: Final = re.compile(r"^\d{1,13}(\.\d{1,18})?$")
+
+
+class Body(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A JSON body: camelCase (snake_case is read too), and no field that we do not know."""
+
+
+class GpuBody(Body, frozen=True, kw_only=True):
+    """GPUs by count, model ("" = any) and least VRAM each."""
+
+    count: Count = 1
+    model: Name = ""
+    vram: SizeText = 0
+
+
+class ResourcesBody(Body, frozen=True, kw_only=True):
+    """What the job needs: cores ("0.5" or 2), sizes ("4Gi" or bytes), GPUs as a count or an object."""
+
+    cpu: Number = 1
+    memory: SizeText = "512Mi"
+    disk: SizeText = 0
+    gpu: Count | GpuBody = 0
+
+
+class InputBody(Body, frozen=True, kw_only=True):
+    """A file under /input: `text`, or `content` in base64, or the `digest` of a file that was uploaded before."""
+
+    path: Path
+    text: str | None = None
+    content: bytes | None = None
+    digest: Sha256 | None = None
+
+
+class SubmitJob(Body, frozen=True, kw_only=True):
+    """A priced job. `max_price` in tokens is the most it may ever cost, fees included."""
+
+    image: Annotated[str, Meta(min_length=1, max_length=512)]
+    command: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=256)] | None = None
+    env: Annotated[dict[EnvName, Text], Meta(max_length=256)] = {}
+    resources: ResourcesBody = ResourcesBody()
+    max_price: Number
+    timeout: Duration = "1h"
+    inputs: Annotated[tuple[InputBody, ...], Meta(max_length=256)] = ()
+    outputs: Annotated[tuple[Path, ...], Meta(max_length=64)] = ()
+    region: ShortText = ""
+    isolation: ShortText = ""
+    min_reputation: Annotated[int, Meta(ge=0, le=1000)] = 0
+    bid_window: Annotated[int, Meta(ge=0, le=600_000)] = 1000
+    """How long bids are collected, in ms; 0 = the first that fits."""
+    order_ttl: Duration = "5m"
+    """How long the job may wait for a provider."""
+
+
+def new_job(body: SubmitJob) -> NewJob:
+    """What the body asks for, in the market's units; InvalidParameters names the field that does not fit."""
+    return NewJob(
+        workload=_workload(body),
+        files=_files(body.inputs),
+        cap=_cap(body.max_price),
+        constraints=Constraints(region=body.region, isolation=body.isolation, min_reputation=body.min_reputation),
+        bid_window=body.bid_window,
+        order_ttl=_seconds(body.order_ttl, "orderTtl", MAX_TTL) * 1000,
+    )
+
+
+def price_of_text(value: str | float, field: str) -> Amount:
+    """Base units from plain decimal digits; what Python would also take ("1e9", "1_0", "Infinity") is refused."""
+    text = format(value, "f") if isinstance(value, float) else str(value)
+    text = text.rstrip("0").rstrip(".") if isinstance(value, float) and "." in text else text
+    if not _AMOUNT.match(text):
+        raise _unfit(field, value, 'a decimal amount of tokens such as "1.0"')
+    return parse_amount(text, field)
+
+
+def _workload(body: SubmitJob) -> Workload:
+    if not _IMAGE.match(body.image):
+        raise _unfit("image", body.image, 'an image reference such as "python:3.11-slim"')
+    return Workload(
+        image=body.image,
+        command=tuple(_clean(word, "command") for word in body.command or ()),
+        env={_env_name(name): _clean(value, f"env.{name}") for name, value in body.env.items()},
+        resources=_resources(body.resources),
+        timeout=_seconds(body.timeout, "timeout", MAX_TIMEOUT),
+        outputs=_outputs(body.outputs),
+    )
+
+
+def _resources(body: ResourcesBody) -> Resources:
+    gpu = body.gpu if isinstance(body.gpu, GpuBody) else GpuBody(count=body.gpu)
+    memory = _size(body.memory, "resources.memory")
+    if memory < MIN_MEMORY:
+        raise _unfit("resources.memory", body.memory, "at least 6Mi")
+    return Resources(
+        cpu=parse_cpu(body.cpu),
+        memory=memory,
+        disk=_size(body.disk, "resources.disk"),
+        gpus=gpu.count,
+        gpu_model=gpu.model,
+        vram=_size(gpu.vram, "resources.gpu.vram"),
+    )
+
+
+def _size(value: str | int, field: str) -> int:
+    size = parse_size(value, field)
+    if size > 2**60:
+        raise _unfit(field, value, "at most 1024Pi")
+    return size
+
+
+def _seconds(value: str | int, field: str, most: int) -> int:
+    seconds = parse_duration(value, field)
+    if not 1 <= seconds <= most:
+        raise _unfit(field, value, f"from 1s to {most // 86_400}d")
+    return seconds
+
+
+def _cap(value: str | float) -> Amount:
+    cap = price_of_text(value, "maxPrice")
+    if cap == 0:
+        raise _unfit("maxPrice", value, "more than 0")
+    return cap
+
+
+def _env_name(name: str) -> str:
+    if "=" in name:
+        raise _unfit("env", name, "a name without =")
+    return _clean(name, "env")
+
+
+def _clean(text: str, field: str) -> str:
+    if "\0" in text:
+        raise _unfit(field, text, "text without NUL characters")
+    return text
+
+
+def _files(inputs: tuple[InputBody, ...]) -> tuple[NewFile, ...]:
+    files = tuple(_file(body, f"inputs[{index}]") for index, body in enumerate(inputs))
+    paths = [file.path for file in files]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise _unfit("inputs", path, "a path of its own for each file")
+    return files
+
+
+def _file(body: InputBody, field: str) -> NewFile:
+    given = [name for name in ("text", "content", "digest") if getattr(body, name) is not None]
+    if len(given) != 1:
+        raise _unfit(field, ", ".join(given) or "nothing", "exactly one of text, content and digest")
+    content = body.text.encode() if body.text is not None else body.content
+    return NewFile(path=_relative(body.path, "/input", f"{field}.path"), content=content, digest=body.digest or "")
+
+
+def _outputs(paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_relative(path, "/output", f"outputs[{i}]") for i, path in enumerate(paths)))
+
+
+def _relative(path: str, root: str, field: str) -> str:
+    """The path below `root`, which may be written in front of it; nothing that leads out of it."""
+    inner = path.removeprefix(root + "/") if path.startswith(root + "/") else path
+    pure = PurePosixPath(_clean(inner, field))
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise _unfit(field, path, f"a path of a file below {root}")
+    return str(pure)
+
+
+def _unfit(field: str, value: object, expected: str) -> InvalidParameters:
+    shown = str(value)[:80]
+    return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)

@@ -1,0 +1,114 @@
+"""Routes of the node's wallet: balance, earnings, withdrawals, transactions, refunds."""
+
+from typing import Annotated, Final
+
+from litestar import Response, get, post
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta
+
+from market.units import format_amount, parse_address
+from node.actions.wallets import RefundResult
+from node.api.auth import SECURITY, signed_in
+from node.api.errors import problems
+from node.api.present import iso, provider_id
+from node.api.providers import camelled
+from node.api.replies import idempotency_key, reply
+from node.api.services import Call
+from node.api.submissions import Body, Number, price_of_text
+from node.api.views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
+from node.records import Withdrawal
+
+TAGS: Final = ["Wallet"]
+
+
+class WithdrawBody(Body, frozen=True, kw_only=True):
+    """Where earnings go (default: the node's own address) and how much (default: everything)."""
+
+    to: Annotated[str, Meta(max_length=64)] | None = None
+    amount: Number | None = None
+
+
+@get("/wallet/balance", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
+async def show_balance(request: Call) -> Response[BalanceView]:
+    """What the node's wallet holds, and what lies in channels."""
+    found = await request.services.wallets.balance()
+    view = BalanceView(
+        address=found.address,
+        balance=format_amount(found.token),
+        native=str(found.native),
+        deposited=format_amount(found.deposited),
+        promised=format_amount(found.promised),
+        claimable=format_amount(found.claimable),
+        earned=format_amount(found.earned),
+        currency=request.services.currency,
+    )
+    return reply(view)
+
+
+@get("/wallet/earnings", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
+async def show_earnings(request: Call) -> Response[EarningsView]:
+    """What this provider earned, and how far it has come to hand."""
+    found = await request.services.wallets.earnings()
+    view = EarningsView(
+        total=format_amount(found.total),
+        unclaimed=format_amount(found.unclaimed),
+        withdrawable=format_amount(found.withdrawable),
+        withdrawn=format_amount(found.withdrawn),
+        fees=format_amount(found.fees),
+        currency=request.services.currency,
+    )
+    return reply(view)
+
+
+@post("/wallet/withdraw", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
+async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
+    """Claim all vouchers in one batch and withdraw the earnings; repeat it safely with an `Idempotency-Key`."""
+    to = parse_address(data.to, "to") if data.to is not None else None
+    amount = price_of_text(data.amount, "amount") if data.amount is not None else None
+    key = idempotency_key(request)
+    made = await request.services.wallets.withdraw(request.account, to, amount, key)
+    return reply(_view(made, request.services.currency), 201, {"Location": f"/v1/wallet/withdraw/{made.id}"})
+
+
+@get("/wallet/withdraw/{withdrawal_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def show_withdrawal(request: Call, withdrawal_id: FromPath[str]) -> Response[WithdrawalView]:
+    """How a withdrawal stands."""
+    found = request.services.wallets.withdrawal(request.account, withdrawal_id)
+    return reply(_view(found, request.services.currency))
+
+
+@get("/wallet/transactions", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def list_transactions(request: Call) -> Response[TransactionList]:
+    """What this wallet sent to the chain."""
+    found = tuple(camelled(item) for item in await request.services.wallets.transactions())
+    return reply(TransactionList(transactions=found))
+
+
+@post("/wallet/refund", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
+async def refund(request: Call) -> Response[RefundList]:
+    """Take unused deposits back: at once where the provider releases them, else by an exit after its delay."""
+    found = await request.services.wallets.refund()
+    currency = request.services.currency
+    return reply(RefundList(refunds=tuple(_refund(item) for item in found), currency=currency), 201)
+
+
+def _refund(found: RefundResult) -> RefundView:
+    return RefundView(
+        channel=found.channel,
+        provider=provider_id(found.payee),
+        amount=format_amount(found.amount),
+        transaction=found.transaction or None,
+        problem=found.problem or None,
+    )
+
+
+def _view(found: Withdrawal, currency: str) -> WithdrawalView:
+    return WithdrawalView(
+        id=found.id,
+        status=found.state,
+        to=found.to,
+        amount=format_amount(found.amount),
+        currency=currency,
+        transaction=found.transaction or None,
+        created_at=iso(found.created_at),
+    )

@@ -1,0 +1,373 @@
+"""Hand-made actions for the routes: what was asked is in lists, what is answered in dicts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound, Unauthorized
+from market.explanations import Explanation, RateRange, Reasons, Relaxation
+from market.jobs import DONE, Job, JobState
+from market.leases import Lease
+from market.offers import Offer
+from market.summaries import MarketPrices, MarketStats, price_ranges, totals
+from market.units import Address, Amount, Rate, Timestamp
+from node.actions.jobs import Idempotency, NewJob
+from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
+from node.api.app import create_app
+from node.api.edge import Edge
+from node.api.services import Services
+from node.config import ApiSettings
+from node.ports import LogLine, OutputFile
+from node.records import Account, Answer, ApiKey, Entry, Withdrawal
+from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
+
+KEY = "ng_live_alice"
+OTHER_KEY = "ng_live_bob"
+ALICE = Account(id="user_alice", name="alice", created_at=NOW)
+BOB = Account(id="user_bob", name="bob", created_at=NOW)
+
+
+def a_job(**changes: object) -> Job:
+    """A pending job of Alice."""
+    job = Job(
+        id="job_0000000000000001",
+        account=ALICE.id,
+        workload=a_workload(),
+        nonce="n",
+        cap=Amount(1_000_000),
+        expires_at=NOW + 300_000,
+        created_at=NOW,
+    )
+    return replace(job, **changes)
+
+
+def a_done_job(**changes: object) -> Job:
+    """A job that ran two seconds and ended well."""
+    done: dict[str, object] = {
+        "state": JobState.SUCCEEDED,
+        "lease": "lea_000001",
+        "provider": PROVIDER,
+        "rate": Rate(5_000_000_000),
+        "agreed_at": NOW + 50,
+        "started_at": NOW + 1000,
+        "finished_at": NOW + 3000,
+        "exit_code": 0,
+        "seconds": 2,
+        "cost": Amount(10),
+        "paid_at": NOW + 3100,
+        "version": 4,
+    }
+    return a_job(**(done | changes))
+
+
+class FixedClock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> Timestamp:
+        return Timestamp(self.time)
+
+
+class FakeJobs:
+    """Jobs in a dict; `funds` is what a cap may cost at most."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Job] = {}
+        self.leases: dict[str, Lease] = {}
+        self.submitted: list[NewJob] = []
+        self.answers: dict[str, Answer] = {}
+        self.funds = 10**12
+        self.lines: list[LogLine] = []
+        self.entries: list[Entry] = []
+        self.files: dict[str, Path] = {}
+        self.waited: list[float] = []
+        self.explanation = Explanation(live=0, matching=0, failing={}, offers=(), rates=None, relaxations=())
+        self.never_ends = False
+        self.closed_streams = 0
+
+    def put(self, job: Job) -> Job:
+        self.all[job.id] = job
+        return job
+
+    async def submit(
+        self, account: Account, new: NewJob, idempotency: Idempotency | None
+    ) -> tuple[Job | None, Answer | None]:
+        known = self.answers.get(idempotency.key) if idempotency else None
+        if known is not None and idempotency is not None:
+            if known.body_digest != idempotency.body_digest:
+                raise IdempotencyMismatch("another body", key=idempotency.key)
+            return None, known
+        if new.cap > self.funds:
+            raise InsufficientFunds("too little", needed=new.cap, available=self.funds)
+        self.submitted.append(new)
+        number = f"{len(self.submitted):016d}"
+        job = self.put(a_job(id=f"job_{number}", account=account.id, workload=new.workload, cap=new.cap))
+        if idempotency is not None:
+            status, body = idempotency.render(job)
+            digest = idempotency.body_digest
+            self.answers[idempotency.key] = Answer(
+                id=idempotency.key, body_digest=digest, status=status, body=body, created_at=NOW
+            )
+        return job, None
+
+    def get(self, account: Account, id: str) -> Job:
+        job = self.all.get(id)
+        if job is None or job.account != account.id:
+            raise NotFound("no such job", id=id)
+        return job
+
+    def lease_of(self, job: Job) -> Lease | None:
+        return self.leases.get(job.lease)
+
+    def list(
+        self,
+        account: Account,
+        *,
+        states: tuple[JobState, ...] = (),
+        limit: int,
+        after: tuple[int, str] | None,
+        offset: int = 0,
+    ) -> tuple[list[Job], int]:
+        own = [job for job in self.all.values() if job.account == account.id and (not states or job.state in states)]
+        own.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        behind = [job for job in own if after is None or (job.created_at, job.id) < after]
+        return behind[offset : offset + limit], len(own)
+
+    async def wait(self, account: Account, id: str, seconds: float) -> Job:
+        self.waited.append(seconds)
+        return self.get(account, id)
+
+    async def cancel(self, account: Account, id: str) -> Job:
+        job = self.get(account, id)
+        if job.state in DONE:
+            raise Conflict("the job has ended", state=job.state.value)
+        return self.put(replace(job, state=JobState.CANCELLED, code="CANCELLED", message="cancelled"))
+
+    def logs(self, account: Account, id: str, *, tail: int, since: int = 0, stream: str = "") -> Any:
+        self.get(account, id)
+        return [line for line in self.lines if line.at >= since and stream in ("", line.stream)][-tail:]
+
+    async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
+        try:
+            for number, line in enumerate(self.lines):
+                if number >= after:
+                    yield number, line
+            if self.never_ends:
+                await asyncio.Event().wait()
+        finally:
+            self.closed_streams += 1
+
+    async def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
+        for entry in self.entries:
+            if entry.seq > after:
+                yield entry
+
+    def results(self, account: Account, id: str) -> tuple[OutputFile, ...]:
+        if self.get(account, id).state not in DONE:
+            raise Conflict("the job has not ended")
+        return tuple(OutputFile(path=path, digest="ab" * 32, size=3) for path in self.files)
+
+    def result_path(self, account: Account, id: str, path: str) -> Path:
+        self.results(account, id)
+        if path not in self.files:
+            raise NotFound("no such result", path=path)
+        return self.files[path]
+
+    def explain(self, account: Account, id: str) -> Explanation:
+        self.get(account, id)
+        return self.explanation
+
+
+class FakeFiles:
+    """Keeps what was uploaded."""
+
+    def __init__(self) -> None:
+        self.stored: list[bytes] = []
+
+    async def store(self, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
+        content = b"".join([chunk async for chunk in chunks])
+        self.stored.append(content)
+        return OutputFile(path="", digest="cd" * 32, size=len(content))
+
+
+class FakeMarket:
+    """Two providers, one with GPUs."""
+
+    def __init__(self) -> None:
+        gpus = a_gpu_offer(id="off_000002", provider=REQUESTER)
+        self.offers: list[tuple[Offer, int]] = [(gpus, 900), (an_offer(), 400)]
+
+    def providers(self, *, gpu: bool | None, min_reputation: int, region: str = "") -> list[tuple[Offer, int]]:
+        return [
+            (offer, score)
+            for offer, score in self.offers
+            if (gpu is None or bool(offer.total.gpus) is gpu)
+            and score >= min_reputation
+            and region in ("", offer.region)
+        ]
+
+    def provider(self, address: str) -> tuple[list[Offer], int]:
+        found = [(offer, score) for offer, score in self.offers if offer.provider == address]
+        if not found:
+            raise NotFound("no such provider", id=address)
+        return [offer for offer, _ in found], found[0][1]
+
+    def prices(self) -> MarketPrices:
+        return price_ranges([offer for offer, _ in self.offers], NOW)
+
+    def stats(self) -> MarketStats:
+        return totals([offer for offer, _ in self.offers], [], NOW)
+
+
+class FakeWallets:
+    """A wallet with earnings of 5 tokens."""
+
+    def __init__(self) -> None:
+        self.withdrawals: dict[str, Withdrawal] = {}
+
+    async def balance(self) -> WalletBalance:
+        return WalletBalance(
+            address=Address(PROVIDER),
+            token=Amount(12_500_000),
+            native=10**18,
+            deposited=Amount(2_000_000),
+            promised=Amount(1_000_000),
+            claimable=Amount(250_000),
+            earned=Amount(5_000_000),
+        )
+
+    async def earnings(self) -> WalletEarnings:
+        return WalletEarnings(
+            total=Amount(5_300_000),
+            unclaimed=Amount(250_000),
+            withdrawable=Amount(5_000_000),
+            withdrawn=Amount(0),
+            fees=Amount(50_000),
+        )
+
+    async def withdraw(self, account: Account, to: Any, amount: Any, idempotency_key: str = "") -> Withdrawal:
+        if amount is not None and amount > 5_000_000:
+            raise InsufficientFunds("not so much", needed=amount, available=5_000_000)
+        id = f"wdr_{idempotency_key or len(self.withdrawals)}"
+        made = Withdrawal(
+            id=id,
+            account=account.id,
+            to=to or Address(PROVIDER),
+            amount=Amount(amount or 5_000_000),
+            state="confirmed",
+            transaction="0x" + "ee" * 32,
+            created_at=NOW,
+        )
+        return self.withdrawals.setdefault(id, made)
+
+    def withdrawal(self, account: Account, id: str) -> Withdrawal:
+        found = self.withdrawals.get(id)
+        if found is None or found.account != account.id:
+            raise NotFound("no such withdrawal", id=id)
+        return found
+
+    async def transactions(self) -> list[dict[str, Any]]:
+        return [{"hash": "0x01", "gas_used": 21_000}]
+
+    async def refund(self) -> list[RefundResult]:
+        return [RefundResult(channel="ab" * 32, payee=PROVIDER, amount=Amount(1_500_000), transaction="0x02")]
+
+
+class FakeHealth:
+    """A healthy node, until told otherwise."""
+
+    def __init__(self) -> None:
+        self.status = "ok"
+
+    async def short(self) -> dict[str, Any]:
+        return {"status": self.status, "uptime": 5}
+
+    async def full(self) -> dict[str, Any]:
+        return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
+
+
+class FakeAccounts:
+    """Alice and Bob."""
+
+    def __init__(self) -> None:
+        self.known = {KEY: ALICE, OTHER_KEY: BOB}
+        self.made: dict[str, ApiKey] = {}
+        self.lives: list[int | None] = []
+
+    def authenticate(self, key: str, now: int) -> Account:
+        if key not in self.known:
+            raise Unauthorized("this API key is not known or has expired")
+        return self.known[key]
+
+    async def create_key(self, account: Account, name: str, expires_in: int | None) -> tuple[ApiKey, str]:
+        self.lives.append(expires_in)
+        until = Timestamp(NOW + expires_in * 1000 if expires_in else 0)
+        key = ApiKey(
+            id=f"key_{len(self.made)}", account=account.id, name=name, digest="d", created_at=NOW, expires_at=until
+        )
+        self.made[key.id] = key
+        return key, "ng_live_secret"
+
+    def keys(self, account: Account) -> list[ApiKey]:
+        return [key for key in self.made.values() if key.account == account.id]
+
+    async def revoke(self, account: Account, id: str) -> ApiKey:
+        if id not in self.made:
+            raise NotFound("no such key", id=id)
+        return self.made.pop(id)
+
+
+class World:
+    """One API over fakes, and the fakes to look into."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.jobs = FakeJobs()
+        self.files = FakeFiles()
+        self.market = FakeMarket()
+        self.wallets = FakeWallets()
+        self.health = FakeHealth()
+        self.accounts = FakeAccounts()
+        self.clock = FixedClock()
+        services: Any = Services
+        self.services: Services = services(
+            jobs=self.jobs,
+            files=self.files,
+            market=self.market,
+            wallets=self.wallets,
+            health=self.health,
+            accounts=self.accounts,
+            clock=self.clock,
+        )
+        self.app: Edge = create_app(self.services, ApiSettings(**settings)) if settings else _shared(self.services)
+
+
+@cache
+def _app() -> Edge:
+    return create_app(World(port=1).services, ApiSettings())
+
+
+def _shared(services: Services) -> Edge:
+    """One application for all tests that need no settings: only its services change."""
+    _app().app.state.services = services
+    return _app()
+
+
+def an_explanation() -> Explanation:
+    """One live offer, too dear."""
+    return Explanation(
+        live=1,
+        matching=0,
+        failing={"price": 1},
+        offers=(Reasons(offer="off_000001", provider=PROVIDER, reasons=("price",), rate=Rate(10**9)),),
+        rates=RateRange(min=Rate(10**9), p50=Rate(10**9), max=Rate(10**9)),
+        relaxations=(Relaxation(constraint="price", asked=5 * 10**8, needed=10**9, matches=1, change=1000),),
+    )
+
+
+NO_PRICES = MarketPrices(cpu=None, memory=None, gpu={})
