@@ -5,6 +5,7 @@ question that takes `now`, and leaves with `expire`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from market.explanations import Explanation, explain
 from market.holdings import BUCKETS, Holdings
@@ -15,6 +16,8 @@ from market.pricetree import PriceTree, Search
 from market.resting import RestingOrders
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 
+PAGE_SIZE: Final = 512
+"""Offers per page of the index: by measurement, large enough to skip many at once, small enough to change quickly."""
 Version = tuple[int, str, int]
 """Bucket, id and version: what two books compare. Offers are in buckets 0..63, orders in 64..127."""
 
@@ -26,12 +29,12 @@ class OrderBook:
     for as long as it is live or remembered; so ids should carry part of their owner's address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, page_size: int = PAGE_SIZE) -> None:
         self._offers: Holdings[Offer] = Holdings(lambda offer: offer.provider, lambda offer: offer.seq)
         self._orders: Holdings[Order] = Holdings(lambda order: order.requester, lambda order: order.issued_at)
         self._by_provider: dict[str, dict[str, Offer]] = {}
-        self._machines = PriceTree(with_gpus=False)
-        self._with_gpus = PriceTree(with_gpus=True)
+        self._machines = PriceTree(with_gpus=False, page_size=page_size)
+        self._with_gpus = PriceTree(with_gpus=True, page_size=page_size)
         self._resting = RestingOrders()
 
     def __len__(self) -> int:

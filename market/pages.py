@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 from market.offers import Offer
 from market.resources import Resources
 
-PAGE_SIZE: Final = 512
-
 Place = tuple[int, int, int, int, int]
 """Four prices and the time of issue: what pages are divided by."""
 
@@ -94,7 +92,7 @@ class Page:
 
     __slots__ = ("asks", "live", "loose", "low", "masks", "named", "room", "vacant")
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
         self.asks: list[Ask] = []
         """By slot; what was in a vacant slot stays until the slot is used again, without a bit in any mask."""
         self.vacant: list[int] = []
@@ -104,7 +102,7 @@ class Page:
         """How many asks at a lower bound have gone since the bounds were exact."""
         self.masks = [0] * _TOTAL
         self.named: dict[str, int] = {}
-        self.room = PAGE_SIZE
+        self.room = room
         """How many asks it may hold before a split is tried."""
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 from market.matching import Match
 from market.offers import Offer
 from market.orders import Order
-from market.pages import DIMENSIONS, Ask, Page, ask_of, names_of, questions
+from market.pages import Ask, Page, Place, ask_of, names_of, place_of, questions
 from market.resources import GIB
 from market.units import Rate
 
@@ -26,32 +26,33 @@ Found = tuple[int, int, int, str, Offer]
 class Fork:
     """A division of the asks: those below `at` in `dimension` are on the left."""
 
-    __slots__ = ("at", "branch", "dimension", "left", "right")
+    __slots__ = ("at", "dimension", "left", "right")
 
     def __init__(self, dimension: int, at: int, left: Page, right: Page) -> None:
         self.dimension = dimension
         self.at = at
         self.left: Fork | Page = left
         self.right: Fork | Page = right
-        self.branch: object = None
 
 
 class PriceTree:
     """Offers by id in pages of like prices."""
 
-    def __init__(self, with_gpus: bool) -> None:
+    def __init__(self, with_gpus: bool, page_size: int) -> None:
         self._with_gpus = with_gpus
-        self._root: Fork | Page = Page()
+        self._page_size = page_size
+        page = Page(page_size)
+        self._root: Fork | Page = page
+        self._pages = [page]
         self._where: dict[str, tuple[Page, int]] = {}
-        self._pages: list[Page] = [self._root]
+        self._above: dict[Fork | Page, Fork] = {}
 
     def add(self, offer: Offer) -> None:
         """Index an offer whose id is not in the tree."""
         ask = ask_of(offer, self._with_gpus)
-        node = self._root
-        while type(node) is Fork:
-            node = node.left if ask[node.dimension] < node.at else node.right
-        assert type(node) is Page  # noqa: S101
+        node, place = self._root, place_of(ask)
+        while isinstance(node, Fork):
+            node = node.left if place[node.dimension] < node.at else node.right
         self._where[offer.id] = (node, node.add(ask))
         if len(node) > node.room:
             self._divide(node)
@@ -62,8 +63,8 @@ class PriceTree:
         if page is None:
             return
         page.discard(slot)
-        if not page and type(page.branch) is Fork:
-            self._close(page, page.branch)
+        if not page and page in self._above:
+            self._close(page)
 
     def pages(self) -> list[Page]:
         """The pages, in no order."""
@@ -71,43 +72,48 @@ class PriceTree:
 
     def _divide(self, page: Page) -> None:
         asks = page.held()
-        dimension, at = _division(asks)
-        low, high = ([ask for ask in asks if ask[dimension] < at], [ask for ask in asks if ask[dimension] >= at])
+        dimension, at = _division([place_of(ask) for ask in asks])
+        low = [ask for ask in asks if place_of(ask)[dimension] < at]
         if not low:
             page.room *= 2
             return
-        left, right = self._page(low), self._page(high)
+        left, right = self._page(low), self._page([ask for ask in asks if place_of(ask)[dimension] >= at])
         fork = Fork(dimension, at, left, right)
-        left.branch = right.branch = fork
         self._replace(page, fork)
         self._pages.remove(page)
+        self._above[left] = self._above[right] = fork
 
     def _page(self, asks: list[Ask]) -> Page:
-        page = Page()
+        page = Page(self._page_size)
         for ask in asks:
             self._where[ask.offer.id] = (page, page.add(ask))
         self._pages.append(page)
         return page
 
-    def _close(self, page: Page, fork: Fork) -> None:
-        self._replace(fork, fork.right if fork.left is page else fork.left)
+    def _close(self, page: Page) -> None:
+        """Take an empty page out: its sibling takes the place of the fork above them."""
+        fork = self._above.pop(page)
+        sibling = fork.right if fork.left is page else fork.left
+        self._replace(fork, sibling)
         self._pages.remove(page)
 
     def _replace(self, old: Fork | Page, new: Fork | Page) -> None:
-        above = old.branch
-        new.branch = above
-        if type(above) is not Fork:
+        above = self._above.pop(old, None)
+        self._above.pop(new, None)
+        if above is None:
             self._root = new
-        elif above.left is old:
+            return
+        self._above[new] = above
+        if above.left is old:
             above.left = new
         else:
             above.right = new
 
 
-def _division(asks: list[Ask]) -> tuple[int, int]:
-    """The dimension and value at which to divide: the price that tells the asks best apart, else their time."""
-    columns = [sorted(column) for column in list(zip(*asks, strict=True))[:DIMENSIONS]]
-    tenth = len(asks) // 10
+def _division(places: list[Place]) -> tuple[int, int]:
+    """The dimension and value at which to divide: the price that tells the places best apart, else their time."""
+    columns = [sorted(column) for column in zip(*places, strict=True)]
+    tenth = len(places) // 10
     spreads = [(column[-1 - tenth] - column[tenth]) * usual for column, usual in zip(columns, _TYPICAL, strict=False)]
     widest = max(spreads)
     dimension = spreads.index(widest) if widest else _first_that_differs(columns)

@@ -61,8 +61,10 @@ def voucher_digest(domain: bytes, channel: str, cumulative: int) -> bytes:
 def sign_voucher(channel: Channel, amount: Amount, signer: Signer, domain: bytes) -> tuple[Channel, Voucher]:
     """The voucher that promises `amount` more, and the channel that remembers it; persist the channel first.
 
-    Raises VoucherTooHigh when the deposit less armed exits does not cover it.
+    Raises VoucherTooHigh when the deposit less armed exits does not cover it, VoucherTooLow below nothing.
     """
+    if amount < 0:
+        raise VoucherTooLow("a voucher takes nothing back", expected=0, got=amount)
     cumulative = Amount(channel.promised + amount)
     if amount > channel.available:
         raise VoucherTooHigh("the deposit does not cover the voucher", expected=channel.available, got=amount)
