@@ -12,6 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
+from node.api.submissions import Body
 from node.version import VERSION
 
 FILE: Final = Path(__file__).with_name("docs.html")
@@ -76,13 +77,15 @@ def openapi_config() -> OpenAPIConfig:
 
 
 class Document(JsonRenderPlugin):
-    """The OpenAPI document at /docs/openapi.json, with an example on each body."""
+    """The OpenAPI document at /docs/openapi.json, bodies closed and with examples."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The document as JSON; made when it is first asked for, so that a node starts without it."""
         schemas = openapi_schema["components"]["schemas"]
         for name, examples in EXAMPLES.items():
             schemas[name]["examples"] = examples
+        for body in Body.__subclasses__():
+            schemas[body.__name__]["additionalProperties"] = False
         return self.render_json(request, openapi_schema)
 
 

@@ -47,12 +47,18 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange)
+        finally:
+            self.metrics.observe(exchange.method, exchange.route(), exchange.status, exchange.seconds())
+
+    async def _answer(self, exchange: "_Exchange") -> None:
+        scope = exchange.scope
         limit = self._body_limit if scope["path"] == UPLOADS else min(JSON_LIMIT, self._body_limit)
         if exchange.announced_size() > limit:
             await exchange.refuse(limit)
         else:
             await self.app(scope, exchange.receive, exchange.send)
-        self.metrics.observe(exchange.method, exchange.route(), exchange.status, exchange.seconds())
 
 
 class _Exchange:
@@ -61,7 +67,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method = str(scope.get("method"))
         self.status = 0
-        self._scope: Any = scope
+        self.scope: Any = scope
         self._receive = receive
         self._send = send
         self._began = time.perf_counter()
@@ -80,7 +86,7 @@ class _Exchange:
         error = ErrorBody(
             code="PAYLOAD_TOO_LARGE", message=f"a body may have {limit} bytes here", details={"limit": limit}
         )
-        body = problem_body(413, error, self._scope["path"], self._scope[REQUEST_ID])
+        body = problem_body(413, error, self.scope["path"], self.scope[REQUEST_ID])
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         await self.send(
             {"type": "http.response.start", "status": 413, "headers": [*headers, (b"connection", b"close")]}
@@ -105,7 +111,7 @@ class _Exchange:
 
     def route(self) -> str:
         """The template of the route, "" when there was none."""
-        return str(self._scope.get("path_template") or "")
+        return str(self.scope.get("path_template") or "")
 
     def seconds(self) -> float:
         """How long it took."""
@@ -113,15 +119,15 @@ class _Exchange:
 
     def _prepare(self) -> None:
         given = self._headers.get(b"x-request-id", b"")
-        self._scope[REQUEST_ID] = given.decode() if _ID.match(given) else f"req_{secrets.token_hex(8)}"
+        self.scope[REQUEST_ID] = given.decode() if _ID.match(given) else f"req_{secrets.token_hex(8)}"
         if self._is_head:
-            self._scope["method"] = "GET"
-        if b"_" in self._scope["query_string"]:
-            self._scope["query_string"] = _camel_names(self._scope["query_string"])
+            self.scope["method"] = "GET"
+        if b"_" in self.scope["query_string"]:
+            self.scope["query_string"] = _camel_names(self.scope["query_string"])
 
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
-        own = self._scope.get(HEADERS, [])
-        return [(b"x-request-id", self._scope[REQUEST_ID].encode()), *_COMMON, *own]
+        own = self.scope.get(HEADERS, [])
+        return [(b"x-request-id", self.scope[REQUEST_ID].encode()), *_COMMON, *own]
 
 
 def _camel_names(query: bytes) -> bytes:

@@ -49,7 +49,7 @@ async def read_logs(
     jobs = request.services.jobs
     if follow or wants_events(request):
         job = jobs.get(request.account, job_id)
-        return event_stream(_lines(request, job, wanted), request.closing)  # type: ignore[return-value]
+        return event_stream(_lines(request, job, wanted, resume_point(request)), request.closing)  # type: ignore[return-value]
     lines = jobs.logs(request.account, job_id, tail=MAX_TAIL if level else tail, since=wanted.since, stream=stream)
     records = tuple(log_record(line) for line in lines if wanted.has(line))
     return reply(LogList(logs=records[-tail:]))
@@ -59,7 +59,7 @@ async def read_logs(
 async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
     """Everything that happens to the job and its leases, as server-sent events until it ends."""
     job = request.services.jobs.get(request.account, job_id)
-    return event_stream(_entries(request, job), request.closing)  # type: ignore[return-value]
+    return event_stream(_entries(request, job, resume_point(request)), request.closing)  # type: ignore[return-value]
 
 
 def wants_events(request: Call) -> bool:
@@ -111,8 +111,8 @@ def _levels(name: str) -> tuple[str, ...]:
     return LEVELS[LEVELS.index(level) :] if level != "debug" else ()
 
 
-async def _lines(request: Call, job: Job, wanted: _Filter) -> AsyncIterator[Frame]:
-    lines = request.services.jobs.follow(request.account, job.id, resume_point(request) + 1)
+async def _lines(request: Call, job: Job, wanted: _Filter, last: int) -> AsyncIterator[Frame]:
+    lines = request.services.jobs.follow(request.account, job.id, last + 1)
     try:
         async for number, line in lines:
             if wanted.has(line):
@@ -122,8 +122,8 @@ async def _lines(request: Call, job: Job, wanted: _Filter) -> AsyncIterator[Fram
         yield Frame("error", {"code": error.code, "message": error.message})
 
 
-async def _entries(request: Call, job: Job) -> AsyncIterator[Frame]:
-    entries = request.services.jobs.events(request.account, job.id, max(0, resume_point(request)))
+async def _entries(request: Call, job: Job, last: int) -> AsyncIterator[Frame]:
+    entries = request.services.jobs.events(request.account, job.id, max(0, last))
     try:
         async for entry in entries:
             yield Frame(entry.event, _entry(entry), entry.seq)

@@ -1,0 +1,91 @@
+"""The OpenAPI document, and the page that shows it."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from node.api.app import ROUTES
+from node.api.docs import EXAMPLES
+from node.api.submissions import SubmitJob, new_job
+from node.version import VERSION
+from tests.node.api.fakes import World
+
+pytestmark = pytest.mark.anyio
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> Any:
+    return (await client.get("/docs/openapi.json")).json()
+
+
+def operations(document: Any) -> list[tuple[str, str, Any]]:
+    """Path, method and operation of every route."""
+    return [
+        (path, method, item[method]) for path, item in document["paths"].items() for method in METHODS if method in item
+    ]
+
+
+def references(value: Any) -> list[str]:
+    """Every $ref in the document."""
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [found for item in value.values() for found in references(item)]
+    return [found for item in value for found in references(item)] if isinstance(value, list) else []
+
+
+async def test_every_route_is_described_with_a_name_a_tag_and_its_refusals(document: Any) -> None:
+    found = operations(document)
+    names = [operation["operationId"] for _, _, operation in found]
+    assert len(found) == len(ROUTES) + 1
+    assert len(set(names)) == len(names)
+    for path, method, operation in found:
+        assert operation["tags"], (path, method)
+        assert operation["description"].endswith((".", "d.")), (path, method)
+        assert {"400", "401", "429", "500"} <= operation["responses"].keys()
+        refusal = operation["responses"]["401"]["content"]
+        assert list(refusal) == ["application/problem+json"]
+
+
+async def test_every_reference_leads_somewhere_and_every_path_parameter_is_declared(document: Any) -> None:
+    for reference in references(document):
+        at: Any = document
+        for key in reference.removeprefix("#/").split("/"):
+            at = at[key]
+    for path, _, operation in operations(document):
+        declared = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
+        assert declared == set(re.findall(r"{(\w+)}", path))
+
+
+async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    assert document["openapi"].startswith("3.1")
+    assert schemas["SubmitJob"]["additionalProperties"] is False
+    assert schemas["SubmitJob"]["required"] == ["image", "maxPrice"]
+    assert set(EXAMPLES) <= schemas.keys()
+    assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob)).cap == 1_000_000
+
+
+async def test_the_document_names_what_opens_a_route(document: Any) -> None:
+    schemes = document["components"]["securitySchemes"]
+    for _, _, operation in operations(document):
+        assert all(name in schemes for option in operation["security"] for name in option)
+
+
+async def test_the_page_needs_no_other_server(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    assert "Content-Security-Policy" in page
+    assert "{{policy}}" not in page
+    assert not re.search(r"(src|href)=.?https?:", page)
+    assert "innerHTML" not in page
+
+
+async def test_the_version_is_that_of_the_package(client: httpx.AsyncClient, world: World) -> None:
+    package = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert (await client.get("/v1/version")).json()["version"] == VERSION == package["version"]

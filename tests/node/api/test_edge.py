@@ -1,0 +1,205 @@
+"""What holds for every route: keys, envelopes, ids, limits, HEAD, sizes."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from node.api.bodies import read_body
+from node.api.limits import SlidingWindow
+from node.api.submissions import SubmitJob
+from tests.builders import NOW
+from tests.node.api.fakes import KEY, OTHER_KEY, World, a_done_job
+
+pytestmark = pytest.mark.anyio
+
+JOB = {"image": "busybox", "maxPrice": "1"}
+
+
+def caller(world: World, **headers: str) -> httpx.AsyncClient:
+    """A client that sends these headers and no others."""
+    transport = httpx.ASGITransport(app=world.app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://node", headers=headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-API-Key": KEY}, {"x-api-KEY": KEY}, {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"bearer {KEY}"}],
+)
+async def test_a_key_is_taken_from_either_header(world: World, headers: dict[str, str]) -> None:
+    assert (await caller(world, **headers).get("/v1/jobs")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": "ng_live_wrong"},
+        {"X-API-Key": ""},
+        {"Authorization": "Basic abc"},
+        {"Authorization": "Bearer"},
+        {"X-API-Key": KEY, "Authorization": f"Bearer {OTHER_KEY}"},
+    ],
+)
+async def test_no_key_a_wrong_key_and_two_keys_are_a_401(world: World, headers: dict[str, str]) -> None:
+    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("GET", "/metrics"), ("PUT", "/v1/files")):
+        answer = await caller(world, **headers).request(method, path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_wrong_key_is_refused_before_the_body_is_read(world: World) -> None:
+    answer = await caller(world, **{"X-API-Key": "no"}).post("/v1/jobs", content=b"{")
+    assert answer.status_code == 401
+
+
+async def test_every_refusal_has_the_whole_envelope(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/jobs/job_none", headers={"X-Request-Id": "my-id-1"})
+    problem = answer.json()
+    assert problem == {
+        "type": "urn:neugrid:error:not-found",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "no such job",
+        "instance": "/v1/jobs/job_none",
+        "requestId": "my-id-1",
+        "error": {"code": "NOT_FOUND", "message": "no such job", "details": {"id": "job_none"}},
+    }
+    assert answer.headers["x-request-id"] == "my-id-1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v2/nothing", 404, "NOT_FOUND"),
+        ("GET", "/", 404, "NOT_FOUND"),
+        ("GET", "/v1/jobs/a/b/c", 404, "NOT_FOUND"),
+        ("DELETE", "/v1/jobs", 405, "METHOD_NOT_ALLOWED"),
+        ("POST", "/v1/providers", 405, "METHOD_NOT_ALLOWED"),
+    ],
+)
+async def test_what_has_no_route_gets_the_envelope_too(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["requestId"] == answer.headers["x-request-id"]
+
+
+async def test_a_405_names_what_is_allowed(client: httpx.AsyncClient) -> None:
+    assert "GET" in (await client.delete("/v1/jobs")).headers["allow"]
+
+
+async def test_a_request_id_of_strange_characters_is_replaced(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/version", headers={"X-Request-Id": "a b\tc"})
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_surprise_is_a_500_that_shows_nothing(world: World) -> None:
+    def fail(*_: Any) -> Any:
+        raise ZeroDivisionError("secret detail")
+
+    world.jobs.get = fail  # type: ignore[method-assign]
+    answer = await caller(world, **{"X-API-Key": KEY}).get("/v1/jobs/job_x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "INTERNAL_ERROR")
+    assert "secret" not in answer.text
+
+
+async def test_head_answers_like_get_without_a_body(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_done_job())
+    got = await client.get("/v1/jobs/job_0000000000000001")
+    head = await client.head("/v1/jobs/job_0000000000000001")
+    assert (head.status_code, head.content) == (200, b"")
+    assert (head.headers["etag"], head.headers["content-length"]) == (got.headers["etag"], str(len(got.content)))
+
+
+async def test_head_of_a_stream_ends(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_done_job())
+    world.jobs.never_ends = True
+    assert (await client.head("/v1/jobs/job_0000000000000001/logs?follow=true")).status_code == 200
+
+
+async def test_options_needs_no_key(world: World) -> None:
+    answer = await caller(world).options("/v1/jobs")
+    assert (answer.status_code, "POST" in answer.headers["allow"]) == (204, True)
+
+
+async def test_a_body_that_is_announced_too_large_is_not_read() -> None:
+    world = World(body_limit=100)
+    answer = await caller(world, **{"X-API-Key": KEY}).post("/v1/jobs", content=b"x" * 101)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/jobs"), ("PUT", "/v1/files")])
+async def test_a_body_that_grows_too_large_is_cut(method: str, path: str) -> None:
+    async def chunks() -> Any:
+        for _ in range(20):
+            yield b"[" * 10
+
+    client = caller(World(body_limit=100), **{"X-API-Key": KEY, "Content-Type": "application/json"})
+    answer = await client.request(method, path, content=chunks())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, world: World) -> None:
+    answer = await client.put("/v1/files", content=b"hello")
+    assert (answer.status_code, answer.json()) == (201, {"digest": "cd" * 32, "size": 5})
+    assert world.files.stored == [b"hello"]
+
+
+async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> None:
+    world = World(requests_per_minute=2)
+    client = caller(world, **{"X-API-Key": KEY})
+    first = await client.get("/v1/jobs")
+    assert (first.headers["x-ratelimit-limit"], first.headers["x-ratelimit-remaining"]) == ("2", "1")
+    assert first.headers["ratelimit-policy"] == '"general";q=2;w=60'
+    await client.get("/v1/jobs")
+    refused = await client.get("/v1/jobs")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "RATE_LIMITED")
+    assert (refused.headers["retry-after"], refused.headers["x-ratelimit-remaining"]) == ("60", "0")
+    assert (await caller(world, **{"X-API-Key": OTHER_KEY}).get("/v1/jobs")).status_code == 200
+    world.clock.time += 60_001
+    assert (await client.get("/v1/jobs")).status_code == 200
+
+
+def test_the_window_slides_and_forgets() -> None:
+    window = SlidingWindow(2, 60)
+    assert window.hit("a", NOW).remaining == 1
+    assert window.hit("a", NOW + 50_000).remaining == 0
+    assert window.hit("a", NOW + 60_000).remaining == 0
+    window.hit("b", NOW + 200_000)
+    assert list(window._calls) == ["b"]
+
+
+async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) -> None:
+    for name in ("minReputation", "min_reputation"):
+        found = (await client.get(f"/v1/providers?{name}=500")).json()["providers"]
+        assert [provider["reputation"] for provider in found] == [900]
+
+
+async def test_metrics_count_by_template(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_done_job())
+    await client.get("/v1/jobs/job_0000000000000001")
+    text = (await client.get("/metrics")).text
+    assert 'route="/v1/jobs/{job_id}"' in text
+    assert 'neugrid_market{what="offers"} 2.0' in text
+    assert "job_0000000000000001" not in text
+
+
+def test_bodies_are_decoded_without_a_media_type_too() -> None:
+    assert read_body(b'{"image": "a", "maxPrice": 1}', "", SubmitJob).image == "a"
+
+
+async def test_health_is_short_without_a_key_and_full_with_one(world: World) -> None:
+    short = (await caller(world).get("/v1/health")).json()
+    full = (await caller(world, **{"X-API-Key": KEY}).get("/v1/health")).json()
+    assert "docker" not in short
+    assert full["docker"] == {"available": True}
+    assert (await caller(world, **{"X-API-Key": "no"}).get("/v1/health")).status_code == 401
+
+
+async def test_readiness_is_a_status_code(world: World) -> None:
+    assert (await caller(world).get("/v1/ready")).status_code == 200
+    world.health.status = "degraded"
+    assert (await caller(world).get("/v1/ready")).status_code == 503

@@ -1,0 +1,197 @@
+"""Output and events of jobs, plain and as streams; result files."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from node.api.present import level_of
+from node.api.streams import Closing, Frame, _wire
+from node.ports import LogLine
+from node.records import Entry
+from tests.builders import NOW
+from tests.node.api.fakes import KEY, World, a_done_job, a_job
+
+pytestmark = pytest.mark.anyio
+
+LOGS = "/v1/jobs/job_0000000000000001/logs"
+
+
+@pytest.fixture
+def lines(world: World) -> World:
+    """A done job with three lines."""
+    world.jobs.put(a_done_job())
+    world.jobs.lines = [
+        LogLine(NOW, "stdout", "one"),
+        LogLine(NOW + 1000, "stderr", "two"),
+        LogLine(NOW + 2000, "stdout", "WARNING: three"),
+    ]
+    world.clock.time = NOW + 3000
+    return world
+
+
+def frames(text: str) -> list[dict[str, str]]:
+    """The events of a stream as dicts of their fields."""
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith((":", "retry"))]
+    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+
+
+async def test_lines_are_records(client: httpx.AsyncClient, lines: World) -> None:
+    assert (await client.get(LOGS)).json()["logs"][1] == {
+        "timestamp": "2025-06-15T15:06:41.000Z",
+        "stream": "stderr",
+        "level": "error",
+        "message": "two",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("tail=1", ["WARNING: three"]),
+        ("stream=stderr", ["two"]),
+        ("level=warn", ["two", "WARNING: three"]),
+        ("level=error&tail=5", ["two"]),
+        ("since=2s", ["two", "WARNING: three"]),
+        ("since=2025-06-15T15:06:42Z", ["WARNING: three"]),
+        ("since=2025-06-15T17:06:42%2B02:00", ["WARNING: three"]),
+    ],
+)
+async def test_lines_are_filtered(client: httpx.AsyncClient, lines: World, query: str, wanted: list[str]) -> None:
+    found = (await client.get(f"{LOGS}?{query}")).json()["logs"]
+    assert [record["message"] for record in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("tail=0", "tail"),
+        ("tail=99999999", "tail"),
+        ("since=never", "since"),
+        ("since=2025-99-99", "since"),
+        ("level=loud", "level"),
+        ("stream=x", "stream"),
+        ("follow=perhaps", "follow"),
+    ],
+)
+async def test_a_filter_that_can_not_be_read_is_named(
+    client: httpx.AsyncClient, lines: World, query: str, field: str
+) -> None:
+    answer = await client.get(f"{LOGS}?{query}")
+    assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, field)
+
+
+async def test_following_sends_numbered_lines_and_an_end(client: httpx.AsyncClient, lines: World) -> None:
+    answer = await client.get(f"{LOGS}?follow=true")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    sent = frames(answer.text)
+    assert [frame.get("id") for frame in sent] == ["0", "1", "2", None]
+    assert json.loads(sent[0]["data"])["message"] == "one"
+    assert json.loads(sent[-1]["data"]) == {"id": "job_0000000000000001", "status": "success", "exitCode": 0}
+
+
+async def test_a_stream_resumes_behind_the_last_id(client: httpx.AsyncClient, lines: World) -> None:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
+    assert [frame.get("id") for frame in frames((await client.get(LOGS, headers=headers)).text)] == ["2", None]
+
+
+async def test_a_strange_last_id_is_a_400(client: httpx.AsyncClient, lines: World) -> None:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "x"}
+    answer = await client.get(LOGS, headers=headers)
+    assert answer.status_code == 400
+
+
+async def test_a_browser_may_carry_the_key_in_the_address_of_a_stream(lines: World) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=lines.app), base_url="http://node") as client:
+        stream = await client.get(f"{LOGS}?token={KEY}", headers={"Accept": "text/event-stream"})
+        plain = await client.get(f"{LOGS}?token={KEY}")
+    assert (stream.status_code, plain.status_code) == (200, 401)
+
+
+async def test_events_are_the_journal(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_done_job())
+    world.jobs.entries = [
+        Entry(seq=n, noun="Job", subject="job_0000000000000001", at=NOW, event="LeaseAgreed", body=b'{"rate":1}')
+        for n in (7, 8)
+    ]
+    sent = frames((await client.get("/v1/jobs/job_0000000000000001/events", headers={"Last-Event-ID": "7"})).text)
+    assert [(frame.get("id"), frame["event"]) for frame in sent] == [("8", "LeaseAgreed"), (None, "end")]
+    assert json.loads(sent[0]["data"])["body"] == {"rate": 1}
+
+
+async def test_a_silent_stream_beats_and_ends_when_the_server_stops() -> None:
+    closing, freed = Closing(), asyncio.Event()
+
+    async def silence() -> Any:
+        try:
+            await asyncio.Event().wait()
+            yield Frame("never", 0)
+        finally:
+            freed.set()
+
+    stream = _wire(silence(), closing, heartbeat=0.001)
+    assert [await anext(stream), await anext(stream)] == [b"retry: 1000\n\n", b": still here\n\n"]
+    closing.set()
+    rest = b"".join([part async for part in stream])
+    assert b"event: closing" in rest
+    assert freed.is_set()
+
+
+async def test_a_stream_that_is_left_frees_its_source() -> None:
+    freed = asyncio.Event()
+
+    async def source() -> Any:
+        try:
+            yield Frame("log", 1, 0)
+            await asyncio.Event().wait()
+        finally:
+            freed.set()
+
+    stream = _wire(source(), Closing(), heartbeat=60)
+    await anext(stream)
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert freed.is_set()
+
+
+@pytest.mark.parametrize(
+    ("stream", "text", "level"),
+    [
+        ("stdout", "hello", "info"),
+        ("stderr", "hello", "error"),
+        ("stderr", "2026-01-01 INFO started", "info"),
+        ("stdout", "[warning] disk", "warn"),
+        ("stdout", "FATAL: no", "error"),
+        ("stdout", "information", "info"),
+        ("stderr", "debugging", "error"),
+    ],
+)
+def test_a_level_is_read_from_the_line(stream: str, text: str, level: str) -> None:
+    assert level_of(LogLine(NOW, stream, text)) == level
+
+
+async def test_results_are_listed_and_downloaded(client: httpx.AsyncClient, world: World, tmp_path: Path) -> None:
+    file = tmp_path / "digest"
+    file.write_bytes(b"<b>")
+    world.jobs.put(a_done_job())
+    world.jobs.files = {"deep/page.html": file}
+    listing = (await client.get("/v1/jobs/job_0000000000000001/results")).json()
+    assert listing["files"][0]["path"] == "deep/page.html"
+    answer = await client.get(listing["files"][0]["url"])
+    assert (answer.content, answer.headers["content-type"]) == (b"<b>", "application/octet-stream")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_results_of_a_running_job_are_a_409(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_job())
+    assert (await client.get("/v1/jobs/job_0000000000000001/results")).status_code == 409
+
+
+@pytest.mark.parametrize("path", ["nothing", "../../etc/passwd", "%2e%2e/x", "a%00b"])
+async def test_a_result_that_is_not_there_is_a_404(client: httpx.AsyncClient, world: World, path: str) -> None:
+    world.jobs.put(a_done_job())
+    assert (await client.get(f"/v1/jobs/job_0000000000000001/results/{path}")).status_code == 404

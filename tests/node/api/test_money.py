@@ -1,0 +1,131 @@
+"""Providers, prices, wallet and keys."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from market.summaries import MarketPrices
+from tests.builders import PROVIDER, REQUESTER
+from tests.node.api.fakes import OTHER_KEY, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_providers_come_with_hardware_and_prices_per_hour(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/v1/providers?gpu=true")).json()
+    [provider] = found["providers"]
+    assert (provider["id"], provider["address"]) == (f"prov_{REQUESTER[2:]}", REQUESTER)
+    assert provider["resources"]["gpu"] == {"count": 4, "model": "nvidia-a100", "vram": "80Gi"}
+    assert provider["prices"] == {"cpu": 0.036, "memory": 0.0036, "disk": 0.00036, "gpu": 1.8}
+    assert found["pagination"] == {"limit": 20, "total": 1, "hasMore": False}
+
+
+async def test_providers_page_by_cursor(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/v1/providers?limit=1")).json()
+    second = (
+        await client.get("/v1/providers", params={"limit": 1, "cursor": first["pagination"]["nextCursor"]})
+    ).json()
+    assert [first["providers"][0]["reputation"], second["providers"][0]["reputation"]] == [900, 400]
+    assert second["pagination"]["hasMore"] is False
+
+
+@pytest.mark.parametrize("id", [f"prov_{PROVIDER[2:]}", PROVIDER, PROVIDER.upper().replace("X", "x")])
+async def test_a_provider_is_found_by_either_id(client: httpx.AsyncClient, id: str) -> None:
+    assert (await client.get(f"/v1/providers/{id}")).json()["reputation"] == 400
+
+
+@pytest.mark.parametrize("id", ["prov_12", "nobody", "prov_" + "0" * 40])
+async def test_an_unknown_provider_is_a_404(client: httpx.AsyncClient, id: str) -> None:
+    assert (await client.get(f"/v1/providers/{id}")).status_code == 404
+
+
+async def test_the_price_table_is_the_documented_one(client: httpx.AsyncClient) -> None:
+    table = (await client.get("/v1/market/prices")).json()
+    assert table["cpu"] == {"min": 0.036, "avg": 0.036, "max": 0.036}
+    assert table["gpu"] == {"nvidia-a100": {"min": 1.8, "avg": 1.8, "max": 1.8}}
+
+
+async def test_prices_of_an_empty_market_are_null(client: httpx.AsyncClient, world: World) -> None:
+    world.market.prices = lambda: MarketPrices(cpu=None, memory=None, gpu={})  # type: ignore[method-assign]
+    assert (await client.get("/v1/market/prices")).json()["cpu"] == {"min": None, "avg": None, "max": None}
+
+
+async def test_statistics_are_in_camel_case(client: httpx.AsyncClient) -> None:
+    stats = (await client.get("/v1/market/stats")).json()
+    assert (stats["offers"], stats["providers"], stats["total"]["gpus"]) == (2, 2, {"nvidia-a100": 4})
+
+
+async def test_the_balance_is_in_tokens(client: httpx.AsyncClient) -> None:
+    balance = (await client.get("/v1/wallet/balance")).json()
+    assert (balance["balance"], balance["native"], balance["currency"]) == ("12.5", str(10**18), "TUSD")
+
+
+async def test_earnings_add_up(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/v1/wallet/earnings")).json()
+    assert float(found["total"]) == pytest.approx(
+        sum(float(found[part]) for part in ("unclaimed", "withdrawable", "withdrawn", "fees"))
+    )
+
+
+async def test_a_withdrawal_goes_where_it_is_told(client: httpx.AsyncClient) -> None:
+    to = "0x" + "Ab" * 20
+    made = await client.post("/v1/wallet/withdraw", json={"to": to}, headers={"Idempotency-Key": "w1"})
+    assert (made.status_code, made.json()["to"], made.json()["amount"]) == (201, to.lower(), "5.0")
+    found = await client.get(made.headers["location"])
+    assert found.json() == made.json()
+    foreign = await client.get(made.headers["location"], headers={"X-API-Key": OTHER_KEY})
+    assert foreign.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"to": "0x12"}, "to"),
+        ({"to": "me"}, "to"),
+        ({"amount": "much"}, "amount"),
+        ({"amount": -1}, "amount"),
+        ({"all": True}, "all"),
+    ],
+)
+async def test_a_withdrawal_that_can_not_be_read_is_refused(
+    client: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    answer = await client.post("/v1/wallet/withdraw", json=body)
+    assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, field)
+
+
+async def test_more_than_was_earned_is_a_402(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/wallet/withdraw", json={"amount": "999"})).status_code == 402
+
+
+async def test_transactions_and_refunds_are_told(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/wallet/transactions")).json() == {
+        "transactions": [{"hash": "0x01", "gasUsed": 21_000}]
+    }
+    refund = (await client.post("/v1/wallet/refund")).json()
+    assert (refund["refunds"][0]["amount"], refund["refunds"][0]["problem"]) == ("1.5", None)
+
+
+async def test_a_key_is_shown_once(client: httpx.AsyncClient, world: World) -> None:
+    made = await client.post("/v1/keys", json={"name": "ci", "expires_in": "90d"})
+    assert (made.status_code, made.json()["key"], made.headers["cache-control"]) == (201, "ng_live_secret", "no-store")
+    assert world.accounts.lives == [90 * 86_400]
+    [listed] = (await client.get("/v1/keys")).json()["keys"]
+    assert "key" not in listed
+    assert (await client.delete(f"/v1/keys/{listed['id']}")).json()["success"] is True
+    assert (await client.delete(f"/v1/keys/{listed['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1y", 31_536_000), (None, None), ("never", None), ("60s", 60)])
+async def test_a_key_lives_as_long_as_it_is_told(
+    client: httpx.AsyncClient, world: World, text: str | None, seconds: int | None
+) -> None:
+    await client.post("/v1/keys", json={"name": "a", "expiresIn": text})
+    assert world.accounts.lives == [seconds]
+
+
+@pytest.mark.parametrize("text", ["0s", "99y", "soon", "xy"])
+async def test_a_life_that_can_not_be_read_is_refused(client: httpx.AsyncClient, text: str) -> None:
+    answer = await client.post("/v1/keys", json={"name": "a", "expiresIn": text})
+    assert answer.json()["error"]["details"]["field"] == "expiresIn"

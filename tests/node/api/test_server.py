@@ -1,0 +1,83 @@
+"""The embedded server on a real socket."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from market.errors import ConfigError
+from node.api.server import bind, serve
+from tests.node.api.fakes import KEY, World, a_done_job
+
+pytestmark = pytest.mark.anyio
+
+
+class Running:
+    """A server in this loop; `url` is known once it is bound."""
+
+    def __init__(self, world: World) -> None:
+        self.bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(serve(world.app, "127.0.0.1", 0, lambda _, port: self.bound.set_result(port)))
+
+    async def client(self) -> httpx.AsyncClient:
+        port = await self.bound
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": KEY}, timeout=10)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_a_free_port_is_taken_and_told() -> None:
+    running = Running(World(port=0))
+    async with await running.client() as client:
+        answer = await client.get("/v1/version")
+    await running.stop()
+    assert answer.status_code == 200
+    assert "server" not in answer.headers
+    assert running.task.cancelled()
+
+
+async def test_stopping_ends_open_streams_within_the_grace() -> None:
+    world = World(port=0)
+    world.jobs.put(a_done_job())
+    world.jobs.never_ends = True
+    running = Running(world)
+    client = await running.client()
+    async with client, client.stream("GET", "/v1/jobs/job_0000000000000001/logs?follow=true") as stream:
+        parts = stream.aiter_text()
+        await anext(parts)
+        async with asyncio.timeout(3):
+            await running.stop()
+            rest = "".join([part async for part in parts])
+    assert "event: closing" in rest
+    assert world.jobs.closed_streams == 1
+
+
+async def test_a_client_that_leaves_a_stream_frees_it() -> None:
+    world = World(port=0)
+    world.jobs.put(a_done_job())
+    world.jobs.never_ends = True
+    running = Running(world)
+    async with await running.client() as client:
+        async with client.stream("GET", "/v1/jobs/job_0000000000000001/logs?follow=true") as stream:
+            await anext(stream.aiter_text())
+        async with asyncio.timeout(3):
+            while not world.jobs.closed_streams:
+                await asyncio.sleep(0.01)
+    await running.stop()
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use"):
+            bind("127.0.0.1", port)
+
+
+def test_an_address_that_is_not_ours_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"can not listen on 192\.0\.2\.1:80"):
+        bind("192.0.2.1", 80)
