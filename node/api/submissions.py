@@ -15,7 +15,7 @@ from market.workloads import Path, Sha256, Text, Workload
 from node.actions.jobs import NewFile, NewJob
 
 Short = Annotated[str, Meta(max_length=32)]
-Number = Short | Annotated[int, Meta(ge=0, le=2**53)] | Annotated[float, Meta(ge=0, le=2**53)]
+Number = Short | Annotated[float, Meta(ge=0, le=2**53)]
 SizeText = Short | Annotated[int, Meta(ge=0, le=2**60)]
 Duration = Short | Annotated[int, Meta(ge=0, le=2**31)]
 EnvName = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -118,7 +118,7 @@ def _resources(body: ResourcesBody) -> Resources:
     if memory < MIN_MEMORY:
         raise _unfit("resources.memory", body.memory, "at least 6Mi")
     return Resources(
-        cpu=parse_cpu(body.cpu),
+        cpu=parse_cpu(body.cpu, "resources.cpu"),
         memory=memory,
         disk=_size(body.disk, "resources.disk"),
         gpus=gpu.count,
