@@ -1,6 +1,7 @@
 """What each noun looks like as a row: its table, the columns it is searched by, and the way back from the JSON body."""
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """The columns, without `body`."""
     values: Callable[[Any], tuple[Any, ...]]
-    """What a noun has in these columns."""
+    """What a noun has in these columns; 0 for columns beyond the last value."""
     decode: Callable[[Any, str], Any]
     """From (key, body) to the noun."""
     key: str = "id"
@@ -40,8 +41,7 @@ class Shape(Struct, frozen=True, kw_only=True):
 
     def columns(self, noun: Struct) -> Columns:
         """The row of `noun` without its body; without a key as well where the storage is to count."""
-        pairs = zip(self.names, self.values(noun), strict=True)
-        columns = {name: str(value) if isinstance(value, str) else value for name, value in pairs}
+        columns = dict(zip_longest(self.names, self.values(noun), fillvalue=0))
         if columns[self.key] == 0:
             del columns[self.key]
         return columns
@@ -74,22 +74,22 @@ def body_of(noun: Struct) -> str:
 
 
 def _shape(noun: type[Struct], table: str, columns: str, **changes: Any) -> Shape:
-    """`columns` are attributes of the noun; `name=path` where the column has another name, `name=` for always 0."""
+    """`columns` are attributes of the noun; `name=path` where the column has another name, `name=` at the end for 0."""
     pairs = [
         (name, path if equals else name) for name, equals, path in (word.partition("=") for word in columns.split())
     ]
-    readers = [attrgetter(path) if path else _zero for _, path in pairs]
     shape = Shape(
         table=table,
         names=tuple(name for name, _ in pairs),
-        values=lambda value: tuple(read(value) for read in readers),
+        values=_reader([path for _, path in pairs if path]),
         decode=_decoder(noun),
     )
     return replace(shape, **changes)
 
 
-def _zero(noun: Struct) -> int:
-    return 0
+def _reader(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    read = attrgetter(*paths)
+    return read if len(paths) > 1 else lambda noun: (read(noun),)
 
 
 def _decoder(noun: type[Struct]) -> Callable[[Any, str], Any]:
@@ -113,13 +113,14 @@ def _counted_entry(key: Any, body: str) -> Entry:
 
 
 SHAPES: Final[Mapping[type[Struct], Shape]] = {
-    Job: _shape(Job, "job", "id created=created_at account state lease deadline version"),
+    Job: _shape(Job, "job", "id created=created_at account state=state.value lease deadline version"),
     Lease: _shape(
         Lease,
         "lease",
-        "id created=created_at side state job channel deadline provider=terms.provider requester=terms.requester",
+        "id created=created_at side state=state.value job channel deadline "
+        "provider=terms.provider requester=terms.requester",
     ),
-    Channel: _shape(Channel, "channel", "id created= payer signer payee deposited exiting promised claimed"),
+    Channel: _shape(Channel, "channel", "id payer signer payee deposited exiting promised claimed created="),
     Offer: _shape(Offer, "offer", "id created=issued_at provider"),
     Account: _shape(Account, "account", "id created=created_at name"),
     ApiKey: _shape(ApiKey, "api_key", "id created=created_at account digest", unique=("digest",)),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -241,17 +242,14 @@ async def test_write_returns_what_the_work_returned_and_the_work_sees_its_own_wr
 
 
 async def test_work_that_fails_undoes_its_own_writes_and_nobody_elses(storage: Storage) -> None:
-    def work(number: int) -> None:
-        def run(tx: Tx) -> int:
-            tx.insert(a_mark(number))
-            tx.put(a_mark(0, f"seen by {number}"))
-            if number % 3 == 0:
-                refuse()
-            return number
+    def work(tx: Tx, number: int) -> int:
+        tx.insert(a_mark(number))
+        tx.put(a_mark(0, f"seen by {number}"))
+        if number % 3 == 0:
+            refuse()
+        return number
 
-        return run  # type: ignore[return-value]
-
-    writes = (storage.write(work(number)) for number in range(1, 31))  # type: ignore[arg-type]
+    writes = [storage.write(partial(work, number=number)) for number in range(1, 31)]
     results = await asyncio.gather(*writes, return_exceptions=True)
 
     assert [n for n, result in enumerate(results, 1) if isinstance(result, NeugridError)] == list(range(3, 31, 3))
@@ -268,7 +266,7 @@ async def test_work_runs_exactly_once_also_beside_work_that_fails(storage: Stora
         if number % 2:
             refuse()
 
-    writes = [storage.write(lambda tx, n=number: work(tx, n)) for number in range(20)]  # type: ignore[misc]
+    writes = [storage.write(partial(work, number=number)) for number in range(20)]
     await asyncio.gather(*writes, return_exceptions=True)
 
     assert runs == list(range(20))
