@@ -9,6 +9,7 @@ from market.signing import Signer, eip712_domain
 from market.units import Address, Amount
 from node.actions.accounts import Accounts
 from node.actions.book import Book
+from node.actions.experience import Experiences
 from node.actions.files import Files
 from node.actions.funding import Funding
 from node.actions.health import Health
@@ -22,7 +23,7 @@ from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import deadlines, gossip, joining, metering, offering, renewals, schedule
+from node.loops import deadlines, gossip, joining, metering, offering, reconcile, renewals, schedule
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -99,6 +100,7 @@ class _Core:
     files: Files
     funding: Funding
     wallets: Wallets
+    experiences: Experiences
 
 
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
@@ -126,12 +128,15 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
 def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     engine = Engine(ports.storage, ports.clock, MACHINES)
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
-    book = Book(peers, settings.region)
+    experiences = Experiences(ports.storage)
+    book = Book(peers, settings.region, experiences)
     files = Files(settings.folder / "files", peers, ports.storage)
     funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
     wallets = Wallets(engine, peers, ports.chain, funding, identity.wallet)
     answer_as_peer(peers, book, files, wallets)
-    return _Core(engine=engine, peers=peers, book=book, files=files, funding=funding, wallets=wallets)
+    return _Core(
+        engine=engine, peers=peers, book=book, files=files, funding=funding, wallets=wallets, experiences=experiences
+    )
 
 
 def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> Jobs:
@@ -157,6 +162,7 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     return selling, (
         ("offering", lambda: offering.run(selling, core.book, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, provisioning)),
+        ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
 
 
@@ -167,6 +173,7 @@ def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | Non
         network=ports.network,
         funding=core.funding,
         wallets=core.wallets,
+        experiences=core.experiences,
         claim_above=settings.claim_above,
         is_provider=selling is not None,
     )

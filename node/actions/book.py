@@ -17,9 +17,10 @@ from market.matching import Match
 from market.messages import MAX_GOSSIP, Envelope, Kind, open_envelope, payload_of
 from market.offers import Offer
 from market.orders import Order
-from market.reputation import Experience, score
+from market.reputation import score
 from market.topics import joined_topics, offer_topic, order_topic
 from market.units import Rate
+from node.actions.experience import Experiences
 from node.actions.peers import Peers
 
 _offers = msgspec.json.Decoder(Offers)
@@ -42,9 +43,9 @@ class Posted(Struct, frozen=True):
 class Book:
     """Everything this node knows of offers and resting orders."""
 
-    def __init__(self, peers: Peers, region: str) -> None:
+    def __init__(self, peers: Peers, region: str, experiences: Experiences) -> None:
         self.book = OrderBook()
-        self.experience: dict[str, Experience] = {}
+        self._experiences = experiences
         self._peers = peers
         self._region = region
         self._raw: dict[str, Posted] = {}
@@ -57,7 +58,7 @@ class Book:
     def scores(self) -> dict[str, int]:
         """Reputation 0..1000 of the providers this node has dealt with."""
         now = self._now()
-        return {address: score(experience, now) for address, experience in self.experience.items()}
+        return {address: score(experience, now) for address, experience in self._experiences.providers.items()}
 
     def match(self, order: Order, limit: int) -> list[Match]:
         """The best standing offers for the order, without providers that refused just now."""

@@ -75,12 +75,13 @@ class Jobs:
         Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters.
         """
         workload = replace(new.workload, inputs=tuple(self._input(file) for file in new.files))
+        id, nonce = f"job_{''.join(secrets.choice(ALPHABET) for _ in range(16))}", secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
             known = _known_answer(changes.tx, account, idempotency)
             if known is not None:
                 return None, known
-            job = _job(account, new, workload, changes.now)
+            job = _job(id, nonce, account, new, workload, changes.now)
             self._check_funds(changes.tx, job)
             changes.create(*post_job(job))
             if idempotency is not None:
@@ -231,13 +232,12 @@ def _live_caps(tx: Tx) -> dict[str, int]:
     return {job.id: job.cap for job in tx.find(Job, state=LIVE)}
 
 
-def _job(account: Account, new: NewJob, workload: Workload, now: int) -> Job:
-    random = "".join(secrets.choice(ALPHABET) for _ in range(16))
+def _job(id: str, nonce: str, account: Account, new: NewJob, workload: Workload, now: int) -> Job:
     return Job(
-        id=f"job_{random}",
+        id=id,
         account=account.id,
         workload=workload,
-        nonce=secrets.token_hex(16),
+        nonce=nonce,
         cap=new.cap,
         constraints=new.constraints,
         bid_window=new.bid_window,

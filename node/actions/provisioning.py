@@ -28,6 +28,7 @@ from market.provision import (
     SendReceipt,
     StartWorkload,
     StopWorkload,
+    VoucherAccepted,
     WorkloadPrepared,
     WorkloadStarted,
 )
@@ -151,11 +152,11 @@ class Provisioning:
         lease = self._lease(effect.subject)
         await self._runtime.stop(lease.container, grace=2)
 
-    async def send_receipt(self, effect: SendReceipt) -> None:
-        """Tell the requester how it ended, until it counter-signs or says that it is over for it too."""
+    async def send_receipt(self, effect: SendReceipt) -> Event | None:
+        """Tell the requester how it ended, until it counter-signs; one that has closed the lease owes nothing more."""
         lease = self._lease(effect.subject)
         if lease.receipt is None or lease.state is LeaseState.SETTLED:
-            return
+            return None
         signature = self._peers.signer.sign(receipt_digest(lease.receipt)).hex()
         try:
             await self._peers.ask(
@@ -163,6 +164,8 @@ class Provisioning:
             )
         except Refused as error:
             _log.info("receipt refused", lease=lease.id, why=error.details.get("codes"))
+            return VoucherAccepted(paid=lease.paid) if lease.due <= lease.paid else None
+        return None
 
     async def clean_up(self, effect: CleanUp) -> None:
         """Remove the container, its volumes and the lease's inputs."""

@@ -13,6 +13,7 @@ from market.errors import NeugridError
 from market.units import Amount
 from market.vouchers import Channel
 from node.actions.book import Book
+from node.actions.experience import Experiences
 from node.actions.funding import Funding
 from node.actions.jobs import ANSWER_KEPT
 from node.actions.wallets import Wallets
@@ -32,6 +33,7 @@ class Ticks(Struct, frozen=True, kw_only=True):
     network: Network
     funding: Funding
     wallets: Wallets
+    experiences: Experiences
     claim_above: Amount
     is_provider: bool
 
@@ -44,6 +46,7 @@ async def run(ticks: Ticks) -> None:
     scheduler.start()
     try:
         await _quietly(ticks.wallets.refresh_funds)
+        ticks.experiences.update()
         await asyncio.Event().wait()
     finally:
         scheduler.shutdown(wait=False)
@@ -52,6 +55,7 @@ async def run(ticks: Ticks) -> None:
 def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
     common: list[tuple[Tick, int]] = [
         (lambda: _sweep_book(ticks), 5),
+        (lambda: _learn(ticks), 5),
         (lambda: _repair_book(ticks), 60),
         (lambda: _forget_answers(ticks), 3600),
         (ticks.wallets.refresh_funds, 5),
@@ -64,6 +68,10 @@ async def _quietly(tick: Tick) -> None:
         await tick()
     except NeugridError as error:
         _log.info("tick failed", why=error.message, code=error.code)
+
+
+async def _learn(ticks: Ticks) -> None:
+    ticks.experiences.update()
 
 
 async def _sweep_book(ticks: Ticks) -> None:
