@@ -1,7 +1,6 @@
 """What each noun looks like as a row: its table, the columns it is searched by, and the way back from the JSON body."""
 
 from collections.abc import Callable, Mapping
-from itertools import zip_longest
 from operator import attrgetter
 from typing import Any, Final
 
@@ -32,7 +31,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """The columns, without `body`."""
     values: Callable[[Any], tuple[Any, ...]]
-    """What a noun has in these columns; 0 for columns beyond the last value."""
+    """What a noun has in these columns; `created` is 0 when its value is missing at the end."""
     decode: Callable[[Any, str], Any]
     """From (key, body) to the noun."""
     key: str = "id"
@@ -41,7 +40,7 @@ class Shape(Struct, frozen=True, kw_only=True):
 
     def columns(self, noun: Struct) -> Columns:
         """The row of `noun` without its body; without a key as well where the storage is to count."""
-        columns = dict(zip_longest(self.names, self.values(noun), fillvalue=0))
+        columns: Columns = {"created": 0, **dict(zip(self.names, self.values(noun), strict=False))}
         if columns[self.key] == 0:
             del columns[self.key]
         return columns
@@ -74,7 +73,7 @@ def body_of(noun: Struct) -> str:
 
 
 def _shape(noun: type[Struct], table: str, columns: str, **changes: Any) -> Shape:
-    """`columns` are attributes of the noun; `name=path` where the column has another name, `name=` at the end for 0."""
+    """`columns` are attributes of the noun; `name=path` where the column has another name, a last `created=` is 0."""
     pairs = [
         (name, path if equals else name) for name, equals, path in (word.partition("=") for word in columns.split())
     ]
