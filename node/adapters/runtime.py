@@ -6,7 +6,7 @@ The parts are in `docker_engine/`: the profile, starting, who ended and how, log
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images, Progress
-from node.adapters.docker_engine.logs import follow
+from node.adapters.docker_engine.logs import Place, follow
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
@@ -100,20 +100,22 @@ class DockerRuntime:
 
     async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
         """Lines as they are written, to the end of the container; they go on after the engine was away."""
+        place, is_over = Place(lines=skip), False
         while True:
             try:
-                async with contextlib.aclosing(follow(self._engine, name, skip, self._settings.log_limit)) as batches:
-                    async for batch in batches:
-                        skip += len(batch)
-                        for line in batch:
-                            yield line
-                if has_ended((await self._inspect(name))["State"]):
+                async with contextlib.aclosing(self._read_log(name, place, is_live=not is_over)) as lines:
+                    async for line in lines:
+                        yield line
+                if place.is_full:
+                    await self.wait(name)
+                if place.is_full or is_over:
                     return
+                # An engine may close a live stream before its last lines: they are read when all are written.
+                is_over = has_ended((await self._inspect(name))["State"])
             except NotFound:
                 return
             except Unavailable:
-                pass
-            await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY)
 
     async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:
         """Copy `wanted` out of an ended container; paths that do not exist are left out.
@@ -149,6 +151,13 @@ class DockerRuntime:
         await self._slots.close()
         self._watch.close()
         self._engine.close()
+
+    async def _read_log(self, name: str, place: Place, is_live: bool) -> AsyncGenerator[LogLine, None]:
+        batches = follow(self._engine, name, place, self._settings.log_limit, is_live)
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                for line in batch:
+                    yield line
 
     async def _listed(self) -> tuple[Container, ...]:
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}

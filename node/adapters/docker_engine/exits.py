@@ -23,7 +23,8 @@ def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool 
     """
     if not has_ended(state):
         return None
-    started, finished = timestamp_of(state["StartedAt"]), timestamp_of(state["FinishedAt"])
+    started = timestamp_of(state["StartedAt"])
+    finished = max(started, timestamp_of(state["FinishedAt"]))  # the engine notes a start after it happened
     code = int(state["ExitCode"])
     reason = "exited"
     was_overdue = asked == "timeout" or (started > 0 and finished - started >= timeout * 1000)

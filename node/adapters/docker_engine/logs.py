@@ -11,6 +11,8 @@ import threading
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+from msgspec import Struct
+
 from market.errors import NeugridError, NotFound
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Client, Engine
@@ -23,22 +25,41 @@ LINE_COST: Final = 64
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 HEADER: Final = struct.Struct(">BxxxL")
 CUT: Final = " [cut]"
+MISSING: Final = "[lines are missing here: they were written faster than they could be kept]"
+
+
+class Place(Struct):
+    """How far a log was read: lines, and the times of the first and the last line."""
+
+    lines: int = 0
+    first_at: Timestamp = Timestamp(0)
+    last_at: Timestamp = Timestamp(0)
+    is_full: bool = False
+    """The limit is reached: nothing of what follows is kept."""
 
 
 class LineReader:
     """Frames of the engine's log stream (8 bytes header, then "<time> <text>") in any chunks, lines out.
 
-    Deterministic: reading the same stream again gives the same lines, so that `skip` finds its place. A line over
-    `MAX_LINE` bytes is cut; after `limit` bytes one last line says so, and the rest is dropped.
+    Deterministic: the same stream gives the same lines again, so that one that was read up to `place` goes on there.
+    A line over `MAX_LINE` bytes is cut; after `limit` bytes one last line says so, and the rest is dropped. Where the
+    engine has thrown away the beginning meanwhile, one line says that some are missing.
     """
 
-    def __init__(self, skip: int, limit: int) -> None:
-        self.count = 0
-        self._skip = skip
+    def __init__(self, place: Place, limit: int) -> None:
+        self._place = place
+        self._skip = place.lines
+        self._after = Timestamp(0)
         self._left = limit
         self._limit = limit
+        self._count = 0
         self._buffer = bytearray()
         self._open: dict[str, tuple[Timestamp, bytearray]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """The limit is reached."""
+        return self._place.is_full
 
     def feed(self, chunk: bytes) -> list[LogLine]:
         """The lines that `chunk` completes."""
@@ -80,67 +101,103 @@ class LineReader:
         if self._left <= 0:
             shown = f"[the log limit of {self._limit} bytes is reached: the rest is not kept]"
             self._open.clear()
-        self.count += 1
-        if self.count > self._skip:
-            lines.append(LogLine(at=at, stream=stream, text=shown))
+            self._place.is_full = True
+        self._emit(LogLine(at=at, stream=stream, text=shown), lines)
+
+    def _emit(self, line: LogLine, lines: list[LogLine]) -> None:
+        place = self._place
+        self._count += 1
+        if self._count == 1 and place.first_at not in (0, line.at):
+            self._skip, self._after = 0, place.last_at
+            lines.append(LogLine(at=place.last_at, stream=line.stream, text=MISSING))
+        if self._count <= self._skip or line.at <= self._after:
+            return
+        place.first_at = place.first_at or line.at
+        place.last_at = line.at
+        lines.append(line)
 
 
-async def follow(engine: Engine, name: str, skip: int, limit: int) -> AsyncGenerator[list[LogLine], None]:
-    """Lines of `name` after the first `skip`, in batches, until the engine closes the stream.
+async def follow(
+    engine: Engine, name: str, place: Place, limit: int, is_live: bool = True
+) -> AsyncGenerator[list[LogLine], None]:
+    """Lines of `name` after `place`, which moves with them; live ones come until the engine closes the stream.
 
     Raises Unavailable when the engine goes away, NotFound when there is no such container.
     """
-    reader = LineReader(skip, limit)
-    drain = _Drain(engine, name, reader)
+    drain = _Drain(engine, name, LineReader(place, limit), is_live)
     threading.Thread(target=drain.run, name=f"logs-{name}", daemon=True).start()
     try:
-        while (batch := await drain.batches.get()) is not None:
-            if isinstance(batch, NeugridError):
-                raise batch
-            yield batch
+        while not drain.is_done or drain.lines:
+            await drain.woken.wait()
+            drain.woken.clear()
+            if batch := drain.taken():
+                place.lines += len(batch)
+                yield batch
+        if drain.error is not None:
+            raise drain.error
     finally:
         drain.close()
 
 
 class _Drain:
-    """Reads one stream to its end in a thread; what waits for a slow reader is bounded by the reader's limit."""
+    """Reads one stream to its end, or to the limit, in a thread; what waits for a slow reader is bounded by that."""
 
-    def __init__(self, engine: Engine, name: str, reader: LineReader) -> None:
-        self.batches: asyncio.Queue[list[LogLine] | NeugridError | None] = asyncio.Queue()
+    def __init__(self, engine: Engine, name: str, reader: LineReader, is_live: bool) -> None:
+        self.woken = asyncio.Event()
+        self.lines: list[LogLine] = []
+        self.is_done = False
+        self.error: NeugridError | None = None
         self._engine = engine
         self._name = name
         self._reader = reader
+        self._is_live = is_live
         self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
         self._is_closed = False
         self._answer: Any = None
+
+    def taken(self) -> list[LogLine]:
+        """All lines that have come since the last call."""
+        with self._lock:
+            lines, self.lines = self.lines, []
+        return lines
 
     def run(self) -> None:
         try:
             self._engine.blocking(self._read)
         except NeugridError as error:
-            self._post(error)
-        self._post(None)
+            self.error = error
+        self.is_done = True
+        self._wake()
 
     def close(self) -> None:
+        """End the stream; in a thread, because closing may wait for the reader in this moment."""
         self._is_closed = True
-        if self._answer is not None:
+        if self._answer is not None and not self.is_done:
             threading.Thread(target=self._answer.close, daemon=True).start()
 
     def _read(self, client: Client) -> None:
         where = f"{client.base_url}/v{client.api_version}/containers/{self._name}/logs"
-        wanted = {"follow": 1, "stdout": 1, "stderr": 1, "timestamps": 1}
+        wanted = {"follow": int(self._is_live), "stdout": 1, "stderr": 1, "timestamps": 1}
         self._answer = client.get(where, params=wanted, stream=True, timeout=(60, None))
-        if self._answer.status_code == 404:
-            raise NotFound(f"there is no container {self._name}")
-        self._answer.raise_for_status()
-        for chunk in self._answer.iter_content(None):
-            if self._is_closed:
-                return
-            if lines := self._reader.feed(chunk):
-                self._post(lines)
-        if lines := self._reader.end():
-            self._post(lines)
+        with contextlib.closing(self._answer):
+            if self._answer.status_code == 404:
+                raise NotFound(f"there is no container {self._name}")
+            self._answer.raise_for_status()
+            for chunk in self._answer.iter_content(None):
+                self._add(self._reader.feed(chunk))
+                if self._is_closed or self._reader.is_full:
+                    return
+            self._add(self._reader.end())
 
-    def _post(self, batch: list[LogLine] | NeugridError | None) -> None:
+    def _add(self, lines: list[LogLine]) -> None:
+        if lines:
+            with self._lock:
+                was_empty = not self.lines
+                self.lines += lines
+            if was_empty:
+                self._wake()
+
+    def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop closed in this moment
-            self._loop.call_soon_threadsafe(self.batches.put_nowait, batch)
+            self._loop.call_soon_threadsafe(self.woken.set)

@@ -143,7 +143,7 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
         "ShmSize": scratch,
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={scratch}"},  # noqa: S108 (the container's own)
         "Mounts": _mounts(spec, image, placement),
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}},
+        "LogConfig": {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}},
         "RestartPolicy": {"Name": "no"},
         "DeviceRequests": _gpu_requests(placement.gpus),
         "OomScoreAdj": 500,
