@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from litestar import Litestar
 from litestar.enums import ScopeType
+from litestar.routes import BaseRoute
 from litestar.types import Message, Receive, Scope, Send
 
 from node.api.auth import HEADERS
@@ -34,6 +35,7 @@ class Edge:
         self.app = app
         self.metrics = metrics
         self._body_limit = body_limit
+        self._allowed = {route.path_format: _methods(route) for route in app.routes}
 
     @property
     def closing(self) -> Closing:
@@ -46,7 +48,7 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._allowed)
         try:
             await self._answer(exchange)
         finally:
@@ -64,10 +66,11 @@ class Edge:
 class _Exchange:
     """One request and its response on their way through."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, allowed: dict[str, bytes]) -> None:
         self.method = str(scope.get("method"))
         self.status = 0
         self.scope: Any = scope
+        self._allowed = allowed
         self._receive = receive
         self._send = send
         self._began = time.perf_counter()
@@ -101,7 +104,7 @@ class _Exchange:
         """Pass the answer on: headers added, the body of HEAD left out."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._own_headers()]
+            message["headers"] = [*self._kept(message["headers"]), *self._own_headers()]
             await self._send(message)
             if self._is_head:
                 self._is_over = True
@@ -125,9 +128,21 @@ class _Exchange:
         if b"_" in self.scope["query_string"]:
             self.scope["query_string"] = _camel_names(self.scope["query_string"])
 
+    def _kept(self, headers: Any) -> Any:
+        """The headers of the answer; to OPTIONS the framework names the first handler of a path alone."""
+        allowed = self._allowed.get(self.route()) if self.method == "OPTIONS" else None
+        if allowed is None:
+            return headers
+        return [*((name, value) for name, value in headers if name.lower() != b"allow"), (b"allow", allowed)]
+
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.scope.get(HEADERS, [])
         return [(b"x-request-id", self.scope[REQUEST_ID].encode()), *_COMMON, *own]
+
+
+def _methods(route: BaseRoute) -> bytes:
+    methods = set(getattr(route, "methods", ()))
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set()))).encode()
 
 
 def _camel_names(query: bytes) -> bytes:

@@ -137,7 +137,7 @@ def states_of(status: str) -> tuple[JobState, ...]:
 
 
 def _view(request: Call, job: Job) -> JobView:
-    lease = request.services.jobs.lease_of(job) if job.lease and not job.paid_at else None
+    lease = request.services.jobs.lease_of(job) if job.lease else None
     return job_view(job, lease, request.now, request.services.currency)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from market.jobs import DONE, Job, JobState, Reason, progress_of
 from market.leases import Lease, LeaseState
+from market.receipts import output_digest
 from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount
 from node.api.views import Fault, JobView, LogRecord, ReasonView, ResultFile, ResultList, StepView, Timings
 from node.ports import LogLine, OutputFile
@@ -48,6 +49,7 @@ def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
         queue_time_ms=job.started_at - job.created_at if job.started_at else None,
         execution_time_ms=job.finished_at - job.started_at if job.started_at and job.finished_at else None,
         exit_code=job.exit_code,
+        output_digest=output_digest(lease.receipt) if lease and lease.receipt else None,
         max_price=format_amount(job.cap),
         price_per_second=format_rate(job.rate) if job.lease else None,
         seconds=job.seconds,

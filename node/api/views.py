@@ -67,6 +67,8 @@ class JobView(View, frozen=True, kw_only=True):
     queue_time_ms: int | None
     execution_time_ms: int | None
     exit_code: int | None
+    output_digest: str | None
+    """One SHA-256 over paths, digests and sizes of all output files."""
     max_price: str
     price_per_second: str | None
     seconds: int
