@@ -118,15 +118,23 @@ class Engine:
         self._performers.update({performer.effect.__name__: performer for performer in performers})
 
     async def transact(self, work: Callable[[Changes], R]) -> R:
-        """Run `work` in one durable transaction, then start the effects it asked for."""
+        """Run `work` in one durable transaction, then start the effects it asked for.
+
+        Whoever asked may go away: what is committed is also followed up.
+        """
 
         def run(tx: Tx) -> tuple[R, Changes]:
             changes = Changes(tx, self._machines, self.clock.now())
             return work(changes), changes
 
-        result, changes = await self.storage.write(run)
-        self._after(changes)
+        writing = asyncio.ensure_future(self.storage.write(run))
+        writing.add_done_callback(self._follow_up)
+        result, _ = await asyncio.shield(writing)
         return result
+
+    def _follow_up(self, writing: "asyncio.Future[tuple[Any, Changes]]") -> None:
+        if not writing.cancelled() and writing.exception() is None:
+            self._after(writing.result()[1])
 
     async def handle(self, noun: str, id: str, event: Event) -> Any:
         """Apply one event to one noun and return the noun after it."""
