@@ -14,6 +14,8 @@ from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import HEADER_SIZE, MAX_MESSAGE_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT
 from libp2p.transport.tcp import tcp
 
+from market.messages import MAX_DIRECT
+
 _READ: Final = 64 * 1024
 _BODY: Final = MAX_MESSAGE_SIZE - HEADER_SIZE
 _STALLED: Final = 30.0
@@ -60,12 +62,10 @@ class QuickStream(yamux.YamuxStream):
         return self.send_window
 
     async def read(self, n: int | None = -1) -> bytes:
-        if n is not None and n >= 0:
-            return await super().read(n)
         while True:
             buffer = self.conn.stream_buffers.get(self.stream_id)
             if buffer:
-                return await self._take(buffer)
+                return await self._take(buffer, len(buffer) if n is None or n < 0 else n)
             if self.reset_received:
                 raise MuxedStreamReset("the stream was reset")
             event = self.conn.stream_events.get(self.stream_id)
@@ -75,13 +75,13 @@ class QuickStream(yamux.YamuxStream):
                 event = self.conn.stream_events[self.stream_id] = trio.Event()
             await event.wait()
 
-    async def _take(self, buffer: bytearray) -> bytes:
-        data = bytes(buffer)
-        buffer.clear()
+    async def _take(self, buffer: bytearray, n: int) -> bytes:
+        data = bytes(memoryview(buffer)[:n])
+        del buffer[:n]
         self._pending_recv_release += len(data)
         if self._pending_recv_release >= self._grow_threshold():
             await self._auto_tune_and_send_window_update()
-        elif self.closed:
+        if self.closed and not buffer:
             await self.conn._finalize_stream(self, fully_closed=True)
         return data
 
@@ -100,6 +100,7 @@ async def write_frame(connection: Any, data: bytes) -> None:
 
 
 def install() -> None:
-    """Put these where the library names its own."""
+    """Put these where the library names its own; no stream's window grows beyond what one request may hold."""
+    vars(yamux)["MAX_WINDOW_SIZE"] = MAX_DIRECT
     vars(tcp)["TrioTCPStream"] = ReadAhead
     vars(yamux)["YamuxStream"] = QuickStream
