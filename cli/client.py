@@ -1,0 +1,189 @@
+"""A client of a node's HTTP API: one method a route, errors by their code, retries that can not do a thing twice."""
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from cli.wire import WAIT, Json, Wire
+
+
+class Client:
+    """One node. Raises the errors of `market.errors` by the code that the node answers; Unavailable without answer."""
+
+    def __init__(
+        self, url: str, key: str = "", *, retries: int = 3, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self._wire = Wire(url, key, retries, transport)
+
+    @property
+    def url(self) -> str:
+        """Where the node is."""
+        return self._wire.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._wire.http.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- jobs ------------------------------------------------------------------------------------------------------
+
+    def submit(self, body: Mapping[str, Any], idempotency_key: str = "") -> Json:
+        """Post a job; it is sent again under one key until an answer comes, and posted once."""
+        key = idempotency_key or secrets.token_hex(16)
+        return self._wire.json("POST", "/v1/jobs", json=dict(body), headers={"Idempotency-Key": key})
+
+    def job(self, id: str, wait: float = 0) -> Json:
+        """One job; with `wait` when it has ended, or after so many seconds (at most 60)."""
+        return self._wire.json("GET", f"/v1/jobs/{_quoted(id)}", params={"wait": min(wait, WAIT)} if wait else {})
+
+    def wait(self, id: str, seconds: float) -> Json:
+        """The job once it has ended, or as it stands after `seconds`."""
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            job = self.job(id, max(0.0, left))
+            if job["finishedAt"] or left <= 0:
+                return job
+
+    def jobs(self, status: str = "", limit: int = 20) -> list[Json]:
+        """The newest jobs, over as many pages as it takes."""
+        params = {"status": status} if status else {}
+        return list(self._wire.pages("/v1/jobs", "jobs", limit, params))
+
+    def cancel(self, id: str) -> Json:
+        """End a job now."""
+        return self._wire.once("POST", f"/v1/jobs/{_quoted(id)}/cancel")
+
+    def logs(self, id: str, tail: int = 100, **filters: str) -> list[Json]:
+        """The last lines; filters are `since`, `stream` and `level`."""
+        logs: list[Json] = self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/logs", params={"tail": tail, **filters})[
+            "logs"
+        ]
+        return logs
+
+    def follow(self, id: str, **filters: str) -> Iterator[Json]:
+        """Lines as they come, to the end of the job; a broken stream is resumed behind the last line."""
+        for event in self._wire.events(f"/v1/jobs/{_quoted(id)}/logs", {"follow": "true", **filters}):
+            if event["event"] == "log":
+                yield event["data"]
+
+    def events(self, id: str) -> Iterator[Json]:
+        """Journal entries of the job and its leases as they come, to its end."""
+        for event in self._wire.events(f"/v1/jobs/{_quoted(id)}/events", {}):
+            if "seq" in event["data"]:
+                yield event["data"]
+
+    def results(self, id: str) -> list[Json]:
+        """The output files of a job that has ended."""
+        files: list[Json] = self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/results")["files"]
+        return files
+
+    def download(self, id: str, path: str) -> bytes:
+        """One output file."""
+        return self._wire.request("GET", f"/v1/jobs/{_quoted(id)}/results/{quote(path)}").content
+
+    def download_to(self, id: str, path: str, target: Path) -> None:
+        """One output file onto the disk, streamed."""
+        self._wire.save(f"/v1/jobs/{_quoted(id)}/results/{quote(path)}", target)
+
+    def explain(self, id: str) -> Json:
+        """How the live offers stand to a job, and what would help."""
+        return self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/explain")
+
+    def upload(self, file: Path) -> Json:
+        """Upload an input; its digest names it in jobs."""
+        with file.open("rb") as content:
+            return self._wire.once("PUT", "/v1/files", content=content)
+
+    # --- market ----------------------------------------------------------------------------------------------------
+
+    def providers(self, *, gpu: bool | None = None, limit: int = 100, **filters: Any) -> list[Json]:
+        """Providers with a live offer; filters are `minReputation` and `region`."""
+        params = {**filters} if gpu is None else {"gpu": str(gpu).lower(), **filters}
+        return list(self._wire.pages("/v1/providers", "providers", limit, params))
+
+    def provider(self, id: str) -> Json:
+        """One provider with all its offers."""
+        return self._wire.json("GET", f"/v1/providers/{_quoted(id)}")
+
+    def prices(self) -> Json:
+        """What is asked, per hour in tokens."""
+        return self._wire.json("GET", "/v1/market/prices")
+
+    def stats(self) -> Json:
+        """How much market there is."""
+        return self._wire.json("GET", "/v1/market/stats")
+
+    # --- wallet ----------------------------------------------------------------------------------------------------
+
+    def balance(self) -> Json:
+        """What the node's wallet holds."""
+        return self._wire.json("GET", "/v1/wallet/balance")
+
+    def earnings(self) -> Json:
+        """What the node earned."""
+        return self._wire.json("GET", "/v1/wallet/earnings")
+
+    def withdraw(self, to: str = "", amount: str = "", idempotency_key: str = "") -> Json:
+        """Claim and withdraw earnings; sent again under one key until an answer comes, and paid once."""
+        body = {name: value for name, value in (("to", to), ("amount", amount)) if value}
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        return self._wire.json("POST", "/v1/wallet/withdraw", json=body, headers=headers)
+
+    def withdrawal(self, id: str) -> Json:
+        """How a withdrawal stands."""
+        return self._wire.json("GET", f"/v1/wallet/withdraw/{_quoted(id)}")
+
+    def transactions(self) -> list[Json]:
+        """What the wallet sent to the chain."""
+        found: list[Json] = self._wire.json("GET", "/v1/wallet/transactions")["transactions"]
+        return found
+
+    def refund(self) -> list[Json]:
+        """Take unused deposits back; one entry a channel."""
+        found: list[Json] = self._wire.json("POST", "/v1/wallet/refund")["refunds"]
+        return found
+
+    # --- keys and node ---------------------------------------------------------------------------------------------
+
+    def keys(self) -> list[Json]:
+        """The account's keys, without their secrets."""
+        found: list[Json] = self._wire.json("GET", "/v1/keys")["keys"]
+        return found
+
+    def create_key(self, name: str, expires_in: str | None = None) -> Json:
+        """A new key; `key` in the answer is its secret, shown once."""
+        return self._wire.once("POST", "/v1/keys", json={"name": name, "expiresIn": expires_in})
+
+    def revoke_key(self, id: str) -> Json:
+        """Revoke a key."""
+        return self._wire.once("DELETE", f"/v1/keys/{_quoted(id)}")
+
+    def health(self) -> Json:
+        """How the node is."""
+        return self._wire.json("GET", "/v1/health")
+
+    def is_ready(self) -> bool:
+        """Whether the node can take jobs now; False as well when nobody answers."""
+        try:
+            return self._wire.http.get("/v1/ready").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def version(self) -> Json:
+        """Which program answers."""
+        return self._wire.json("GET", "/v1/version")
+
+
+def _quoted(id: str) -> str:
+    return quote(id, safe="")
