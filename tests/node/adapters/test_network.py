@@ -357,8 +357,7 @@ def test_a_taken_port_is_one_clear_sentence(tmp_path: Path) -> None:
 def test_known_peers_are_found_again_without_bootstrap(tmp_path: Path) -> None:
     async def body() -> None:
         async with networks(tmp_path, 2) as (one, two):
-            place = ip_and_port((await two.addresses())[0])
-            assert place is not None
+            await until(lambda: _knows_where(one, two.peer))
             await one.close()
             async with a_network(tmp_path, 1) as again:
                 await until(lambda: _has_peers(again))
@@ -395,6 +394,10 @@ async def _has_banned(network: LibP2PNetwork) -> bool:
 
 async def _is_gone(network: LibP2PNetwork, peer: PeerId) -> bool:
     return peer not in {other.id for other in await network.peers()}
+
+
+async def _knows_where(network: LibP2PNetwork, peer: PeerId) -> bool:
+    return any(other.id == peer and other.addresses for other in await network.peers())
 
 
 async def _has_peers(network: LibP2PNetwork) -> bool:
