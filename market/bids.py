@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from market.offers import AddressText, Id, Millis, ShortText
+from market.orders import Constraints
 
 
 class Bid(Struct, frozen=True, kw_only=True):
@@ -20,6 +21,11 @@ class Bid(Struct, frozen=True, kw_only=True):
     notice: Annotated[int, Meta(ge=0, le=86_400)] = 0
     benchmark: Annotated[int, Meta(ge=0, le=2**40)] = 0
     expires_at: Millis
+
+
+def is_eligible(bid: Bid, wanted: Constraints, scores: dict[str, int]) -> bool:
+    """Whether the order's constraints on whom to deal with let this provider in; offers pass the same ones."""
+    return bid.provider not in wanted.avoid and scores.get(bid.provider, 0) >= wanted.min_reputation
 
 
 def best_first(bids: Iterable[Bid], max_rate: int, scores: dict[str, int]) -> list[Bid]:

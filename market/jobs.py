@@ -9,7 +9,7 @@ A lost attempt leads back to PENDING at another provider, until the attempts are
 """
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -56,7 +56,9 @@ class Job(Struct, frozen=True, kw_only=True):
     constraints: Constraints = Constraints()
     bid_window: int = 1000
     expires_at: int
-    """Until when the job may wait for a provider."""
+    """Until when the present attempt may wait for a provider."""
+    patience: int = 0
+    """How long every attempt may wait for a provider, in ms."""
     created_at: int
     state: JobState = S.PENDING
     deadline: int = 0
@@ -155,7 +157,8 @@ class WithdrawOrder(Effect, frozen=True, tag=True, kw_only=True):
 
 def post_job(job: Job) -> tuple[Job, Effect]:
     """A new job as it is stored, and the effect that finds it a provider."""
-    return replace(job, deadline=job.expires_at), PlaceJob(subject=job.id, attempt=job.attempt)
+    posted = replace(job, deadline=job.expires_at, patience=job.expires_at - job.created_at)
+    return posted, PlaceJob(subject=job.id, attempt=job.attempt)
 
 
 def order_id(job: Job) -> str:
@@ -191,7 +194,7 @@ def progress_of(job: Job, now: int) -> int:
     if job.state in DONE:
         return 100
     if job.state is S.RUNNING:
-        return 20 + min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000))
+        return 20 + max(0, min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000)))
     return 10 if job.state is S.PLACED else 0
 
 
@@ -241,6 +244,10 @@ def _bill_late(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
     return (_bill(job, event), []) if event.lease == job.lease else (job, [])
 
 
+def _bill_lost(job: Job, event: LeaseLost, now: int) -> Step[Job]:
+    return (replace(job, cost=Amount(job.spent + event.paid)), []) if event.lease == job.lease else (job, [])
+
+
 def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
     if event.lease != job.lease:
         return job, []
@@ -256,7 +263,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         spent=spent,
         cost=spent,
         constraints=replace(job.constraints, avoid=(job.provider,)),
-        expires_at=max(job.expires_at, now + (job.expires_at - job.created_at)),
+        expires_at=max(job.expires_at, now + job.patience),
         code=event.code,
         message=event.message,
     )
@@ -284,10 +291,6 @@ def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
     return after, [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
 
 
-def _ignore(job: Job, event: Any, now: int) -> Step[Job]:
-    return job, []
-
-
 RULES: Rules[Job] = {
     (S.PENDING, OrderRested): _rest,
     (S.RESTING, OrderRested): _rest,
@@ -299,5 +302,5 @@ RULES: Rules[Job] = {
     **{(state, CancelAsked): _cancel for state in (S.PENDING, S.RESTING)},
     **{(state, CancelAsked): _cancel_leased for state in (S.PLACED, S.RUNNING)},
     (S.CANCELLED, WorkloadDone): _bill_late,
-    (S.CANCELLED, LeaseLost): _ignore,
+    (S.CANCELLED, LeaseLost): _bill_lost,
 }

@@ -26,6 +26,8 @@ COMMIT_WITHIN: Final = 10_000
 FUND_WITHIN: Final = 180_000
 PREPARE_WITHIN: Final = 1_800_000
 START_WITHIN: Final = 120_000
+REPORT_WITHIN: Final = 600_000
+"""How long the provider may take from the time limit to its receipt: logs and outputs are collected then."""
 SETTLE_WITHIN: Final = 600_000
 STATE_EVERY: Final = 10_000
 """The voucher interval: how often the provider states usage, in ms."""
@@ -130,6 +132,18 @@ def billed_seconds(started_at: int, ended_at: int) -> int:
 def cost_of(terms: Terms, seconds: int) -> Amount:
     """What `seconds` cost under `terms`: never above the cap, and never more than the agreed time limit."""
     return Amount(min(terms.cap, amount_due(Rate(terms.rate), min(seconds, terms.timeout))))
+
+
+def renewed_until(asked: int, now: int) -> int:
+    """Until when a provider counts itself as renewed: never longer than a term by its own clock, and a margin less."""
+    return min(asked, now + LEASE_TERM) - MARGIN
+
+
+def latest_end(lease: Lease) -> int:
+    """When an honest provider has reported the end at the latest: from then on the requester renews no more."""
+    if lease.state is S.RUNNING:
+        return lease.started_at + lease.terms.timeout * 1000 + REPORT_WITHIN
+    return lease.created_at + FUND_WITHIN + PREPARE_WITHIN + START_WITHIN
 
 
 def reserved(lease: Lease) -> Amount:

@@ -19,7 +19,10 @@ class QuietEvent(Event, frozen=True, tag=True, kw_only=True):
 
 
 class DeadlinePassed(Event, frozen=True, tag=True, kw_only=True):
-    """The present state lasted too long: the noun's `deadline` is behind us."""
+    """The present state lasted too long: the noun's `deadline` is behind us.
+
+    The sweep reads first and tells later: an event that comes when the deadline has moved on meanwhile is refused.
+    """
 
 
 class Effect(Struct, frozen=True, tag=True, kw_only=True):
@@ -45,4 +48,6 @@ def take_step(rules: Rules[N], noun: N, state: str, event: Event, now: int) -> S
     rule = rules.get((state, type(event)))
     if rule is None:
         raise InvalidTransition(f"{type(event).__name__} is not allowed in state {state}", state=state)
+    if isinstance(event, DeadlinePassed) and not 0 < (deadline := noun.deadline) <= now:  # type: ignore[attr-defined]
+        raise InvalidTransition("the deadline has moved on", state=state, deadline=deadline, now=now)
     return rule(noun, event, now)

@@ -12,6 +12,7 @@ SETTLED   paid, or given up on; `outcome` says how it ended.
 
 from msgspec.structs import replace
 
+from market.errors import InvalidTransition
 from market.leases import (
     COMMIT_WITHIN,
     ENDED,
@@ -26,6 +27,7 @@ from market.leases import (
     Terms,
     billed_seconds,
     cost_of,
+    renewed_until,
 )
 from market.machines import DeadlinePassed, Effect, Event, QuietEvent, Rules, Step, take_step
 from market.receipts import GENESIS, Receipt
@@ -144,7 +146,10 @@ class CleanUp(Effect, frozen=True, tag=True, kw_only=True):
 
 
 def accept_proposal(terms: Terms, channel: str, now: int) -> Lease:
-    """A new lease in OFFERED: capacity is held until the requester commits or the deadline passes."""
+    """A new lease in OFFERED: capacity is held until the requester commits or the deadline passes.
+
+    `until` counts from here, not from the commit: the requester's own term begins before its commit arrives.
+    """
     return Lease(
         id=terms.lease,
         side="provider",
@@ -152,7 +157,7 @@ def accept_proposal(terms: Terms, channel: str, now: int) -> Lease:
         terms=terms,
         channel=channel,
         deadline=now + COMMIT_WITHIN,
-        until=now + LEASE_TERM,
+        until=renewed_until(now + LEASE_TERM, now),
         created_at=now,
         acknowledged_at=now,
     )
@@ -170,7 +175,6 @@ def _commit(lease: Lease, event: Committed, now: int) -> Step[Lease]:
         workload=event.workload,
         nonce=event.nonce,
         deadline=now + FUND_WITHIN,
-        until=now + LEASE_TERM,
     )
     return after, [AwaitFunding(subject=lease.id)]
 
@@ -224,6 +228,8 @@ def _stop_unpaid(lease: Lease, event: CreditExhausted, now: int) -> Step[Lease]:
 
 
 def _lose(lease: Lease, event: LeaseExpired, now: int) -> Step[Lease]:
+    if now < lease.until:
+        raise InvalidTransition("the lease was renewed meanwhile", state=lease.state, until=lease.until, now=now)
     receipt = _stopped(lease, "LEASE_EXPIRED", "no renewal came in time", now)
     after, effects = _close(lease, S.LOST, replace(receipt, due=lease.paid), now)
     return after, [StopWorkload(subject=lease.id), *effects]

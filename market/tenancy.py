@@ -11,7 +11,7 @@ SETTLED   the provider confirmed the last voucher, or there is nothing to pay.
 from msgspec.structs import replace
 
 from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
-from market.leases import ENDED, LEASE_TERM, MARGIN, OPEN, Lease, LeaseState, Terms
+from market.leases import ENDED, LEASE_TERM, MARGIN, OPEN, SETTLE_WITHIN, Lease, LeaseState, Terms, cost_of
 from market.machines import DeadlinePassed, Effect, Event, QuietEvent, Rules, Step, Tell, take_step
 from market.receipts import Receipt
 from market.units import Amount
@@ -123,6 +123,15 @@ def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: 
     return lease, SendCommit(subject=lease.id)
 
 
+def bill_limit(lease: Lease, receipt: Receipt) -> Amount:
+    """The most a receipt may ask for (base units): what its seconds cost, or what was acknowledged already.
+
+    An end that is the provider's fault costs nothing beyond what was acknowledged.
+    """
+    is_fault = receipt.code in _ENDS and receipt.code != "UNPAID" and lease.state is not S.CANCELLED
+    return lease.paid if is_fault else Amount(max(lease.paid, cost_of(lease.terms, receipt.seconds)))
+
+
 def step(lease: Lease, event: Event, now: int) -> Step[Lease]:
     """The requester's lease after `event`; see RULES."""
     return take_step(RULES, lease, lease.state, event, now)
@@ -146,17 +155,17 @@ def _refuse(lease: Lease, event: CommitRefused, now: int) -> Step[Lease]:
         ended_at=now,
         deadline=0,
     )
-    return after, [
-        _tell(lease, LeaseLost(lease=lease.id, code="COMMIT_REFUSED", message=event.reason, paid=lease.paid))
-    ]
+    return after, [_tell(lease, _lost(after))]
 
 
 def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
     if event.state not in _RANK or _RANK[event.state] <= _RANK[lease.state]:
         return replace(lease, acknowledged_at=now), []
-    after = replace(lease, state=event.state, started_at=event.started_at, acknowledged_at=now)
-    is_running = event.state is S.RUNNING
-    return after, [_tell(lease, WorkloadBegan(lease=lease.id, at=event.started_at))] if is_running else []
+    if event.state is not S.RUNNING:
+        return replace(lease, state=event.state, acknowledged_at=now), []
+    began = _bounded(lease, event.started_at or now, now)
+    after = replace(lease, state=S.RUNNING, started_at=began, acknowledged_at=now)
+    return after, [_tell(lease, WorkloadBegan(lease=lease.id, at=after.started_at))]
 
 
 def _extend(lease: Lease, event: RenewalSent, now: int) -> Step[Lease]:
@@ -169,39 +178,36 @@ def _hear(lease: Lease, event: ProviderHeard, now: int) -> Step[Lease]:
 
 
 def _acknowledge(lease: Lease, event: UsageAcknowledged, now: int) -> Step[Lease]:
-    return replace(lease, seconds=event.seconds, due=event.paid, paid=event.paid, paid_at=now, acknowledged_at=now), []
+    after, _ = _pay(lease, event, now)
+    return replace(after, seconds=max(lease.seconds, event.seconds), due=after.paid), []
 
 
 def _pay(lease: Lease, event: UsageAcknowledged, now: int) -> Step[Lease]:
-    return replace(lease, paid=event.paid, paid_at=now, acknowledged_at=now), []
+    return replace(lease, paid=Amount(max(lease.paid, event.paid)), paid_at=now, acknowledged_at=now), []
 
 
 def _take_result(lease: Lease, event: ReceiptReceived, now: int) -> Step[Lease]:
     after = _closed(lease, event, now)
-    if after.state is S.FAILED:
-        lost = LeaseLost(lease=lease.id, code=after.code, message=after.message, paid=after.due)
-        told: list[Effect] = [_tell(lease, _done(after)) if after.code in USER_FAULTS else _tell(lease, lost)]
-        return after, [*told, SendPayment(subject=lease.id)]
     if after.state is S.FINISHED and event.receipt.outputs:
         return after, [FetchOutputs(subject=lease.id)]
-    return after, [_tell(lease, _done(after)), SendPayment(subject=lease.id)]
+    is_lost = after.state is S.FAILED and after.code not in USER_FAULTS
+    return _pay_up(after, _lost(after) if is_lost else _done(after), now)
 
 
 def _take_late_result(lease: Lease, event: ReceiptReceived, now: int) -> Step[Lease]:
     after = replace(_closed(lease, event, now), state=S.CANCELLED, outcome=S.CANCELLED.value)
-    return after, [_tell(lease, _done(after)), SendPayment(subject=lease.id)]
+    return _pay_up(after, _done(after), now)
 
 
 def _finish(lease: Lease, event: OutputsStored, now: int) -> Step[Lease]:
-    return lease, [_tell(lease, _done(lease)), SendPayment(subject=lease.id)]
+    return _pay_up(lease, _done(lease), now)
 
 
 def _finish_without(lease: Lease, event: OutputsLost, now: int) -> Step[Lease]:
     after = replace(
         lease, state=S.LOST, outcome=S.LOST.value, code="OUTPUTS_LOST", message=event.message, due=lease.paid
     )
-    lost = LeaseLost(lease=lease.id, code="OUTPUTS_LOST", message=event.message, paid=lease.paid)
-    return after, [_tell(lease, lost), SendPayment(subject=lease.id)]
+    return _pay_up(after, _lost(after), now)
 
 
 def _cancel(lease: Lease, event: TenantCancelled, now: int) -> Step[Lease]:
@@ -228,7 +234,12 @@ def _lose(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:
         ended_at=now,
         deadline=0,
     )
-    return after, [_tell(lease, LeaseLost(lease=lease.id, code="PROVIDER_LOST", message=message, paid=lease.paid))]
+    return after, [_tell(lease, _lost(after))]
+
+
+def _settle_cancelled(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:
+    after, _ = _settle(replace(lease, due=lease.paid) if lease.receipt is None else lease, event, now)
+    return after, [_tell(lease, _lost(after))] if lease.receipt is None else []
 
 
 def _settle(lease: Lease, event: Event, now: int) -> Step[Lease]:
@@ -244,14 +255,29 @@ def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
         outcome=state.value,
         receipt=receipt,
         receipt_signature=event.signature,
-        started_at=receipt.started_at,
-        ended_at=receipt.ended_at,
+        acknowledged_at=now,
+        started_at=lease.started_at or _bounded(lease, receipt.started_at, now),
+        ended_at=_bounded(lease, receipt.ended_at, now),
         seconds=receipt.seconds,
         due=Amount(max(lease.paid, receipt.due)),
         code=receipt.code,
         message=receipt.message,
         deadline=0,
     )
+
+
+def _bounded(lease: Lease, at: int, now: int) -> int:
+    """The provider's word about a moment, within what our own clock allows; 0 stays 0 where nothing began."""
+    return min(max(at, lease.created_at), now) if at else 0
+
+
+def _pay_up(lease: Lease, told: Event, now: int) -> Step[Lease]:
+    """Tell the job and hand over the last voucher; a provider that does not take it in time is not waited for."""
+    return replace(lease, deadline=now + SETTLE_WITHIN), [_tell(lease, told), SendPayment(subject=lease.id)]
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(lease=lease.id, code=lease.code, message=lease.message, paid=lease.due)
 
 
 def _done(lease: Lease) -> WorkloadDone:
@@ -284,8 +310,9 @@ _ENDS = {
     "START_TIMEOUT": S.FAILED,
     "UNPAID": S.FAILED,
     "LEASE_EXPIRED": S.FAILED,
-    "CANCELLED": S.CANCELLED,
+    "CANCELLED": S.FAILED,
 }
+"""The provider's faults; a provider that says CANCELLED when nobody asked it to gave up by itself."""
 _ACTIVE = tuple(state for state in OPEN if state is not S.OFFERED)
 
 RULES: Rules[Lease] = {
@@ -303,6 +330,7 @@ RULES: Rules[Lease] = {
     (S.FINISHED, OutputsLost): _finish_without,
     **{(state, TenantCancelled): _cancel for state in OPEN},
     **{(state, DeadlinePassed): _lose for state in OPEN},
-    (S.CANCELLED, DeadlinePassed): _settle,
+    (S.CANCELLED, DeadlinePassed): _settle_cancelled,
+    **{(state, DeadlinePassed): _settle for state in (S.FINISHED, S.FAILED, S.LOST)},
     **{(state, PaymentConfirmed): _settle for state in ENDED},
 }
