@@ -1,4 +1,4 @@
-"""Run a devnet by itself: `python -m contracts.devnet --data-dir DIR [--port N] [--chain-id N] [--block-time S]`."""
+"""Run a devnet by itself: `python -m contracts.devnet --data DIR [--port N] [--chain-id N] [--block-time S]`."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from market.errors import ConfigError
 def main(arguments: list[str] | None = None) -> int:
     """Print the URL as the first line, then serve until a signal comes."""
     parser = argparse.ArgumentParser(prog="devnet", description="A development chain on loopback.")
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data", type=Path, dest="data_dir", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8545)
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)

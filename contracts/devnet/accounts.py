@@ -6,7 +6,10 @@ world: nothing of value may ever be sent to them on a real network.
 
 from typing import Final
 
+from msgspec import Struct
+
 from market.signing import Signer
+from market.units import Address
 
 CHAIN_ID: Final = 31337
 GENESIS_TIME: Final = 1_767_225_600
@@ -33,6 +36,12 @@ SECRETS: Final = tuple(
 )
 
 
-def dev_signers() -> tuple[Signer, ...]:
-    """The funded keys; the first one deploys the contracts and is the faucet."""
-    return tuple(map(Signer, SECRETS))
+class DevAccount(Struct, frozen=True):
+    """A funded account; `secret` is its private key."""
+
+    address: Address
+    secret: bytes
+
+
+ACCOUNTS: Final = tuple(DevAccount(Signer(secret).address, secret) for secret in SECRETS)
+"""The first one deploys the contracts and is the faucet."""

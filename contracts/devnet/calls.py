@@ -1,15 +1,17 @@
 """Trying calls without mining them: `eth_call` and `eth_estimateGas`."""
 
-from eth.abc import BlockHeaderAPI, ComputationAPI, StateAPI
+from typing import Any
+
 from eth.exceptions import Revert
 from eth.vm.forks.prague import PragueVM
 from eth.vm.spoof import SpoofTransaction
+from eth_typing import Address
 from eth_utils.exceptions import ValidationError
 from msgspec import Struct
 
 from contracts.codec import revert_reason
 from contracts.devnet.accounts import GAS_LIMIT
-from contracts.devnet.chain import Devchain
+from contracts.devnet.chain import Devchain, Header, State
 from contracts.devnet.errors import Refused, Reverted
 
 
@@ -23,7 +25,7 @@ class Message(Struct, frozen=True, kw_only=True):
     gas: int = GAS_LIMIT
 
 
-def call(chain: Devchain, message: Message, header: BlockHeaderAPI | None) -> bytes:
+def call(chain: Devchain, message: Message, header: Header | None) -> bytes:
     """What the call answers; Reverted or Refused when it fails."""
     with chain.scratch(header) as state:
         return bytes(_succeeded(_run(state, message, message.gas)).output)
@@ -37,7 +39,7 @@ def estimate(chain: Devchain, message: Message) -> int:
         return _smallest(state, message, max(burned, _floor(message)))
 
 
-def _smallest(state: StateAPI, message: Message, burned: int) -> int:
+def _smallest(state: State, message: Message, burned: int) -> int:
     # A nested call gets 63/64 of what is left (EIP-150), so the gas burned is not always enough to start with.
     low, high = burned, min(burned + burned // 32 + 2_300, message.gas)
     if _fits(state, message, low):
@@ -47,17 +49,17 @@ def _smallest(state: StateAPI, message: Message, burned: int) -> int:
     return high
 
 
-def _fits(state: StateAPI, message: Message, gas: int) -> bool:
+def _fits(state: State, message: Message, gas: int) -> bool:
     try:
         return not _run(state, message, gas).is_error
     except Refused:
         return False
 
 
-def _run(state: StateAPI, message: Message, gas: int) -> ComputationAPI:
+def _run(state: State, message: Message, gas: int) -> Any:
     snapshot = state.snapshot()
-    body = PragueVM.create_unsigned_transaction(
-        nonce=state.get_nonce(message.sender), gas_price=0, gas=gas, to=message.to, value=message.value,
+    body: Any = PragueVM.create_unsigned_transaction(
+        nonce=state.get_nonce(message.sender), gas_price=0, gas=gas, to=Address(message.to), value=message.value,
         data=message.data,
     )  # fmt: skip
     try:
@@ -68,7 +70,7 @@ def _run(state: StateAPI, message: Message, gas: int) -> ComputationAPI:
         state.revert(snapshot)
 
 
-def _succeeded(computation: ComputationAPI) -> ComputationAPI:
+def _succeeded(computation: Any) -> Any:
     if not computation.is_error:
         return computation
     if isinstance(computation.error, Revert):

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-from eth.abc import BlockHeaderAPI, StateAPI
 from eth.chains.base import MiningChain
 from eth.db.atomic import AtomicDB
 from eth.db.schema import SchemaV1
 from eth.vm.forks.prague import PragueVM
 from eth_utils.exceptions import ValidationError
 
-from contracts.devnet.accounts import FIRST_BASE_FEE, GAS_LIMIT, GENESIS_TIME, NATIVE, dev_signers
+from contracts.devnet.accounts import ACCOUNTS, FIRST_BASE_FEE, GAS_LIMIT, GENESIS_TIME, NATIVE
 from contracts.devnet.errors import Refused
 from contracts.devnet.pool import Pool, Waiting
 from contracts.devnet.store import LogRow, Store, TransactionRow
 
-BASE_FEE_FLOOR: Final = 7
+Header = Any
+State = Any
+"""py-evm types its headers and states for all forks at once, with half of the fields optional."""
 
 
 class Devchain:
@@ -25,7 +26,7 @@ class Devchain:
     def __init__(self, store: Store, chain_id: int, clock: Callable[[], int]) -> None:
         self.store, self.chain_id, self.pool, self._clock = store, chain_id, Pool(), clock
         kind = MiningChain.configure(vm_configuration=((0, PragueVM),), chain_id=chain_id)
-        self._chain = kind(AtomicDB(store)) if store.block_hash(0) else _begin(kind, store, chain_id)
+        self._chain: Any = kind(AtomicDB(store)) if store.block_hash(0) else _begin(kind, store, chain_id)
         if store.fact("chain_id") != chain_id:
             raise Refused(f"the data folder holds a chain of id {store.fact('chain_id')}, not {chain_id}")
         self._offset = store.fact("offset") or 0
@@ -34,17 +35,17 @@ class Devchain:
     # --- questions ---
 
     @property
-    def head(self) -> BlockHeaderAPI:
+    def head(self) -> Header:
         return self._chain.get_canonical_head()
 
-    def header(self, number: int) -> BlockHeaderAPI:
+    def header(self, number: int) -> Header:
         """The header of the canonical block `number`, which must exist."""
         digest = self.store.block_hash(number)
         if digest is None:
             raise Refused("header not found")
         return self._chain.get_block_header_by_hash(digest)
 
-    def state(self, header: BlockHeaderAPI | None = None) -> StateAPI:
+    def state(self, header: Header | None = None) -> State:
         """The accounts after the block of `header` (the head)."""
         return self._chain.get_vm(header or self.head).state
 
@@ -52,7 +53,7 @@ class Devchain:
         return int(self._next_header().base_fee_per_gas)
 
     @contextmanager
-    def scratch(self, header: BlockHeaderAPI | None = None) -> Iterator[StateAPI]:
+    def scratch(self, header: Header | None = None) -> Iterator[State]:
         """A state to try calls on, free of fees: of an old block, or of the block that would come next."""
         base = header or self._next_header()
         vm = self._chain.get_vm(base)
@@ -137,13 +138,13 @@ class Devchain:
             raise Refused("exceeds block gas limit")
         return body
 
-    def _next_header(self) -> BlockHeaderAPI:
+    def _next_header(self) -> Header:
         head = self.head
         header = self._chain.create_header_from_parent(head)
         time = max(self._clock() + self._offset, head.timestamp + 1)
         return header.copy(timestamp=time, gas_limit=GAS_LIMIT)
 
-    def _mine(self, header: BlockHeaderAPI) -> int:
+    def _mine(self, header: Header) -> int:
         vm = self._chain.get_vm(header)
         mined: list[tuple[Waiting, Any, Any]] = []
         for waiting in self.pool.ready(vm.state.get_nonce, header.base_fee_per_gas):
@@ -163,7 +164,7 @@ class Devchain:
         self._index(block.header, mined)
         return int(block.number)
 
-    def _index(self, header: BlockHeaderAPI, mined: list[tuple[Waiting, Any, Any]]) -> None:
+    def _index(self, header: Header, mined: list[tuple[Waiting, Any, Any]]) -> None:
         rows: list[TransactionRow] = []
         logs: list[LogRow] = []
         before = 0
@@ -182,7 +183,7 @@ def _begin(kind: Any, store: Store, chain_id: int) -> Any:
         "base_fee_per_gas": FIRST_BASE_FEE, "extra_data": b"neugrid %d" % chain_id,
     }  # fmt: skip
     account = {"balance": NATIVE, "nonce": 0, "code": b"", "storage": {}}
-    accounts = {bytes.fromhex(signer.address[2:]): account for signer in dev_signers()}
+    accounts = {bytes.fromhex(each.address[2:]): account for each in ACCOUNTS}
     chain = kind.from_genesis(AtomicDB(store), params, accounts)
     store.add_block(0, chain.get_canonical_head().hash, [], [])
     store.set_fact("chain_id", chain_id)
@@ -190,9 +191,7 @@ def _begin(kind: Any, store: Store, chain_id: int) -> Any:
     return chain
 
 
-def _transaction_row(
-    header: BlockHeaderAPI, position: int, waiting: Waiting, computation: Any, gas: int
-) -> TransactionRow:
+def _transaction_row(header: Header, position: int, waiting: Waiting, computation: Any, gas: int) -> TransactionRow:
     is_create = waiting.body.to == b""
     return TransactionRow(
         hash=waiting.hash, block=header.block_number, position=position, sender=waiting.sender,

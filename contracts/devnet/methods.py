@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from eth.abc import BlockHeaderAPI
-
 from contracts.devnet import calls
-from contracts.devnet.accounts import FIRST_BASE_FEE, dev_signers
-from contracts.devnet.chain import Devchain
+from contracts.devnet.accounts import ACCOUNTS, FIRST_BASE_FEE, GAS_LIMIT
+from contracts.devnet.chain import Devchain, Header
 from contracts.devnet.errors import Refused
 from contracts.devnet.fees import fee_history
 from contracts.devnet.shapes import Shape, block_shape, hexed, log_shape, receipt_shape, transaction_shape
@@ -30,7 +28,7 @@ class Methods:
             "net_listening": lambda: True,
             "eth_syncing": lambda: False,
             "eth_chainId": lambda: hex(chain.chain_id),
-            "eth_accounts": lambda: [signer.address for signer in dev_signers()],
+            "eth_accounts": lambda: [account.address for account in ACCOUNTS],
             "eth_blockNumber": lambda: hex(chain.head.block_number),
             "eth_getBlockByNumber": self._block_by_number,
             "eth_getBlockByHash": self._block_by_hash,
@@ -68,7 +66,7 @@ class Methods:
 
     # --- blocks ---
 
-    def _header(self, tag: Any) -> BlockHeaderAPI:
+    def _header(self, tag: Any) -> Header:
         if isinstance(tag, dict):
             tag = tag.get("blockHash", tag.get("blockNumber"))
         if isinstance(tag, str) and len(tag) == 66:
@@ -106,7 +104,7 @@ class Methods:
         if row:
             return self._mined(row)
         waiting = self._chain.pool.get(raw(digest))
-        return waiting and transaction_shape(waiting.body, waiting.sender, None, None)
+        return transaction_shape(waiting.body, waiting.sender, None, None) if waiting else None
 
     def _mined(self, row: TransactionRow) -> Shape:
         return transaction_shape(self._chain.decode(row.raw), row.sender, row, self._store.block_hash(row.block))
@@ -188,5 +186,5 @@ def _message(shape: Shape) -> calls.Message:
         to=raw(shape.get("to") or "0x"),
         data=raw(shape.get("input") or shape.get("data") or "0x"),
         value=number(shape.get("value") or 0),
-        gas=min(number(shape.get("gas") or calls.GAS_LIMIT), calls.GAS_LIMIT),
+        gas=min(number(shape.get("gas") or GAS_LIMIT), GAS_LIMIT),
     )

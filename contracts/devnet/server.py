@@ -1,10 +1,13 @@
 """The devnet over HTTP: requests queue for one chain thread, blocks are made at once or by the clock."""
 
 import asyncio
+import contextlib
 import ipaddress
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,7 +33,6 @@ class Devnet:
     def __init__(self, data_dir: Path, chain_id: int = CHAIN_ID, block_time: float = 0) -> None:
         self._data_dir, self._chain_id, self._block_time = data_dir, chain_id, block_time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="devnet")
-        self._minings: set[asyncio.Future[None]] = set()
         self._next_block: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
@@ -41,11 +43,15 @@ class Devnet:
         await self._in_thread(self._store.close)
         self._thread.shutdown()
 
-    async def make_blocks(self) -> None:
-        """Make a block each `block_time`; ends at once when blocks are made on demand."""
-        while self._block_time:
-            await asyncio.sleep(self._block_time)
-            await self._in_thread(self._chain.mine)
+    async def make_blocks(self, server: uvicorn.Server) -> None:
+        """Make a block each `block_time`; ends at once when blocks are made on demand, and the server if it fails."""
+        try:
+            while self._block_time:
+                await asyncio.sleep(self._block_time)
+                await self._in_thread(self._chain.mine)
+        except Exception:
+            server.should_exit = True
+            raise
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         """One HTTP request: a JSON-RPC call or a batch."""
@@ -99,6 +105,22 @@ class Devnet:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
+class _Server(uvicorn.Server):
+    """Ends on the first SIGINT or SIGTERM, closes what it opened and lets the process exit by itself."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
 async def serve(
     host: str, port: int, data_dir: Path, chain_id: int = CHAIN_ID, block_time: float = 0,
     on_ready: Callable[[str], None] = lambda url: None,
@@ -110,15 +132,17 @@ async def serve(
     listening = _listen(host, port)
     devnet = Devnet(data_dir, chain_id, block_time)
     await devnet.open()
-    config = uvicorn.Config(devnet, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    miner = asyncio.create_task(devnet.make_blocks())
+    config = uvicorn.Config(devnet, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+    server = _Server(config)
+    miner = asyncio.create_task(devnet.make_blocks(server))
     try:
         shown = f"[{host}]" if ":" in host else host
         on_ready(f"http://{shown}:{listening.getsockname()[1]}")
         await server.serve(sockets=[listening])
     finally:
         miner.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await miner
         await devnet.close()
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from eth.abc import BlockHeaderAPI
-from eth_bloom import BloomFilter
+from eth_bloom.bloom import BloomFilter
 
+from contracts.devnet.chain import Header
 from contracts.devnet.store import LogRow, TransactionRow
 
 Shape = dict[str, Any]
@@ -14,7 +14,7 @@ def hexed(raw: bytes) -> str:
     return "0x" + raw.hex()
 
 
-def block_shape(header: BlockHeaderAPI, transactions: list[Any], size: int) -> Shape:
+def block_shape(header: Header, transactions: list[Any], size: int) -> Shape:
     """A block; `transactions` are hashes or whole shapes."""
     return {
         "number": hex(header.block_number),
@@ -49,7 +49,7 @@ def block_shape(header: BlockHeaderAPI, transactions: list[Any], size: int) -> S
 
 def transaction_shape(body: Any, sender: bytes, row: TransactionRow | None, block_hash: bytes | None) -> Shape:
     """A transaction; while it waits, `row` is None and its place is null."""
-    shape = {
+    shape: Shape = {
         "hash": hexed(body.hash),
         "type": hex(body.type_id or 0),
         "chainId": hex(body.chain_id),

@@ -73,7 +73,7 @@ class LogFilter(Struct, frozen=True, kw_only=True):
     topics: tuple[tuple[bytes, ...], ...] = ()
 
 
-class Store(BaseDB):  # type: ignore[misc,no-any-unimported]
+class Store(BaseDB):
     """Key-value for the EVM, tables for the questions. Used by one thread."""
 
     def __init__(self, path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The chain behind the port `Chain`: an RPC endpoint, one deployment of the contracts, one wallet."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from contracts.client import Calls, Reader
+from contracts.events import Batch, Cursor, Indexer
+from contracts.follow import Patience
+from contracts.networks import Deployment, require_deployment
+from contracts.rpc import Rpc
+from contracts.values import Balances, Call, ChannelOnChain, Claim, Receipt
+from contracts.wallet import Wallet
+from market.errors import InsufficientFunds
+from market.signing import Signer
+from market.units import Address, Amount
+from node.adapters.clock import SystemClock
+
+
+@asynccontextmanager
+async def open_chain(
+    url: str, deployment: Deployment, payer: bytes, journal: Path, *, confirmations: int = 0
+) -> AsyncIterator["EvmChain"]:
+    """The chain at `url` with the wallet of the secret `payer`; WrongChain when it is not the deployment's.
+
+    `confirmations` are blocks on top of the one that holds a transaction. What an earlier run sent is followed on.
+    """
+    rpc = Rpc(url)
+    wallet = Wallet(rpc, Signer(payer), journal, SystemClock().now, Patience(confirmations=confirmations))
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(rpc.close)
+        await require_deployment(rpc, deployment)
+        await wallet.open()
+        stack.push_async_callback(wallet.close)
+        following = asyncio.create_task(wallet.run(), name="wallet")
+        stack.push_async_callback(_cancelled, following)
+        yield EvmChain(rpc, deployment, wallet, confirmations)
+
+
+class EvmChain:
+    """Channels on an EVM chain, through this node's wallet."""
+
+    def __init__(self, rpc: Rpc, deployment: Deployment, wallet: Wallet, confirmations: int = 0) -> None:
+        self.chain_id, self.channels = deployment.chain_id, deployment.channels
+        self._rpc, self._deployment, self._wallet, self._confirmations = rpc, deployment, wallet, confirmations
+        self._reader, self._calls = Reader(rpc, deployment, confirmations), Calls(deployment)
+
+    async def balances(self, address: Address) -> Balances:
+        return await self._reader.balances(address)
+
+    async def channel(self, channel: str) -> ChannelOnChain:
+        return await self._reader.channel(channel)
+
+    async def earned(self, payee: Address) -> Amount:
+        return await self._reader.earned(payee)
+
+    async def deposit(self, signer: Address, payee: Address, amount: Amount, key: str) -> Receipt:
+        call = self._calls.deposit(self._wallet.address, signer, payee, amount)
+        if not await self._wallet.knows(key):
+            await self._make_payable(amount, key)
+        return await self._send(call, key)
+
+    async def claim(self, payee: Address, claims: Sequence[Claim], key: str) -> Receipt:
+        return await self._send(self._calls.claim(payee, claims), key)
+
+    async def withdraw(self, to: Address, key: str) -> Receipt:
+        return await self._send(self._calls.withdraw(to), key)
+
+    async def release(self, payer: Address, signer: Address, amount: Amount, key: str) -> Receipt:
+        return await self._send(self._calls.release(payer, signer, amount), key)
+
+    async def start_exit(self, signer: Address, payee: Address, amount: Amount, key: str) -> Receipt:
+        return await self._send(self._calls.start_exit(signer, payee, amount), key)
+
+    async def finish_exit(self, signer: Address, payee: Address, key: str) -> Receipt:
+        return await self._send(self._calls.finish_exit(signer, payee), key)
+
+    async def journal(self) -> list[dict[str, Any]]:
+        return await self._wallet.entries()
+
+    async def events(self, cursor: Cursor | None = None, poll: float = 1.0) -> AsyncIterator[Batch]:
+        """Confirmed events of the channels after `cursor` (from the deployment on), batch by batch, without end.
+
+        Keep each batch's cursor together with what was made of its events, and start from it after a restart.
+        """
+        indexer = Indexer(self._rpc, self.channels, self._deployment.block, self._confirmations)
+        async for batch in indexer.batches(cursor, poll):
+            yield batch
+
+    async def _make_payable(self, amount: Amount, key: str) -> None:
+        balances = await self._reader.balances(self._wallet.address)
+        if balances.token < amount:
+            raise InsufficientFunds("the wallet holds too few tokens", needed=amount, available=balances.token)
+        if await self._reader.allowance(self._wallet.address) < amount:
+            await self._wallet.send(self._calls.approve(), f"{key}/approve")
+
+    async def _send(self, call: Call, key: str) -> Receipt:
+        return await self._wallet.send(call, key)
+
+
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
