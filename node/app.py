@@ -1,0 +1,221 @@
+"""The composition root: the only place that chooses adapters. Opens them, wires the node, runs its loops, serves."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from contracts.deploy import Deployment, load_deployment
+from market.messages import network_id
+from market.pricing import PricingPolicy
+from market.resources import Prices
+from market.signing import Signer
+from market.units import RATE_SCALE, parse_amount
+from node.adapters.chain import open_chain
+from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.machine import LocalMachine
+from node.adapters.network import LibP2PNetwork
+from node.adapters.runtime import DockerRuntime
+from node.adapters.storage import open_storage
+from node.api.app import create_app
+from node.api.server import serve
+from node.api.services import Services
+from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.config import Config, ProviderSettings
+from node.engine import supervise
+from node.observe import configure_logs
+from node.setup import Keys, unlock
+
+_log = structlog.get_logger("node")
+HOUR: Final = 3600
+
+
+class Contact(Struct, frozen=True):
+    """How to reach a running node; written to `api.json` in its data directory, for its owner alone."""
+
+    url: str
+    key: str
+    peer: str
+    wallet: str
+    addresses: tuple[str, ...]
+    pid: int
+
+
+async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = None) -> None:
+    """Run a node until SIGTERM or SIGINT; `on_ready` is told once it serves."""
+    configure_logs()
+    stopping = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        keys = unlock(config.folder)
+        ports = await _open(stack, config, keys)
+        node = assemble(ports, _identity(keys, ports), _settings(config))
+        stack.callback(_remove_contact, config.folder)
+        tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in node.loops]
+        tasks.append(asyncio.create_task(_serve(config, node, ports, on_ready), name="api"))
+        try:
+            await _first_end(tasks[-1], stopping)
+        finally:
+            await _cancel(tasks)
+
+
+async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> Ports:
+    """Open the world, storage first: it holds the lock of the data directory."""
+    folder, clock = config.folder, SystemClock()
+    storage = await stack.enter_async_context(open_storage(folder / "node.db"))
+    deployment = load_deployment(deployment_path(config))
+    chain = await stack.enter_async_context(
+        open_chain(
+            config.chain.rpc, deployment, keys.payer, folder / "wallet.db", confirmations=config.chain.confirmations
+        )
+    )
+    network = await stack.enter_async_context(_network(config, keys, deployment))
+    if "provider" not in config.roles:
+        return Ports(storage=storage, clock=clock, network=network, chain=chain)
+    runtime = _runtime(config, keys, clock)
+    stack.push_async_callback(runtime.close)
+    return Ports(
+        storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=LocalMachine(folder)
+    )
+
+
+def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
+    return LibP2PNetwork(
+        keys.node,
+        network_id(deployment.chain_id, deployment.channels),
+        listen=config.network.listen,
+        bootstrap=config.network.bootstrap,
+        data_dir=config.folder / "p2p",
+    )
+
+
+def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
+    node = Signer(keys.node).address
+    return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes"), clock)
+
+
+def _identity(keys: Keys, ports: Ports) -> Identity:
+    return Identity(
+        node=Signer(keys.node),
+        vouchers=Signer(keys.signer),
+        wallet=Signer(keys.payer).address,
+        network_id=network_id(ports.chain.chain_id, ports.chain.channels),
+    )
+
+
+def _settings(config: Config) -> Settings:
+    return Settings(
+        folder=config.folder,
+        region=config.region,
+        isolation=config.provider.isolation,
+        policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
+        ask=config.requester.ask,
+        top_up=parse_amount(config.requester.top_up),
+        claim_above=parse_amount(config.provider.claim_above),
+    )
+
+
+def policy_of(settings: ProviderSettings, region: str) -> PricingPolicy:
+    """The pricing rules; prices per hour in tokens become rates per second."""
+    return PricingPolicy(
+        base=Prices(
+            cpu=_rate(settings.cpu_hour),
+            memory=_rate(settings.memory_gib_hour),
+            disk=_rate(settings.disk_gib_hour),
+            gpu=_rate(settings.gpu_hour),
+        ),
+        floor=settings.floor,
+        surge=settings.surge,
+        max_duration=settings.max_duration,
+        max_leases=settings.max_leases,
+        regions=(region,),
+        isolations=(settings.isolation,),
+    )
+
+
+def _rate(per_hour: str) -> int:
+    return parse_amount(per_hour) * RATE_SCALE // HOUR
+
+
+async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[Contact], None] | None) -> None:
+    key = await _operator_key(config.folder, node)
+    services = Services(
+        jobs=node.jobs,
+        files=node.files,
+        market=node.market,
+        wallets=node.wallets,
+        health=node.health,
+        accounts=node.accounts,
+        clock=ports.clock,
+    )
+    addresses = await ports.network.addresses()
+
+    def bound(host: str, port: int) -> None:
+        url = f"http://{host}:{port}"
+        contact = Contact(url, key, node.peers.network.peer, node.funding.payee, addresses, os.getpid())
+        _write_contact(config.folder, contact)
+        _log.info("serving", url=url, peer=contact.peer)
+        if on_ready is not None:
+            on_ready(contact)
+
+    await serve(create_app(services, config.api), config.api.host, config.api.port, bound)
+
+
+async def _operator_key(folder: Path, node: Node) -> str:
+    """The operator's API key: the one in `operator.key`, or a new one."""
+    file = folder / "operator.key"
+    operator = await node.accounts.create_account("operator", "admin")
+    if file.exists():
+        return file.read_text().strip()
+    _, secret = await node.accounts.create_key(operator, "operator")
+    file.touch(mode=0o600)
+    file.write_text(secret + "\n")
+    return secret
+
+
+def _write_contact(folder: Path, contact: Contact) -> None:
+    file = folder / "api.json"
+    part = file.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_bytes(msgspec.json.encode(contact))
+    part.replace(file)
+
+
+def _remove_contact(folder: Path) -> None:
+    (folder / "api.json").unlink(missing_ok=True)
+
+
+def deployment_path(config: Config) -> Path:
+    """Where the deployment file is; relative paths start at the data directory."""
+    path = Path(config.chain.deployment).expanduser()
+    return path if path.is_absolute() else config.folder / path
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _first_end(serving: "asyncio.Task[None]", stopping: asyncio.Event) -> None:
+    """Wait for a signal; an API that can not serve ends the node with its error."""
+    waiting = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving in done:
+        serving.result()
+
+
+async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,69 @@
+"""Make a node: data directory, three keys, password, settings. And find them again."""
+
+import contextlib
+import secrets
+from pathlib import Path
+from typing import Final
+
+from contracts.keystore import create_key, load_key
+from msgspec import Struct
+
+from market.errors import Conflict
+from market.signing import Signer
+from market.units import Address
+from node.config import Config, password_from, write_config
+from node.p2p.identity import peer_id_of
+
+KEYS: Final = ("node", "signer", "payer")
+"""Identity on the network, signer of vouchers, and the wallet that holds the money."""
+
+
+class Keys(Struct, frozen=True):
+    """The secrets of a node, unlocked once."""
+
+    node: bytes
+    signer: bytes
+    payer: bytes
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What `init` made: where, and who the node is."""
+
+    config: Path
+    wallet: Address
+    identity: Address
+    peer: str
+
+
+def init(config: Config, *, light: bool = False) -> Made:
+    """Make keys and settings in the config's folder; Conflict when there is a node already.
+
+    `light` makes keys that open quickly, for a market that lives for minutes.
+    """
+    folder = config.folder
+    path = folder / "node.toml"
+    if path.exists():
+        raise Conflict(f"there is a node in {folder} already", path=str(path))
+    (folder / "keys").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    password = _password(folder)
+    addresses = {name: create_key(folder / "keys" / f"{name}.json", password, light=light) for name in KEYS}
+    write_config(config, path)
+    signer = Signer(load_key(folder / "keys" / "node.json", password))
+    return Made(config=path, wallet=addresses["payer"], identity=signer.address, peer=peer_id_of(signer.public_key))
+
+
+def unlock(folder: Path) -> Keys:
+    """The node's keys; ConfigError when a file is missing or the password is wrong."""
+    password = password_from(folder)
+    return Keys(*(load_key(folder / "keys" / f"{name}.json", password) for name in KEYS))
+
+
+def _password(folder: Path) -> str:
+    with contextlib.suppress(Exception):
+        return password_from(folder)
+    password = secrets.token_urlsafe(24)
+    file = folder / "password"
+    file.touch(mode=0o600)
+    file.write_text(password + "\n")
+    return password
