@@ -6,6 +6,7 @@ The parts are in `docker_engine/`: the profile, starting, who ended and how, log
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,8 @@ class DockerRuntime:
         self._volumes = Volumes(self._engine, settings.folder, settings.node)
         self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
         self._asked: dict[str, str] = {}
+        self._began: dict[str, int] = {}
+        """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
 
@@ -66,8 +69,14 @@ class DockerRuntime:
         """References of the images that are here."""
         return await self._images.references()
 
+    async def warm_up(self) -> None:
+        """Do now what the first start would wait for: clean up, open the slots, listen for events."""
+        await self.prepare()
+        await self._slots.open()
+        await self._watch.connected()
+
     async def prepare(self) -> None:
-        """Drop what an earlier life left behind and open the slots; done by itself at the first start."""
+        """Drop what an earlier life left behind and begin to open the slots; the first start does it too."""
         async with self._preparing:
             if not self._is_prepared:
                 await self._volumes.sweep({container.name for container in await self._listed()})
@@ -141,6 +150,7 @@ class DockerRuntime:
         self._slots.give_back(name)
         self._watch.forget(name)
         self._asked.pop(name, None)
+        self._began.pop(name, None)
 
     async def containers(self) -> tuple[Container, ...]:
         """All containers of this node, running or not; its idle slots are not among them."""
@@ -180,8 +190,10 @@ class DockerRuntime:
 
     async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
         """Until something may have changed; kills the container when its time is over before."""
-        started = timestamp_of(seen["State"]["StartedAt"])
-        left = (started + _timeout(seen) * 1000 - self._clock.now()) / 1000 if started else None
+        left: float | None = None
+        if seen["State"]["Running"]:
+            began = self._began.setdefault(name, self._clock.now() - _age(seen))
+            left = (began + _timeout(seen) * 1000 - self._clock.now()) / 1000
         try:
             await asyncio.wait_for(change.wait(), left)
         except TimeoutError:
@@ -204,6 +216,11 @@ class DockerRuntime:
 
 def _timeout(seen: dict[str, Any]) -> int:
     return int(seen["Config"]["Labels"].get(TIMEOUT_LABEL) or 0)
+
+
+def _age(seen: dict[str, Any]) -> int:
+    """Milliseconds since the start, which the engine told by the wall clock."""
+    return max(0, time.time_ns() // 1_000_000 - timestamp_of(seen["State"]["StartedAt"]))
 
 
 def _container(item: dict[str, Any]) -> Container:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import docker
 import requests
 from docker import errors, utils
+from docker.types import CancellableStream
 from urllib3.exceptions import HTTPError
 
 from market.errors import Conflict, InvalidParameters, NeugridError, NotFound, Unavailable
@@ -55,6 +56,19 @@ class Engine:
             if self._client is None:
                 self._client = self._connected()
             return self._client
+
+    def stream(self, path: str, **wanted: object) -> Any:
+        """Chunks of a GET on `path` that lasts as long as the engine likes; its `close()` ends it from any thread.
+
+        For a thread of its own, inside of `blocking`.
+        """
+        client = self.client()
+        where = f"{client.base_url}/v{client.api_version}{path}"
+        answer = client.get(where, params=wanted, stream=True, timeout=(CALL_TIMEOUT, None))
+        if answer.status_code == 404:
+            raise NotFound(f"the engine knows no {path}", service="docker")
+        answer.raise_for_status()
+        return CancellableStream(answer.iter_content(None), answer)
 
     def close(self) -> None:
         """Let go of threads and connections; calls that run are not waited for."""

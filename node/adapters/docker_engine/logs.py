@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from market.errors import NeugridError, NotFound
+from market.errors import NeugridError
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.exits import timestamp_of
@@ -154,7 +154,7 @@ class _Drain:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._is_closed = False
-        self._answer: Any = None
+        self._stream: Any = None
 
     def taken(self) -> list[LogLine]:
         """All lines that have come since the last call."""
@@ -171,24 +171,21 @@ class _Drain:
         self._wake()
 
     def close(self) -> None:
-        """End the stream; in a thread, because closing may wait for the reader in this moment."""
+        """End the stream: nobody reads any more."""
         self._is_closed = True
-        if self._answer is not None and not self.is_done:
-            threading.Thread(target=self._answer.close, daemon=True).start()
+        if self._stream is not None and not self.is_done:
+            with contextlib.suppress(OSError, AttributeError):  # it may have ended by itself in this moment
+                self._stream.close()
 
-    def _read(self, client: Client) -> None:
-        where = f"{client.base_url}/v{client.api_version}/containers/{self._name}/logs"
-        wanted = {"follow": int(self._is_live), "stdout": 1, "stderr": 1, "timestamps": 1}
-        self._answer = client.get(where, params=wanted, stream=True, timeout=(60, None))
-        with contextlib.closing(self._answer):
-            if self._answer.status_code == 404:
-                raise NotFound(f"there is no container {self._name}")
-            self._answer.raise_for_status()
-            for chunk in self._answer.iter_content(None):
-                self._add(self._reader.feed(chunk))
-                if self._is_closed or self._reader.is_full:
-                    return
-            self._add(self._reader.end())
+    def _read(self, _: Client) -> None:
+        path = f"/containers/{self._name}/logs"
+        self._stream = self._engine.stream(path, follow=int(self._is_live), stdout=1, stderr=1, timestamps=1)
+        for chunk in self._stream:
+            self._add(self._reader.feed(chunk))
+            if self._is_closed or self._reader.is_full:
+                self._stream.close()
+                return
+        self._add(self._reader.end())
 
     def _add(self, lines: list[LogLine]) -> None:
         if lines:

@@ -1,0 +1,101 @@
+"""Real containers for tests: a runtime with its own label, specs in one line, and proof that nothing stays behind."""
+
+import asyncio
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from market.errors import NeugridError
+from market.units import Bytes, Seconds
+from node.adapters.base_images import ensure_base_images
+from node.adapters.clock import SystemClock
+from node.adapters.runtime import DockerRuntime, RuntimeSettings
+from node.ports import ContainerSpec, Exit, LogLine
+from tests.builders import resources
+
+PYTHON = "python:3.11-slim"
+MIB = 2**20
+_numbers = count(1)
+
+
+def need_engine() -> None:
+    """Skip where no engine answers; otherwise the base images are there afterwards."""
+    try:
+        asyncio.run(ensure_base_images())
+    except NeugridError as error:
+        pytest.skip(f"no Docker engine: {error}")
+
+
+def a_node() -> str:
+    """A label that no other test and no real node has."""
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+def a_container(*command: str, memory: int = 64 * MIB, disk: int = 8 * MIB, **changes: Any) -> ContainerSpec:
+    """A container of busybox that may run for a minute."""
+    number = next(_numbers)
+    given = {"image": "busybox:latest", "env": {}, "timeout": Seconds(60)} | changes
+    amount = resources(memory=Bytes(memory), disk=Bytes(disk))
+    name = f"t{uuid.uuid4().hex[:8]}-{number}-a1"
+    return ContainerSpec(name=name, lease=f"t{number}", command=command, resources=amount, **given)
+
+
+def python(code: str, **changes: Any) -> ContainerSpec:
+    """A container that runs `code`."""
+    return a_container("python", "-c", code, image=PYTHON, **changes)
+
+
+async def run(runtime: DockerRuntime, spec: ContainerSpec) -> tuple[Exit, list[LogLine]]:
+    """Start `spec` and follow it to its end; the container stays for the test to look at."""
+    await runtime.start(spec)
+    lines = asyncio.create_task(every_line(runtime, spec.name))
+    return await runtime.wait(spec.name), await lines
+
+
+async def every_line(runtime: DockerRuntime, name: str, skip: int = 0) -> list[LogLine]:
+    return [line async for line in runtime.logs(name, skip)]
+
+
+def texts(lines: list[LogLine]) -> list[str]:
+    return [line.text for line in lines]
+
+
+@asynccontextmanager
+async def a_runtime(node: str, folder: Path, **changes: Any) -> AsyncIterator[DockerRuntime]:
+    """A runtime whose containers are removed at the end."""
+    settings = {"slots": 0, "patience": 2.0} | changes
+    runtime = DockerRuntime(RuntimeSettings(node=node, folder=folder, **settings), SystemClock())
+    try:
+        yield runtime
+    finally:
+        for container in await runtime.containers():
+            await runtime.remove(container.name)
+        await runtime.close()
+
+
+@contextmanager
+def nothing_left(node: str, folder: Path) -> Iterator[None]:
+    """At the end there is no container, volume, loop device or image file of `node`."""
+    yield
+    client = docker.APIClient(version="auto")
+    labels = {"label": f"neugrid.node={node}"}
+    assert client.containers(all=True, filters=labels) == []
+    assert not client.volumes(filters=labels)["Volumes"]
+    client.close()
+    assert str(folder) not in loop_devices()
+    assert list(folder.glob("*")) == []
+
+
+def loop_devices() -> str:
+    """What every loop device is over; empty where there are none to be had."""
+    if sys.platform != "linux":
+        return ""
+    return subprocess.run(["losetup", "--list"], capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,107 @@
+"""How a container ended, from what the engine reports."""
+
+import pytest
+
+from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of
+from node.adapters.docker_engine.health import health_of
+
+START = "2025-06-15T15:06:40.123456789Z"
+
+
+def a_state(**changes: object) -> dict[str, object]:
+    """A container that ran for ten seconds and exited with 0."""
+    state = {"Status": "exited", "ExitCode": 0, "OOMKilled": False, "StartedAt": START}
+    return state | {"FinishedAt": "2025-06-15T15:06:50.123456789Z"} | changes
+
+
+def reason(timeout: int = 60, asked: str = "", had_oom: bool = False, **changes: object) -> str:
+    end = exit_of(a_state(**changes), timeout, asked, had_oom)
+    assert end is not None
+    return end.reason
+
+
+def test_a_running_container_has_no_end() -> None:
+    assert exit_of(a_state(Status="running"), 60) is None
+
+
+def test_an_end_carries_the_engines_times_in_milliseconds() -> None:
+    end = exit_of(a_state(ExitCode=3), 60)
+    assert end is not None
+    assert (end.code, end.reason, end.started_at, end.finished_at) == (3, "exited", 1750000000123, 1750000010123)
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_a_kill_that_nobody_asked_for_is_the_engines_fault(code: int) -> None:
+    assert reason(ExitCode=code) == "engine"
+
+
+def test_a_kill_at_the_deadline_is_a_timeout_even_for_a_node_that_did_not_send_it() -> None:
+    assert reason(timeout=10, ExitCode=137) == "timeout"
+
+
+def test_a_program_that_ends_by_itself_at_the_deadline_has_exited() -> None:
+    assert reason(timeout=10, asked="timeout", ExitCode=0) == "exited"
+
+
+def test_a_memory_kill_of_a_child_is_never_success() -> None:
+    assert reason(ExitCode=0, OOMKilled=True) == "oom"
+    assert reason(ExitCode=0, had_oom=True) == "oom"
+
+
+def test_what_we_stopped_was_killed_whatever_its_code() -> None:
+    assert reason(asked="killed", ExitCode=0) == "killed"
+    assert reason(asked="killed", ExitCode=137, OOMKilled=True) == "killed"
+
+
+def test_a_command_that_can_not_be_run_has_ended_without_running() -> None:
+    state = a_state(Status="created", ExitCode=127, StartedAt="0001-01-01T00:00:00Z")
+    assert has_ended(state)
+    assert reason(**state) == "exited"
+
+
+def test_a_container_that_waits_to_be_started_has_not_ended() -> None:
+    assert not has_ended(a_state(Status="created", ExitCode=0))
+
+
+def test_an_end_is_never_before_its_start() -> None:
+    end = exit_of(a_state(FinishedAt="2025-06-15T15:06:40.122Z"), 60)
+    assert end is not None
+    assert end.finished_at == end.started_at
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (START, 1750000000123),
+        ("2025-06-15T15:06:40Z", 1750000000000),
+        ("2025-06-15T17:06:40.5+02:00", 1750000000500),
+        ("0001-01-01T00:00:00Z", 0),
+    ],
+)
+def test_the_engines_times_are_read_in_every_form(text: str, expected: int) -> None:
+    assert timestamp_of(text) == expected
+
+
+def an_engine(**changes: object) -> dict[str, object]:
+    limits = {"MemoryLimit": True, "CpuCfsQuota": True, "PidsLimit": True, "CgroupDriver": "systemd"}
+    return limits | {"OSType": "linux", "ServerVersion": "28.5", "SecurityOptions": ["name=seccomp"]} | changes
+
+
+def test_an_engine_with_every_limit_is_fit() -> None:
+    assert health_of(an_engine()).is_ok
+
+
+@pytest.mark.parametrize(
+    ("lack", "said"),
+    [
+        ({"CgroupDriver": "none", "MemoryLimit": False}, "no control groups"),
+        ({"MemoryLimit": False}, "memory"),
+        ({"PidsLimit": False}, "process"),
+        ({"SecurityOptions": ["name=apparmor"]}, "seccomp"),
+        ({"OSType": "windows"}, "windows"),
+    ],
+)
+def test_an_engine_that_would_apply_no_limits_is_refused_with_the_reason(lack: dict[str, object], said: str) -> None:
+    health = health_of(an_engine(**lack))
+    assert not health.is_ok
+    assert said in health.reason
