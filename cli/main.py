@@ -1,0 +1,49 @@
+"""The command line: nouns and verbs over HTTP to a node, and the commands that run one.
+
+Modules of the server, HTTP and tables are imported by the verbs that need them, so that `--help` is instant.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from cli import jobs, keys, market, nodes, wallet
+from cli.exits import INTERRUPTED, USAGE, exit_code_of
+from market.errors import NeugridError
+from node.version import VERSION
+
+app = App(
+    name="neugrid",
+    help="A node of a decentralized compute marketplace: run one, or talk to one.",
+    version=VERSION,
+    version_flags=["--version"],
+    help_format="plaintext",
+)
+app.command(jobs.app)
+app.command(market.app)
+app.command(market.providers)
+app.command(wallet.app)
+app.command(keys.app)
+for verb in nodes.VERBS:
+    app.command(verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error is one sentence on stderr."""
+    try:
+        result = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return USAGE
+    except NeugridError as error:
+        sys.stderr.write(f"neugrid: {error.message}\n")
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

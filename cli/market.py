@@ -1,0 +1,78 @@
+"""`neugrid market` and `neugrid providers`: who offers what, at which price."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+
+app = App(name="market", help="Prices and size of the market.")
+providers = App(name="providers", help="Providers with a live offer.")
+
+
+@providers.default
+def list_providers(
+    id: Annotated[str, Parameter(help="One provider instead of all.")] = "",
+    /,
+    *,
+    gpu: Annotated[bool | None, Parameter(help="Only with, or only without, GPUs.")] = None,
+    min_reputation: int = 0,
+    region: str = "",
+    remote: Remote = LOCAL,
+) -> None:
+    """Providers with a live offer, or all offers of one."""
+    with connected(remote) as client:
+        found = [client.provider(id)] if id else client.providers(gpu=gpu, minReputation=min_reputation, region=region)
+    if remote.json:
+        print_json(found[0] if id else found)
+        return
+    print_table(
+        ("provider", "reputation", "region", "cpu", "memory", "gpu", "cpu/h", "memory/h", "gpu/h"),
+        [_row(provider) for provider in found],
+        "no provider offers anything now",
+    )
+
+
+@app.command
+def prices(*, remote: Remote = LOCAL) -> None:
+    """What is asked, per hour in tokens."""
+    with connected(remote) as client:
+        found = client.prices()
+    if remote.json:
+        print_json(found)
+        return
+    named = [("cpu (core)", found["cpu"]), ("memory (GiB)", found["memory"]), *found["gpu"].items()]
+    rows = [(name, asked["min"], asked["avg"], asked["max"]) for name, asked in named]
+    print_table((f"{found['currency']} an hour", "min", "avg", "max"), rows, "nobody offers anything now")
+
+
+@app.command
+def stats(*, remote: Remote = LOCAL) -> None:
+    """How much market there is."""
+    with connected(remote) as client:
+        found = client.stats()
+    if remote.json:
+        print_json(found)
+        return
+    print_fields([(name, _flat(value)) for name, value in found.items()])
+
+
+def _row(provider: dict[str, Any]) -> tuple[Any, ...]:
+    free, asked, gpu = provider["free"], provider["prices"], provider["free"]["gpu"]
+    gpus = f"{gpu['count']} x {gpu['model']}" if gpu["count"] else None
+    price = asked["gpu"] if gpus else None
+    return (
+        provider["id"],
+        provider["reputation"],
+        provider["region"],
+        free["cpu"],
+        free["memory"],
+        gpus,
+        asked["cpu"],
+        asked["memory"],
+        price,
+    )
+
+
+def _flat(value: Any) -> str:
+    return ", ".join(f"{name} {_flat(item)}" for name, item in value.items()) if isinstance(value, dict) else str(value)

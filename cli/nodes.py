@@ -1,0 +1,103 @@
+"""The commands that run a node or look after one; each imports the server only when it is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+from cli.remote import HOME, print_fields, print_json, print_table
+from node.version import API_VERSION, VERSION
+
+DataDir = Annotated[Path, Parameter(env_var="NEUGRID_DATA_DIR", help="Data directory of the node.")]
+ConfigFile = Annotated[Path | None, Parameter(help="Settings; default is node.toml in the data directory.")]
+Flag = Parameter(negative="")
+
+
+def version(*, json: Annotated[bool, Flag] = False) -> None:
+    """The version of this program."""
+    found = {"version": VERSION, "api": API_VERSION, "python": sys.version.split()[0]}
+    print_json(found) if json else print(f"neugrid {VERSION}")
+
+
+def init(
+    *,
+    role: Literal["provider", "requester", "both"],
+    data_dir: DataDir = HOME,
+    port: Annotated[int, Parameter(help="Port of the API; 0 takes a free one.")] = 8080,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Make a node: data directory, keys, settings."""
+    from node.config import ApiSettings, Config
+    from node.setup import init as make
+
+    roles = ("provider", "requester") if role == "both" else (role,)
+    made = make(Config(data_dir=str(data_dir.expanduser()), roles=roles, api=ApiSettings(port=port)))
+    fields = [("config", str(made.config)), ("wallet", made.wallet), ("identity", made.identity), ("peer", made.peer)]
+    print_json(dict(fields)) if json else print_fields(fields)
+
+
+def up(
+    *,
+    config: ConfigFile = None,
+    data_dir: DataDir = HOME,
+) -> None:
+    """Run a node until Ctrl-C."""
+    import uvloop
+
+    from node.app import run_node
+    from node.config import load_config
+
+    uvloop.run(run_node(load_config(_settings(config, data_dir))))
+
+
+def devnet(
+    *,
+    data: Annotated[Path, Parameter(help="Where the chain is kept.")] = HOME / "devnet",
+    port: int = 8545,
+    block_time: Annotated[float, Parameter(help="Seconds between blocks; 0 = a block a transaction.")] = 0,
+) -> int:
+    """Run a development chain on loopback."""
+    from contracts.devnet.__main__ import main
+
+    return main(["--data", str(data.expanduser()), "--port", str(port), "--block-time", str(block_time)])
+
+
+def dev(
+    *,
+    port: Annotated[int, Parameter(help="Port of the API; 0 takes a free one.")] = 0,
+    json: Annotated[bool, Flag, Parameter(help="Print url, key and rpc as JSON.")] = False,
+) -> int:
+    """A whole market on this machine that stays up: chain, requester, two providers."""
+    from cli.dev import run
+
+    return run(port, as_json=json)
+
+
+def demo() -> int:
+    """Two priced jobs through a market of three nodes, from order to withdrawn earnings."""
+    from cli.demo import run
+
+    return run()
+
+
+def doctor(*, config: ConfigFile = None, data_dir: DataDir = HOME, json: Annotated[bool, Flag] = False) -> int:
+    """Look at a node and the machine it is on, and say what is missing."""
+    import asyncio
+
+    from node.config import load_config
+    from node.doctor import examine
+
+    found = asyncio.run(examine(load_config(_settings(config, data_dir))))
+    if json:
+        print_json([{"check": item.check, "status": item.status, "message": item.message} for item in found])
+    else:
+        print_table(("check", "status", "finding"), [(item.check, item.status, item.message) for item in found], "")
+    return 1 if any(item.status == "failed" for item in found) else 0
+
+
+def _settings(config: Path | None, data_dir: Path) -> Path:
+    return config or data_dir.expanduser() / "node.toml"
+
+
+VERBS: Final = (version, init, up, devnet, dev, demo, doctor)

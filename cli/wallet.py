@@ -1,0 +1,64 @@
+"""`neugrid wallet`: balance, earnings, withdraw, refund, transactions."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+
+app = App(name="wallet", help="The node's money.")
+
+
+@app.command
+def balance(*, remote: Remote = LOCAL) -> None:
+    """What the wallet holds, and what lies in channels."""
+    with connected(remote) as client:
+        _print(client.balance(), remote)
+
+
+@app.command
+def earnings(*, remote: Remote = LOCAL) -> None:
+    """What this provider earned."""
+    with connected(remote) as client:
+        _print(client.earnings(), remote)
+
+
+@app.command
+def withdraw(
+    *,
+    to: Annotated[str, Parameter(help="Chain address; default is the node's own.")] = "",
+    amount: Annotated[str, Parameter(help="Tokens; default is everything.")] = "",
+    idempotency_key: Annotated[str, Parameter(help="Repeat safely under this key.")] = "",
+    remote: Remote = LOCAL,
+) -> None:
+    """Claim all vouchers in one batch and withdraw the earnings."""
+    with connected(remote) as client:
+        _print(client.withdraw(to, amount, idempotency_key), remote)
+
+
+@app.command
+def refund(*, remote: Remote = LOCAL) -> None:
+    """Take unused deposits back."""
+    with connected(remote) as client:
+        found = client.refund()
+    if remote.json:
+        print_json(found)
+        return
+    rows = [(item["provider"], item["amount"], item["transaction"], item["problem"]) for item in found]
+    print_table(("provider", "amount", "transaction", "problem"), rows, "no deposit is unused")
+
+
+@app.command
+def transactions(*, remote: Remote = LOCAL) -> None:
+    """What the wallet sent to the chain."""
+    with connected(remote) as client:
+        found = client.transactions()
+    if remote.json:
+        print_json(found)
+        return
+    columns = list(dict.fromkeys(name for item in found for name in item))
+    print_table(columns, [[item.get(name) for name in columns] for item in found], "nothing was sent yet")
+
+
+def _print(found: dict[str, Any], remote: Remote) -> None:
+    print_json(found) if remote.json else print_fields(list(found.items()))
