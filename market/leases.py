@@ -32,7 +32,7 @@ SETTLE_WITHIN: Final = 600_000
 STATE_EVERY: Final = 10_000
 """The voucher interval: how often the provider states usage, in ms."""
 UNPAID_GRACE: Final = 30_000
-"""The provider stops when no voucher covered its statement for so long, in ms."""
+"""The provider stops when it has worked for so long beyond what vouchers cover, in ms."""
 
 
 class LeaseState(StrEnum):
@@ -132,6 +132,16 @@ def billed_seconds(started_at: int, ended_at: int) -> int:
 def cost_of(terms: Terms, seconds: int) -> Amount:
     """What `seconds` cost under `terms`: never above the cap, and never more than the agreed time limit."""
     return Amount(min(terms.cap, amount_due(Rate(terms.rate), min(seconds, terms.timeout))))
+
+
+def is_credit_exhausted(lease: Lease, now: int) -> bool:
+    """Whether a running lease was worked on for longer than the grace beyond what its vouchers cover."""
+    covered = billed_seconds(lease.started_at, now - UNPAID_GRACE)
+    return (
+        lease.state is S.RUNNING
+        and now - lease.started_at > UNPAID_GRACE
+        and lease.paid < cost_of(lease.terms, covered)
+    )
 
 
 def renewed_until(asked: int, now: int) -> int:

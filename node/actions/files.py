@@ -65,14 +65,14 @@ class Files:
         return OutputFile(path="", digest=hasher.hexdigest(), size=size)
 
     async def fetch(self, peer: str, lease: str, file: File) -> Path:
-        """Get a file of a lease from the other side, going on where an earlier try stopped.
+        """Get a file of a lease from the other side, going on where an earlier try of this lease stopped.
 
         Raises Refused when the peer does not give it, BadMessage when the bytes do not have the digest.
         """
         target = self.path(file.digest)
         if target.is_file():
             return target
-        part = self.folder / f"{file.digest}.part"
+        part = self.folder / f"{file.digest}.{lease}.part"
         part.touch()
         await self._fill(part, peer, lease, file)
         if await asyncio.to_thread(_digest_of, part) != file.digest:

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from market.dialogue import Signed
 from market.errors import BadSignature, VoucherTooLow
-from market.leases import ENDED, OPEN, Lease, reserved
+from market.leases import ENDED, OPEN, Lease, LeaseState, reserved
 from market.provision import VoucherAccepted
 from market.signing import Signer
 from market.tenancy import UsageAcknowledged
@@ -48,7 +48,8 @@ def pay_lease(changes: Changes, lease: Lease, amount: Amount, seconds: int, sign
 def credit_lease(changes: Changes, lease: Lease, signed: Signed, domain: bytes) -> None:
     """Take a voucher from the requester and credit its share to the lease.
 
-    Raises BadSignature or VoucherTooHigh; a share that the channel's promises do not cover is VoucherTooLow.
+    Raises BadSignature or VoucherTooHigh; a share that the channel's promises do not cover is VoucherTooLow. A lease
+    that is settled changes no more; the voucher is kept all the same.
     """
     if signed.channel != lease.channel or signed.lease != lease.id:
         raise BadSignature("the voucher is for another lease", expected=lease.id, got=signed.lease)
@@ -58,6 +59,9 @@ def credit_lease(changes: Changes, lease: Lease, signed: Signed, domain: bytes) 
     )
     if voucher.cumulative > channel.promised:
         channel = accept_voucher(channel, voucher, domain)
+    if lease.state is LeaseState.SETTLED:
+        changes.tx.put(channel)
+        return
     share = max(0, signed.paid - lease.paid)
     if channel.credited + share > channel.promised:
         raise VoucherTooLow(

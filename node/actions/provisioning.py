@@ -8,10 +8,33 @@ from typing import Final
 import msgspec
 import structlog
 
-from market.dialogue import Cancel, Commit, Countersigned, Covered, Done, Finish, Pay, Phase, Release, Renew, Renewals
+from market.dialogue import (
+    Cancel,
+    Commit,
+    Countersigned,
+    Covered,
+    Done,
+    Finish,
+    Pay,
+    Phase,
+    Release,
+    Renew,
+    Renewals,
+    Signed,
+)
 from market.dialogue import Statement as Stated
 from market.errors import ImageNotFound, NeugridError, NotFound, OutputRefused, Refused, Unavailable
-from market.leases import ENDED, MARGIN, OPEN, UNPAID_GRACE, Lease, LeaseState, billed_seconds, cost_of
+from market.leases import (
+    ENDED,
+    OPEN,
+    Lease,
+    LeaseState,
+    Terms,
+    billed_seconds,
+    cost_of,
+    is_credit_exhausted,
+    renewed_until,
+)
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.provision import (
@@ -34,7 +57,7 @@ from market.provision import (
 )
 from market.receipts import receipt_digest
 from market.units import Seconds
-from market.workloads import File, spec_digest
+from market.workloads import File, Workload, spec_digest
 from node.actions.files import Files
 from node.actions.funding import Funding
 from node.actions.payments import credit_lease
@@ -72,6 +95,8 @@ class Provisioning:
                 return
             if spec_digest(message.workload, message.nonce) != lease.terms.spec_digest:
                 raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
+            if not _is_as_sold(message.workload, lease.terms):
+                raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
             if lease.state is not LeaseState.OFFERED:
                 raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
             changes.apply("Lease", lease.id, Committed(workload=message.workload, nonce=message.nonce))
@@ -135,7 +160,7 @@ class Provisioning:
         return WorkloadPrepared(image=image.id)
 
     async def start(self, effect: StartWorkload) -> Event | None:
-        """Create and start the container under its deterministic name."""
+        """Create and start the container under its deterministic name; gone again when the lease ended meanwhile."""
         lease = self._lease(effect.subject)
         if lease.state is not LeaseState.STARTING:
             return None
@@ -145,6 +170,9 @@ class Provisioning:
             raise
         except NeugridError as error:
             return PreparationFailed(code="INFRASTRUCTURE", message=error.message)
+        if self._lease(lease.id).state is not LeaseState.STARTING:
+            await self._runtime.remove(lease.container)
+            return None
         return WorkloadStarted(at=at)
 
     async def stop(self, effect: StopWorkload) -> None:
@@ -176,7 +204,7 @@ class Provisioning:
     # --- usage ---
 
     async def state_usage(self, lease: Lease) -> None:
-        """State phase and use to the requester and take its voucher; stop when vouchers stay out for too long."""
+        """State phase and use to the requester and take its voucher; stop when too much of the use is unpaid."""
         now = self._engine.clock.now()
         seconds = billed_seconds(lease.started_at, now)
         due = cost_of(lease.terms, seconds)
@@ -185,22 +213,20 @@ class Provisioning:
             covered = await self._peers.ask(
                 lease.terms.requester_peer, Kind.STATEMENT, Stated(phase, seconds, due), _covered
             )
+            if covered.voucher is not None and covered.voucher.paid > lease.paid:
+                await self._take_voucher(lease.id, covered.voucher)
         except NeugridError as error:
             _log.info("statement not covered", lease=lease.id, why=error.code)
-            await self._stop_unpaid(lease, now)
-            return
-        if covered.voucher is not None and covered.voucher.paid > lease.paid:
-            signed = covered.voucher
-            await self._engine.transact(lambda changes: self._credit(changes, lease.id, signed))
-
-    async def _stop_unpaid(self, lease: Lease, now: int) -> None:
-        if lease.state is LeaseState.RUNNING and now - lease.paid_at > UNPAID_GRACE:
+        if is_credit_exhausted(self._lease(lease.id), now):
             await self._engine.attempt("Lease", lease.id, CreditExhausted())
 
-    def _credit(self, changes: Changes, id: str, signed: object) -> None:
-        lease = changes.tx.get(Lease, id)
-        if lease is not None:
-            credit_lease(changes, lease, signed, self._funding.domain)  # type: ignore[arg-type]
+    async def _take_voucher(self, id: str, signed: Signed) -> None:
+        def work(changes: Changes) -> None:
+            lease = changes.tx.get(Lease, id)
+            if lease is not None:
+                credit_lease(changes, lease, signed, self._funding.domain)
+
+        await self._engine.transact(work)
 
     # --- helpers ---
 
@@ -237,8 +263,7 @@ class Provisioning:
         if lease is None or lease.side != "provider" or lease.terms.requester != envelope.sender:
             return Phase(id, "unknown")
         if lease.state in OPEN:
-            latest = min(until, changes.now + 30_000) - MARGIN
-            lease = changes.apply("Lease", id, Renewed(until=latest))
+            lease = changes.apply("Lease", id, Renewed(until=renewed_until(until, changes.now)))
         return Phase(id, lease.state.value, lease.started_at)
 
     async def _tell(self, envelope: Envelope, id: str, event: Event) -> None:
@@ -260,6 +285,10 @@ class Provisioning:
         if lease is None:
             raise NotFound("no such lease", id=id)
         return lease
+
+
+def _is_as_sold(workload: Workload, terms: Terms) -> bool:
+    return workload.resources == terms.resources and workload.timeout == terms.timeout
 
 
 def _place(source: Path, folder: Path, file: File) -> None:

@@ -3,7 +3,6 @@
 from typing import Final
 
 import structlog
-from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for
 from msgspec.structs import replace
 
 from market.bids import Bid
@@ -13,9 +12,10 @@ from market.leases import OPEN, Lease, Terms
 from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer
 from market.orders import Order
+from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for
 from market.provision import accept_proposal
 from market.resources import Resources, minus, misfits, price_of
-from market.units import Timestamp
+from market.units import Rate, Timestamp, amount_due
 from market.vouchers import channel_id
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -45,7 +45,7 @@ class Selling:
         self.images: tuple[str, ...] = ()
         self.is_open = False
         """False while the engine does not run: nothing is offered or accepted then."""
-        self._bids: dict[str, Bid] = {}
+        self._bids: dict[str, tuple[Order, Bid]] = {}
 
     def load(self) -> Load:
         """What is sold now."""
@@ -113,36 +113,47 @@ class Selling:
             benchmark=self.hardware.benchmark,
             expires_at=now + BID_TTL,
         )
-        self._remember(bid, now)
+        self._remember(order, bid, now)
         try:
             await self._peers.ask(order.peer, Kind.BID, BidMade(bid), _done)
         except NeugridError as error:
             _log.info("bid not taken", order=order.id, why=error.code)
 
-    def _remember(self, bid: Bid, now: int) -> None:
-        self._bids = {id: old for id, old in self._bids.items() if old.expires_at > now}
-        self._bids[bid.order] = bid
+    def _remember(self, order: Order, bid: Bid, now: int) -> None:
+        self._bids = {id: pair for id, pair in self._bids.items() if pair[1].expires_at > now}
+        self._bids[bid.order] = (order, bid)
 
     def _check_terms(self, envelope: Envelope, terms: Terms) -> None:
         if not self.is_open:
             raise Refused("the container engine does not run", codes=("RUNTIME_DOWN",))
         if terms.requester != envelope.sender or terms.provider != self._peers.signer.address:
             raise Refused("these terms name other parties", codes=("WRONG_PARTIES",))
-        if terms.payee != self._payee or terms.cap < 0:
+        if terms.payee != self._payee:
             raise Refused("these terms pay somebody else", codes=("WRONG_PAYEE",))
-        if terms.timeout > self._policy.max_duration:
-            raise Refused("longer than this provider rents out", codes=("DURATION_TOO_LONG",))
+        if terms.requester in self._policy.blocked:
+            raise Refused("this requester is not served", codes=("BLOCKED",))
+        if not self._policy.min_duration <= terms.timeout <= self._policy.max_duration:
+            raise Refused("shorter or longer than this provider rents out", codes=("DURATION",))
+        if terms.cap < amount_due(Rate(terms.rate), terms.timeout):
+            raise Refused("the cap does not pay for the whole time limit", codes=("CAP_TOO_LOW",))
 
     def _check_price(self, terms: Terms, load: Load, now: int) -> None:
         short = misfits(terms.resources, load.free)
-        if short:
+        if short or load.running >= self._policy.max_leases:
             raise Refused("no free capacity", codes=("NO_CAPACITY", *short))
-        bid = self._bids.get(terms.order)
-        if bid is not None and bid.expires_at > now and terms.rate >= bid.rate:
+        if self._has_bid(terms, now):
             return
-        price = price_of(terms.resources, asking_prices(self._policy, load))
+        price = max(self._policy.min_rate, price_of(terms.resources, asking_prices(self._policy, load)))
         if terms.rate < price:
             raise Refused("below the asking price", codes=("PRICE_BELOW_ASK",), expected=price, got=terms.rate)
+
+    def _has_bid(self, terms: Terms, now: int) -> bool:
+        """Whether these terms are what we bid on: that order of that requester, at our rate or above."""
+        order, bid = self._bids.get(terms.order, (None, None))
+        if order is None or bid is None or bid.expires_at <= now:
+            return False
+        is_that_order = (terms.requester, terms.resources) == (order.requester, order.resources)
+        return is_that_order and terms.timeout <= order.duration and terms.rate >= bid.rate
 
     def _load_of(self, leases: list[Lease]) -> Load:
         free = self.total

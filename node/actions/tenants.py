@@ -3,9 +3,22 @@
 import msgspec
 import structlog
 
-from market.dialogue import Cancel, Commit, Countersigned, Covered, Done, Finish, Logs, LogsKept, Pay, Signed, Statement
-from market.errors import NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
-from market.leases import OPEN, Lease, LeaseState, billed_seconds, cost_of
+from market.dialogue import (
+    Cancel,
+    Commit,
+    Countersigned,
+    Covered,
+    Done,
+    Finish,
+    Logs,
+    LogsKept,
+    Pay,
+    Phase,
+    Signed,
+    Statement,
+)
+from market.errors import BadMessage, NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
+from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, billed_seconds, cost_of
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
@@ -23,6 +36,7 @@ from market.tenancy import (
     SendCancel,
     SendCommit,
     SendPayment,
+    bill_limit,
 )
 from market.units import Address, Amount
 from node.actions.files import Files
@@ -112,15 +126,14 @@ class Tenants:
         lease = self._lease(effect.subject)
         if lease.state is not LeaseState.FINISHED or lease.receipt is None:
             return None
-        deadline = lease.ended_at + 600_000
         try:
             for file in lease.receipt.outputs:
                 await self._files.fetch(lease.terms.provider_peer, lease.id, file)
         except Refused as error:
             return OutputsLost(message=f"the provider refused its outputs: {error.message}")
-        except Unavailable:
-            if self._engine.clock.now() > deadline:
-                return OutputsLost(message="the provider could not be reached for its outputs")
+        except (Unavailable, BadMessage) as error:
+            if self._engine.clock.now() > lease.acknowledged_at + SETTLE_WITHIN:
+                return OutputsLost(message=f"the outputs could not be had: {error.message}")
             raise
         return OutputsStored()
 
@@ -156,9 +169,8 @@ class Tenants:
         lease = self._from(changes, message.phase.lease, sender)
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        state = LeaseState(message.phase.state)
-        started = max(message.phase.started_at, lease.created_at - 1000) if message.phase.started_at else 0
-        lease = changes.apply("Lease", lease.id, PhaseReported(state=state, started_at=started))
+        report = PhaseReported(state=_state_of(message.phase), started_at=message.phase.started_at)
+        lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:
             return Covered()
         seconds = min(message.seconds, billed_seconds(lease.started_at, changes.now) + TOLERANCE)
@@ -177,19 +189,16 @@ class Tenants:
 
     def _keep_receipt(self, changes: Changes, sender: Address, receipt: Receipt, signature: bytes) -> None:
         lease = self._from(changes, receipt.lease, sender)
-        if lease.receipt is not None:
+        if lease.receipt == receipt:
             return
+        if lease.receipt is not None:
+            raise Refused("another receipt was signed for this lease", codes=("RECEIPT_DIFFERS",))
         if lease.state not in OPEN and lease.state is not LeaseState.CANCELLED:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        receipt = self._bounded(lease, receipt, changes.now)
+        longest = billed_seconds(lease.created_at, changes.now) + TOLERANCE
+        if receipt.seconds > longest or receipt.due > bill_limit(lease, receipt):
+            raise Refused("the receipt bills more than our clock and the terms allow", codes=("OVERBILLED",))
         changes.apply("Lease", lease.id, ReceiptReceived(receipt=receipt, signature=signature))
-
-    def _bounded(self, lease: Lease, receipt: Receipt, now: int) -> Receipt:
-        """The receipt with a bill that our own clock and the terms allow; Refused when it claims more."""
-        longest = billed_seconds(lease.created_at, now) + TOLERANCE
-        if receipt.seconds > longest or receipt.due > max(lease.paid, cost_of(lease.terms, receipt.seconds)):
-            raise Refused("the receipt bills more than the terms allow", codes=("OVERBILLED",))
-        return receipt
 
     async def take_logs(self, envelope: Envelope, message: Logs) -> LogsKept:
         """Lines of output, kept in order; the answer says which line is wanted next."""
@@ -213,3 +222,10 @@ class Tenants:
         if lease is None:
             raise NotFound("no such lease", id=id)
         return lease
+
+
+def _state_of(phase: Phase) -> LeaseState:
+    try:
+        return LeaseState(phase.state)
+    except ValueError as error:
+        raise BadMessage("no such state of a lease", got=phase.state) from error

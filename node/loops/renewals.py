@@ -9,7 +9,7 @@ import structlog
 
 from market.dialogue import Phase, Renew, Renewal, Renewals
 from market.errors import NeugridError
-from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState
+from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState, latest_end
 from market.messages import Kind
 from market.tenancy import PhaseReported, ProviderHeard, RenewalSent
 from node.actions.peers import Peers
@@ -30,11 +30,11 @@ async def run(engine: Engine, peers: Peers) -> None:
 
 
 async def renew_all(engine: Engine, peers: Peers, started: int) -> None:
-    """One round: providers side by side, a silent one delays nobody."""
+    """One round: providers side by side, a silent one delays nobody; one that is long overdue is waited for no more."""
     by_peer: dict[str, list[Lease]] = defaultdict(list)
     now = engine.clock.now()
     for lease in engine.storage.find(Lease, side="requester", state=OPEN[1:]):
-        if now - max(started, lease.acknowledged_at) < SILENCE:
+        if now - max(started, lease.acknowledged_at) < SILENCE and now < latest_end(lease):
             by_peer[lease.terms.provider_peer].append(lease)
     await asyncio.gather(*(_renew(engine, peers, peer, leases) for peer, leases in by_peer.items()))
 
