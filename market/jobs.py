@@ -45,6 +45,15 @@ class Reason(Struct, frozen=True, kw_only=True):
     rate: Rate = Rate(0)
 
 
+class BidSeen(Struct, frozen=True, kw_only=True):
+    """A bid that came for the resting order; `at` in ms since the epoch."""
+
+    provider: str
+    rate: Rate
+    start_within: int
+    at: int
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """A priced job. `cap` in base units is the most it may ever cost; times in ms since the epoch, 0 = not yet."""
 
@@ -79,6 +88,8 @@ class Job(Struct, frozen=True, kw_only=True):
     cost: Amount = Amount(0)
     """Owed for all attempts that have ended."""
     reasons: tuple[Reason, ...] = ()
+    bids: tuple[BidSeen, ...] = ()
+    """The bids on the present attempt's order, one a provider, at most 256."""
     version: int = 0
     """Grows with every accepted event: the job's ETag."""
 
@@ -90,6 +101,14 @@ class OrderRested(Event, frozen=True, tag=True, kw_only=True):
     """No standing offer took it; the blinded order is in the gossip book."""
 
     reasons: tuple[Reason, ...] = ()
+
+
+class BidReceived(Event, frozen=True, tag=True, kw_only=True):
+    """A provider's binding bid on the resting order; a second one of the same provider replaces the first."""
+
+    provider: str
+    rate: Rate
+    start_within: int
 
 
 class LeaseAgreed(Event, frozen=True, tag=True, kw_only=True):
@@ -202,6 +221,12 @@ def _rest(job: Job, event: OrderRested, now: int) -> Step[Job]:
     return replace(job, state=S.RESTING, reasons=event.reasons), []
 
 
+def _note_bid(job: Job, event: BidReceived, now: int) -> Step[Job]:
+    bid = BidSeen(provider=event.provider, rate=event.rate, start_within=event.start_within, at=now)
+    others = tuple(other for other in job.bids if other.provider != bid.provider)
+    return replace(job, bids=(*others, bid)[-256:]), []
+
+
 def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
     after = replace(
         job,
@@ -262,6 +287,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         started_at=0,
         spent=spent,
         cost=spent,
+        bids=(),
         constraints=replace(job.constraints, avoid=(job.provider,)),
         expires_at=max(job.expires_at, now + job.patience),
         code=event.code,
@@ -294,6 +320,7 @@ def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
 RULES: Rules[Job] = {
     (S.PENDING, OrderRested): _rest,
     (S.RESTING, OrderRested): _rest,
+    (S.RESTING, BidReceived): _note_bid,
     **{(state, LeaseAgreed): _place for state in (S.PENDING, S.RESTING)},
     (S.PLACED, WorkloadBegan): _begin,
     **{(state, WorkloadDone): _finish for state in (S.PLACED, S.RUNNING)},

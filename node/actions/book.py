@@ -67,6 +67,10 @@ class Book:
         found = self.book.match(order, now, self.scores(), limit + len(shunned))
         return [match for match in found if match.offer.provider not in shunned][:limit]
 
+    def has_others(self, avoid: tuple[str, ...]) -> bool:
+        """Whether anybody else offers anything: a provider that lost an attempt is better than none."""
+        return not avoid or any(offer.provider not in avoid for offer in self.book.offers())
+
     def note_refusal(self, provider: str, peer: str, error: NeugridError) -> None:
         """Pass the provider over for a moment, so that the next best is asked."""
         self._shunned[provider] = self._now() + SHUN

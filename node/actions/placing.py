@@ -4,17 +4,31 @@ Three-way: propose to the best few at once, commit to the first that accepts, re
 """
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
-from market.bids import Bid, best_first
+from market.bids import Bid, best_first, is_eligible
 from market.dialogue import Accepted, BidMade, Done, Propose, Release
 from market.errors import NeugridError, NotFound, Refused
 from market.explanations import Explanation
-from market.jobs import DONE, Job, JobState, LeaseAgreed, OrderRested, PlaceJob, Reason, WithdrawOrder, order_of
+from market.jobs import (
+    DONE,
+    BidReceived,
+    Job,
+    JobState,
+    LeaseAgreed,
+    OrderRested,
+    PlaceJob,
+    Reason,
+    WithdrawOrder,
+    order_id,
+    order_of,
+)
 from market.leases import Lease, Terms
 from market.messages import Envelope, Kind
 from market.orders import Order
@@ -31,6 +45,7 @@ _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("placing")
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
+MAX_BIDS: Final = 256
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -51,6 +66,15 @@ class Paying(Struct, frozen=True, kw_only=True):
     signer: str
 
 
+@dataclass
+class Resting:
+    """An order of ours that waits in the book: the bids since the last look, and a bell for the next."""
+
+    job: str
+    bids: list[Bid] = field(default_factory=list)
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Placing:
     """The requester's side of the market."""
 
@@ -60,8 +84,7 @@ class Placing:
         self._book = book
         self._paying = paying
         self._ask = ask
-        self._bids: dict[str, list[Bid]] = {}
-        self._woken: dict[str, asyncio.Event] = {}
+        self._resting: dict[str, Resting] = {}
 
     async def place(self, effect: PlaceJob) -> None:
         """Work on one attempt until a lease is agreed, or the job no longer waits."""
@@ -77,19 +100,22 @@ class Placing:
         """Take the resting order out of every book."""
         job = self._engine.storage.get(Job, effect.subject)
         if job is not None:
-            await self._book.withdraw(f"ord_{job.id.removeprefix('job_')}{effect.attempt}")
+            await self._book.withdraw(order_id(replace(job, attempt=effect.attempt)))
 
     async def take_bid(self, envelope: Envelope, message: BidMade) -> Done:
         """A provider's bid on one of our resting orders; Refused when the order does not wait for bids."""
         bid = message.bid
         if bid.provider != envelope.sender:
             raise Refused("a bid must be signed by its provider", codes=("BAD_SENDER",))
-        if bid.order not in self._bids:
+        resting = self._resting.get(bid.order)
+        if resting is None:
             raise NotFound("this order does not wait for bids", id=bid.order)
-        kept = [other for other in self._bids[bid.order] if other.provider != bid.provider]
-        if len(kept) < 256:
-            self._bids[bid.order] = [*kept, bid]
-            self._woken[bid.order].set()
+        kept = [other for other in resting.bids if other.provider != bid.provider]
+        if len(kept) < MAX_BIDS:
+            event = BidReceived(provider=bid.provider, rate=Rate(bid.rate), start_within=bid.start_within)
+            await self._engine.attempt("Job", resting.job, event)
+            resting.bids = [*kept, bid]
+            resting.bell.set()
         return Done()
 
     def explain_now(self, job: Job) -> tuple[Reason, ...]:
@@ -108,6 +134,8 @@ class Placing:
     def _order(self, job: Job) -> Order:
         digest = spec_digest(job.workload, job.nonce)
         now = self._engine.clock.now()
+        if not self._book.has_others(job.constraints.avoid):
+            job = replace(job, constraints=replace(job.constraints, avoid=()))
         return order_of(job, self._peers.signer.address, self._peers.network.peer, digest, now)
 
     async def _take(self, job: Job, order: Order) -> bool:
@@ -127,40 +155,28 @@ class Placing:
 
     async def _make(self, job: Job, order: Order) -> bool:
         """Rest the order in the gossip book until bids come or the books change; True when a lease was agreed."""
-        self._bids.setdefault(order.id, [])
-        self._woken.setdefault(order.id, asyncio.Event())
+        resting = self._resting[order.id] = Resting(job.id)
         try:
             if job.state is JobState.PENDING:
                 await self._engine.attempt("Job", job.id, OrderRested(reasons=self._book.reasons(order)))
             await self._book.post(order)
-            return await self._collect(job, order)
+            return await self._collect(job, order, resting)
         finally:
-            self._bids.pop(order.id, None)
-            self._woken.pop(order.id, None)
+            self._resting.pop(order.id, None)
 
-    async def _collect(self, job: Job, order: Order) -> bool:
+    async def _collect(self, job: Job, order: Order, resting: Resting) -> bool:
         while self._engine.clock.now() < order.expires_at and self._is_live(job):
-            await self._wait_for_bids(order)
-            bids = best_first(self._bids[order.id], order.max_rate, self._book.scores())
-            now = self._engine.clock.now()
+            await _wait_for_bids(resting, order.bid_window)
+            scores, now = self._book.scores(), self._engine.clock.now()
+            received, resting.bids = resting.bids, []
+            eligible = [bid for bid in received if is_eligible(bid, order.constraints, scores)]
+            bids = best_first(eligible, order.max_rate, scores)
             asks = [_ask_of(bid) for bid in bids if bid.expires_at > now]
-            self._bids[order.id] = []
             if await self._agree(job, order, asks[:1]) or await self._agree(job, order, asks[1 : self._ask + 1]):
                 return True
             if self._book.match(order, 1):
                 return False
         return False
-
-    async def _wait_for_bids(self, order: Order) -> None:
-        woken = self._woken[order.id]
-        woken.clear()
-        if not self._bids[order.id]:
-            try:
-                async with asyncio.timeout(LOOK_AGAIN):
-                    await woken.wait()
-            except TimeoutError:
-                return
-        await asyncio.sleep(order.bid_window / 1000)
 
     def _is_live(self, job: Job) -> bool:
         now = self._engine.storage.get(Job, job.id)
@@ -240,6 +256,18 @@ class Placing:
             await self._peers.ask(terms.provider_peer, Kind.RELEASE, Release(terms.lease), _done)
         except NeugridError as error:
             _log.info("not released", lease=terms.lease, why=error.code)
+
+
+async def _wait_for_bids(resting: Resting, window: int) -> None:
+    """Until the first bid and `window` ms longer, or until it is time to look at the book again."""
+    resting.bell.clear()
+    if not resting.bids:
+        try:
+            async with asyncio.timeout(LOOK_AGAIN):
+                await resting.bell.wait()
+        except TimeoutError:
+            return
+    await asyncio.sleep(window / 1000)
 
 
 def _ask_of(bid: Bid) -> Ask:
