@@ -269,7 +269,7 @@ class LibP2PNetwork:
         if not self._started.done():
             raise Unavailable("the network process did not start")
         self._started.result()
-        for topic in self._topics:
+        for topic in list(self._topics):
             await self.subscribe(topic)
 
     def _take_start(self, event: Any, started: asyncio.Future[None]) -> None:

@@ -80,7 +80,7 @@ class Process:
             )
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(lambda: Link(on_event), sock=ours)
+        _, link = await loop.create_unix_connection(lambda: Link(on_event), sock=ours)
         return cls(link, child)
 
     async def end(self, patience: float = 0.0) -> None:

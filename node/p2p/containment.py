@@ -9,12 +9,14 @@ import logging
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
-from libp2p.abc import INetConn, INetStream
+from libp2p.abc import IMuxedConn, INetConn, INetStream
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FORMAT, Yamux
 from multiaddr import Multiaddr
@@ -106,6 +108,16 @@ class GuardedSwarm(Swarm):
     """The swarm with doors that count, and with tasks that fail alone."""
 
     doors: Doors
+
+    def is_banned(self, _peer: str) -> bool:
+        """Whether the peer may not come in; the service puts its own judgement here."""
+        return False
+
+    async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
+        if self.is_banned(str(muxed_conn.peer_id)):
+            await cast(Yamux, muxed_conn).secured_conn.close()
+            raise SwarmException(f"{muxed_conn.peer_id} is banned")
+        return await super().add_conn(muxed_conn, direction)
 
     async def run(self) -> None:
         contain_tasks(self.manager)

@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 
 from node.p2p.addresses import host_and_port, ip_and_port, is_dialable, may_hear, reachable, split_peer
 from node.p2p.book import Book
+from node.p2p.containment import contained
 from node.p2p.host import dial
 from node.p2p.limits import Limits
 from node.p2p.streams import FrameReader, framed
@@ -101,7 +102,7 @@ class Keeper:
                 free = _DIALS - len(self._dialling)
                 for peer in self._book.due(connected, self._limits.connections, trio.current_time())[: max(0, free)]:
                     if peer not in self._dialling and not self._is_banned(peer):
-                        nursery.start_soon(self._dial, peer)
+                        nursery.start_soon(contained(self._dial), peer)
                 await trio.sleep(_PACE)
 
     async def _every(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -147,6 +148,7 @@ class Keeper:
             peer, ip = str(stream.muxed_conn.peer_id), _ip_of(stream)
             places = [split_peer(text)[0] for text in told[:_MOST_TOLD]]
             self._book.learn(peer, [p for p in places if may_hear(p, ip)] + _seen_at(places, ip), first=True)
+            self._book.connected(peer)
             known = self._book.sample(_TOLD, without=peer)
             answer = [f"{place}/p2p/{other}" for other, places in known for place in places if may_hear(place, ip)]
             await stream.write(framed(msgspec.json.encode(answer)))

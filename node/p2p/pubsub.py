@@ -56,7 +56,7 @@ class Mesh(Pubsub):
     sign_key: Any
 
     def __init__(self, host: IHost, router: Router, gate: Gate, sink: Sink, accuse: Accuse) -> None:
-        super().__init__(host, router, seen_ttl=300)
+        super().__init__(host, router, seen_ttl=120)
         self._gate, self._sink, self._accuse = gate, sink, accuse
         # Starting at the second, as the library does, makes a busy node repeat ids after a restart.
         self.counter = time.time_ns()

@@ -33,7 +33,7 @@ PROTOCOLS: Final = (TProtocol("/meshsub/1.1.0"), TProtocol("/meshsub/1.0.0"))
 _LAZY: Final = 6
 _OUTBOUND: Final = 2
 _REPLAY: Final = 60.0
-_MOST_REPLAYED: Final = 4_096
+_MOST_REPLAYED: Final = 4 * 1024 * 1024
 
 vars(gossipsub)["env_to_send_in_RPC"] = lambda _host: (b"", False)
 """Signed records are neither sent nor read; making one parses and signs every address, for each RPC."""
@@ -67,7 +67,8 @@ class Router(GossipSub):
         )
         self.scorer = None
         self._pace = limits.heartbeat
-        self._own: deque[tuple[float, str, bytes]] = deque(maxlen=_MOST_REPLAYED)
+        self._own: deque[tuple[float, str, bytes]] = deque()
+        self._own_bytes = 0
 
     async def run(self) -> None:
         contain_tasks(self.manager)
@@ -82,12 +83,20 @@ class Router(GossipSub):
         topic, is_own = message.topicIDs[0], forwarder == self.pubsub.my_id
         frame = packed(rpc_pb2.RPC(publish=[message]))
         if is_own:
-            self._own.append((trio.current_time(), topic, frame))
+            self._keep(topic, frame)
         origin, relayed = message.from_id, b"" if is_own else message.from_id + message.seqno
         for peer in self.pubsub.peer_topics.get(topic, ()) if is_own else self.mesh.get(topic, ()):
             outbox = self.pubsub.peer_queues.get(peer)
             if outbox is not None and peer != forwarder and peer.to_bytes() != origin:
                 outbox.push(frame, relayed)
+
+    def _keep(self, topic: str, frame: bytes) -> None:
+        """Remember a message of ours for a minute, 4 MiB of them at most."""
+        now = trio.current_time()
+        self._own.append((now, topic, frame))
+        self._own_bytes += len(frame)
+        while self._own[0][0] < now - _REPLAY or self._own_bytes > _MOST_REPLAYED:
+            self._own_bytes -= len(self._own.popleft()[2])
 
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
         """What this node published in the last minute, for a neighbour that has only now subscribed."""

@@ -64,6 +64,7 @@ class Service:
         self._mesh = Mesh(self.host, self._router, Gate(start.network, limits), link.send_gossip, self._accuse)
         self._book = Book(self._me, Path(start.data_dir) / "peers.json")
         self._keeper = Keeper(self.host, self._book, limits, self._is_banned)
+        vars(self.host.get_network())["is_banned"] = self._is_banned
         self._client = Client(self.host, limits, self._keeper.reach)
         self._server = Server(limits, self._ask_node)
         self._waiting: dict[int, Waiter] = {}

@@ -1,6 +1,8 @@
 """A test for every trap of libp2p 0.8.1 that was measured; the table at the end says which is which."""
 
+import contextlib
 import os
+import random
 import time
 from collections.abc import Callable
 
@@ -235,6 +237,45 @@ def test_forged_signatures_are_held_against_the_one_who_forwards_them() -> None:
             assert victim.heard == []
             await friend.say(1)
             await until(lambda: len(victim.heard) == 1)
+
+    run(body)
+
+
+def test_a_banned_peer_does_not_come_in_again() -> None:
+    async def body() -> None:
+        async with a_host(1) as victim, a_host(2) as attacker:
+            vars(victim.swarm)["is_banned"] = lambda peer: peer == str(attacker.id)
+            await dial(attacker.host, victim.id, [victim.address], 2)
+            await until(lambda: not attacker.swarm.get_connections(victim.id))
+            assert not victim.swarm.get_connections(attacker.id)
+
+    run(body)
+
+
+def test_mutated_frames_do_no_harm() -> None:
+    async def body() -> None:
+        dice = random.Random(7)
+        honest = rpc(
+            subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=TOPIC)],
+            publish=[rpc_pb2.Message(data=a_message(1), topicIDs=[TOPIC], from_id=b"\x00\x25", seqno=b"1", key=b"k")],
+            control=rpc_pb2.ControlMessage(
+                ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=[b"abc"])],
+                iwant=[rpc_pb2.ControlIWant(messageIDs=[b"abc"])],
+                graft=[rpc_pb2.ControlGraft(topicID=TOPIC)],
+                prune=[rpc_pb2.ControlPrune(topicID=TOPIC, backoff=1)],
+            ),
+        )[2:]
+        async with hosts(2) as (victim, friend), a_host(9, joins=False) as attacker:
+            for _ in range(60):
+                stream = await gossip_stream(attacker, victim)
+                for _ in range(5):
+                    bad = bytearray(honest)
+                    for _ in range(dice.randint(1, 8)):
+                        bad[dice.randrange(len(bad))] = dice.randrange(256)
+                    with contextlib.suppress(Exception):
+                        await stream.write(framed(bytes(bad)))
+            await friend.say(1)
+            await until(lambda: victim.heard)
 
     run(body)
 
@@ -491,6 +532,7 @@ TRAPS: dict[str, Callable[..., None]] = {
     "11 IDONTWANT for every message": test_only_plain_gossipsub_is_offered,
     "12 a signed record in every RPC": test_no_signed_record_travels_with_messages,
     "13 scores that reward spam": test_forged_signatures_are_held_against_the_one_who_forwards_them,
+    "13 a blacklisted peer stays connected": test_a_banned_peer_does_not_come_in_again,
     "14 no protection from replays": test_a_replay_is_ignored_even_when_gossipsub_has_forgotten_it,
     "15 message ids of our own are not used by the cache": test_a_message_can_be_fetched_by_its_default_id,
     "16 bootstrap addresses deadlock": test_peers_learn_of_peers_and_connect,
