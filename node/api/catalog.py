@@ -8,8 +8,7 @@ from market.resources import Prices, Resources
 from market.summaries import MarketPrices
 from market.summaries import PriceRange as AskRange
 from market.units import format_size
-from node.api.present import format_rate, iso, per_hour, provider_id
-from node.api.views import (
+from node.api.market_views import (
     ExplanationView,
     GpuFacts,
     GpuView,
@@ -24,6 +23,7 @@ from node.api.views import (
     RelaxationView,
     ResourcesView,
 )
+from node.api.present import format_rate, iso, per_hour, provider_id
 
 
 def provider_view(best: Offer, score: int, offers: Sequence[Offer], currency: str) -> ProviderView:

@@ -13,6 +13,7 @@ from market.jobs import Job, JobState
 from node.api.auth import SECURITY, signed_in
 from node.api.catalog import explanation_view
 from node.api.errors import problems
+from node.api.market_views import ExplanationView
 from node.api.present import STATUS, etag, job_view, result_list
 from node.api.replies import (
     Page,
@@ -27,7 +28,7 @@ from node.api.replies import (
 )
 from node.api.services import Call
 from node.api.submissions import SubmitJob, new_job
-from node.api.views import ExplanationView, JobList, JobView, ResultList
+from node.api.views import JobList, JobView, ResultList
 
 TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60

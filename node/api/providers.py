@@ -11,9 +11,9 @@ from market.errors import NotFound
 from node.api.auth import SECURITY, signed_in
 from node.api.catalog import price_table, provider_view
 from node.api.errors import problems
+from node.api.market_views import PriceTable, ProviderList, ProviderView
 from node.api.replies import Page, cut, pagination_of, reply
 from node.api.services import Call
-from node.api.views import PriceTable, ProviderList, ProviderView
 
 PROVIDERS: Final = ["Providers"]
 MARKET: Final = ["Market"]

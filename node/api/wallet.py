@@ -15,7 +15,7 @@ from node.api.providers import camelled
 from node.api.replies import idempotency_key, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
-from node.api.views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
+from node.api.wallet_views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
 from node.records import Withdrawal
 
 TAGS: Final = ["Wallet"]

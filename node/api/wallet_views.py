@@ -1,0 +1,64 @@
+"""What the API answers about the node's money; amounts are decimal strings in tokens."""
+
+from typing import Any
+
+from node.api.views import View
+
+
+class BalanceView(View, frozen=True, kw_only=True):
+    """The node's wallet: tokens in hand, native coin in wei, money in channels, vouchers to claim, earnings."""
+
+    address: str
+    balance: str
+    native: str
+    deposited: str
+    promised: str
+    claimable: str
+    earned: str
+    currency: str
+
+
+class EarningsView(View, frozen=True, kw_only=True):
+    """What was earned: `withdrawable` is claimed and not withdrawn, `fees` is what the contract kept."""
+
+    total: str
+    unclaimed: str
+    withdrawable: str
+    withdrawn: str
+    fees: str
+    currency: str
+
+
+class WithdrawalView(View, frozen=True, kw_only=True):
+    """A withdrawal; status pending, confirmed or failed."""
+
+    id: str
+    status: str
+    to: str
+    amount: str
+    currency: str
+    transaction: str | None
+    created_at: str
+
+
+class TransactionList(View, frozen=True, kw_only=True):
+    """What the wallet sent, as its journal knows it."""
+
+    transactions: tuple[dict[str, Any], ...]
+
+
+class RefundView(View, frozen=True, kw_only=True):
+    """What came back from the channel to one provider, or why not."""
+
+    channel: str
+    provider: str
+    amount: str
+    transaction: str | None
+    problem: str | None
+
+
+class RefundList(View, frozen=True, kw_only=True):
+    """What came back of unused deposits."""
+
+    refunds: tuple[RefundView, ...]
+    currency: str
