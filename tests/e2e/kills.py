@@ -1,0 +1,225 @@
+"""Kill nodes at random under load, let everything drain, and check that nothing was lost, doubled or billed twice."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.errors import NeugridError
+from tests.e2e.killing.audit import Findings, audit, open_books
+from tests.e2e.killing.life import Birth
+from tests.e2e.killing.load import Users
+from tests.e2e.killing.nursery import Nursery
+from tests.e2e.killing.pace import start_pace
+from tests.e2e.killing.roles import Role, cast
+from tests.e2e.killing.world import World
+
+DRAIN = 60
+"""Seconds within which everything must have come to its end after the last kill."""
+SIGKILLED = 9
+
+
+class Plan(Struct, frozen=True):
+    """What is done: how many kills, over how many pairs, how fast time runs."""
+
+    kills: int
+    seed: int
+    pairs: int
+    speed: float
+    shoppers: int = 2
+    think: float = 0.4
+
+
+class Killer:
+    """Keeps all nodes alive, and kills them."""
+
+    def __init__(self, plan: Plan, nursery: Nursery, world: World, birth: dict[str, Birth]) -> None:
+        self._plan = plan
+        self._nursery = nursery
+        self._world = world
+        self._birth = birth
+        self._pids: dict[str, int] = {}
+        self.kills = 0
+        self.starts = 0
+        self.stages: Counter[tuple[str, str]] = Counter()
+
+    async def raise_all(self) -> None:
+        """Start every node and wait until it serves."""
+        for name in self._birth:
+            await self.start(name)
+        await asyncio.gather(*(self._world.port_of(name) for name in self._birth))
+
+    async def haunt(self, number: int, pair: tuple[Role, Role]) -> None:
+        """Kill one of the pair after the other, and start each again at once, until there were enough."""
+        rng = Random(f"{self._plan.seed} {number}")
+        while self.kills < self._plan.kills:
+            victim = pair[rng.randrange(2)].name
+            is_early, share = rng.random() < 0.2, rng.random()
+            if is_early:
+                await self.kill(victim)
+                await self.start(victim)
+                await asyncio.sleep(share * 0.06)
+            else:
+                await self._world.port_of(victim)
+                await asyncio.sleep(share * 0.25)
+            await self.kill(victim)
+            await self.start(victim)
+
+    async def start(self, name: str) -> None:
+        birth = replace(self._birth[name], number=self._world.expect(name))
+        self._pids[name] = await self._nursery.start(birth)
+        self.starts += 1
+
+    async def kill(self, name: str) -> None:
+        self.kills += 1
+        self.stages[(name.rstrip("0123456789"), self._world.lives[name].stage)] += 1
+        await self.end(name)
+
+    async def end(self, name: str) -> None:
+        status = await self._nursery.end(self._pids[name])
+        self._world.bury(name)
+        if status != SIGKILLED:
+            self._world.violations.append(f"{name} had ended by itself, status {status}; see its log")
+
+
+class Report(Struct):
+    """What came out."""
+
+    plan: Plan
+    findings: Findings
+    killer: Killer
+    asked: int
+    points: Counter[tuple[str, str, str]]
+    seconds: dict[str, float]
+
+    @property
+    def is_clean(self) -> bool:
+        found = self.findings
+        return not (found.lost or found.duplicated or found.billed_twice or found.other)
+
+
+async def run(plan: Plan, nursery: Nursery, folder: Path) -> Report:
+    """The whole play."""
+    pace, pairs = start_pace(plan.speed), list(cast(folder, plan.pairs))
+    roles = [role for pair in pairs for role in pair]
+    world = World(folder / "world.sock", roles, pace, plan.seed)
+    births = {role.name: Birth(role, folder / "world.sock", pace) for role in roles}
+    killer, users = Killer(plan, nursery, world, births), Users(world, plan.seed)
+    serving = asyncio.create_task(world.serve())
+    await world.is_open.wait()
+    marks = [time.monotonic()]
+    await killer.raise_all()
+    marks.append(time.monotonic())
+    await _under_load(plan, killer, users, pairs)
+    marks.append(time.monotonic())
+    await _drain(world, roles)
+    await _check_results(users, world)
+    marks.append(time.monotonic())
+    for role in roles:
+        await killer.end(role.name)
+    await users.close()
+    books = [open_books(role) for role in roles]
+    findings = audit(world, users, books)
+    serving.cancel()
+    names = ("start", "kills", "drain")
+    seconds = {name: round(marks[i + 1] - marks[i], 1) for i, name in enumerate(names)}
+    return Report(plan, findings, killer, len(users.asked), world.last_words, seconds)
+
+
+async def _under_load(plan: Plan, killer: Killer, users: Users, pairs: list[tuple[Role, Role]]) -> None:
+    load = [
+        *(users.shop(buyer, number, plan.think) for buyer, _ in pairs for number in range(plan.shoppers)),
+        *(users.earn(seller, 1.0) for _, seller in pairs),
+    ]
+    shopping = asyncio.gather(*load)
+    await asyncio.gather(*(killer.haunt(number, pair) for number, pair in enumerate(pairs)))
+    users.is_over = True
+    await shopping
+
+
+async def _drain(world: World, roles: list[Role]) -> None:
+    """Until nothing is under way at any node, or time is up."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN):
+            while await _under_way(world, roles):
+                await asyncio.sleep(0.1)
+
+
+async def _under_way(world: World, roles: list[Role]) -> int:
+    total = sum(1 for engine in world.engines.values() for _ in engine.left())
+    for role in roles:
+        wire = world.lives[role.name].wire
+        if wire is None:
+            return 1
+        try:
+            total += sum((await wire.call("census")).values())
+        except NeugridError:
+            return 1
+    return total
+
+
+async def _check_results(users: Users, world: World) -> None:
+    """What a user sees at the end: the final state, and the right bytes in every result."""
+    for asked in users.asked:
+        answer = await users.ask(asked.role, "GET", f"/v1/jobs/{asked.id}")
+        if answer.status_code != 200:
+            world.violations.append(f"{asked.key}: {answer.status_code} instead of the job")
+        elif answer.json()["status"] == "success":
+            for path, content in asked.outputs().items():
+                result = await users.ask(asked.role, "GET", f"/v1/jobs/{asked.id}/results/{path}")
+                if result.content != content:
+                    world.violations.append(f"{asked.key}: wrong bytes in {path} ({result.status_code})")
+
+
+def tell(report: Report) -> None:
+    """One screen."""
+    found, killer = report.findings, report.killer
+    for title in ("lost", "duplicated", "billed_twice", "other"):
+        texts = getattr(found, title)
+        for text in texts[:20]:
+            print(f"  {title}: {text}")
+    print(f"seed {report.plan.seed}: {report.plan.pairs} requesters and {report.plan.pairs} providers in one market")
+    print(f"kills {killer.kills}, restarts {killer.starts - 2 * report.plan.pairs}, by stage {dict(killer.stages)}")
+    print(f"distinct kill points {len(report.points)} (last line of the journal, effects under way)")
+    print(f"jobs acknowledged {report.asked}, {found.facts}")
+    print(f"seconds {report.seconds}")
+    print(
+        f"lost {len(found.lost)}, duplicated {len(found.duplicated)}, billed twice {len(found.billed_twice)}, "
+        f"other violations {len(found.other)}"
+    )
+
+
+def main() -> int:
+    """Exit status 0 when nothing was violated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    parser.add_argument("--pairs", type=int, default=2)
+    parser.add_argument("--speed", type=float, default=4.0, help="how much faster the nodes' time runs")
+    parser.add_argument("--keep", type=Path, help="a folder for databases and logs; else they are removed")
+    given = parser.parse_args()
+    plan = Plan(kills=given.kills, seed=given.seed, pairs=given.pairs, speed=given.speed)
+    print(f"seed {plan.seed}", flush=True)
+    nursery = Nursery()
+    try:
+        with contextlib.ExitStack() as stack:
+            folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
+            folder.mkdir(parents=True, exist_ok=True)
+            report = asyncio.run(run(plan, nursery, folder))
+            tell(report)
+            return 0 if report.is_clean else 1
+    finally:
+        nursery.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
