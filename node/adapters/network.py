@@ -1,11 +1,12 @@
 """libp2p for the node: the port `Network`, carried out by a supervised process of its own.
 
 The node imports no libp2p. When the process dies, calls in flight fail at once with Unavailable, and it is started
-again at once, then ever more slowly while it keeps dying; topics and known peers are restored.
+again at once, and ever more slowly when it keeps dying; topics and known peers are restored.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _STARTING: Final = 20.0
 _SLOWEST: Final = 10.0
-_HEALTHY: Final = 30.0
+_AT_ONCE: Final = 5
 _CHECK: Final = 5.0
 _HUNG: Final = 15.0
 _GRACE: Final = 5.0
@@ -289,9 +290,8 @@ class LibP2PNetwork:
             await process.end(patience)
 
     async def _supervise(self) -> None:
-        delay, loop = 0.0, asyncio.get_running_loop()
+        deaths: deque[float] = deque()
         while True:
-            born = loop.time()
             try:
                 if self._process is None:
                     await self._launch()
@@ -299,11 +299,9 @@ class LibP2PNetwork:
             except (Unavailable, ConfigError, OSError) as error:
                 log.warning("the network process: %s", error)
             await self._bury()
-            delay = 0.0 if loop.time() - born > _HEALTHY else delay
             self.restarts += 1
             log.warning("the network process has died; starting it again")
-            await asyncio.sleep(delay)
-            delay = min(_SLOWEST, delay * 2 or 0.25)
+            await asyncio.sleep(_pause(deaths, asyncio.get_running_loop().time()))
 
     async def _watch(self) -> None:
         """Return when the process has died or hangs."""
@@ -318,6 +316,14 @@ class LibP2PNetwork:
     async def _check(self) -> None:
         call = Ask(self._next(), "addresses")
         await self._call(call, _HUNG)
+
+
+def _pause(deaths: deque[float], now: float) -> float:
+    """Seconds to wait before the next start: none for the first five deaths in a minute, then doubling to ten."""
+    deaths.append(now)
+    while deaths[0] < now - 60:
+        deaths.popleft()
+    return min(_SLOWEST, 0.25 * 2 ** (len(deaths) - _AT_ONCE)) if len(deaths) > _AT_ONCE else 0.0
 
 
 def _with_ports(listen: tuple[str, ...], actual: tuple[str, ...]) -> tuple[str, ...]:
