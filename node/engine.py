@@ -203,11 +203,10 @@ class Engine:
         while True:
             await asyncio.sleep(max(0, pending.not_before - self.clock.now()) / 1000)
             try:
-                event = await performer.perform(effect)
-                break
-            except Exception as error:  # a performer may fail in any way; the effect stays and is tried again
+                await self._done(pending, performer.noun, await performer.perform(effect))
+                return
+            except Exception as error:  # performer and disk may fail in any way; the effect stays and is tried again
                 pending = await self._postpone(pending, error)
-        await self._done(pending, performer.noun, event)
 
     async def _postpone(self, pending: Pending, error: Exception) -> Pending:
         is_known = isinstance(error, NeugridError)
@@ -216,7 +215,8 @@ class Engine:
         )
         delay = min(MAX_DELAY, 250 * 2 ** min(pending.attempts, 10))
         later = msgspec.structs.replace(pending, attempts=pending.attempts + 1, not_before=self.clock.now() + delay)
-        await self.storage.write(lambda tx: tx.put(later))
+        with suppress(NeugridError):  # the pause holds without the disk, too
+            await self.storage.write(lambda tx: tx.put(later))
         return later
 
     async def _done(self, pending: Pending, noun: str, event: Event | None) -> None:
@@ -226,8 +226,13 @@ class Engine:
                 with suppress(InvalidTransition, NotFound):
                     changes.apply(noun, pending.subject, event)
 
-        self._tasks.pop(pending.id, None)  # so that the event may ask for the same effect again
-        await self.transact(work)
+        task = self._tasks.pop(pending.id, None)  # so that the event may ask for the same effect again
+        try:
+            await self.transact(work)
+        except Exception:
+            if task is not None:
+                self._tasks[pending.id] = task
+            raise
 
     async def _stop_all(self) -> None:
         tasks = list(self._tasks.values())
