@@ -6,14 +6,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.bids import Bid
+from market.jobs import Job
+from market.leases import Lease, LeaseState, Terms
 from market.messages import Kind, network_id, seal
 from market.offers import Gpu, Hardware, Offer
 from market.orders import Constraints, Order
+from market.receipts import Receipt
 from market.resources import Prices, Resources
 from market.signing import Signer, eip712_domain
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Seconds, Timestamp
 from market.vouchers import Channel, Voucher, channel_id, sign_voucher
-from market.workloads import File, Workload
+from market.workloads import File, Workload, spec_digest
 
 S = TypeVar("S", bound=Struct)
 
@@ -150,6 +153,72 @@ def a_workload(**changes: object) -> Workload:
         timeout=Seconds(60),
     )
     return _changed(workload, changes)
+
+
+def a_job(**changes: object) -> Job:
+    """A posted job of `a_workload()` that may cost 1,000 base units and wait for a minute."""
+    job = Job(
+        id="job_000001",
+        account="user_1",
+        workload=a_workload(),
+        nonce="nonce",
+        cap=Amount(1000),
+        expires_at=NOW + 60_000,
+        deadline=NOW + 60_000,
+        patience=60_000,
+        created_at=NOW,
+    )
+    return _changed(job, changes)
+
+
+def terms(**changes: object) -> Terms:
+    """`a_workload()` for ten base units a second, at most a minute and 600 base units."""
+    agreed = Terms(
+        lease="lse_000001",
+        order="ord_000001",
+        attempt=1,
+        requester=REQUESTER,
+        requester_peer="peer-requester",
+        payer=PAYER,
+        signer=REQUESTER,
+        provider=PROVIDER,
+        provider_peer="peer-provider",
+        payee=PROVIDER,
+        rate=10 * 10**9,
+        cap=600,
+        resources=resources(),
+        timeout=60,
+        spec_digest=spec_digest(a_workload(), "nonce"),
+        agreed_at=NOW,
+    )
+    return _changed(agreed, changes)
+
+
+def a_lease(side: str = "provider", **changes: object) -> Lease:
+    """One side's copy of a lease under `terms()` on `a_channel()`: offered, or as `state` says."""
+    state = changes.get("state", LeaseState.OFFERED)
+    is_committed = side == "requester" or state is not LeaseState.OFFERED
+    lease = Lease(
+        id="lse_000001",
+        side=side,
+        job="job_000001" if side == "requester" else "",
+        terms=terms(),
+        channel=channel_id(PAYER, REQUESTER, PROVIDER),
+        workload=a_workload() if is_committed else None,
+        nonce="nonce" if is_committed else "",
+        deadline=NOW + 10_000,
+        until=NOW + 30_000,
+        started_at=NOW if state is LeaseState.RUNNING else 0,
+        created_at=NOW,
+        acknowledged_at=NOW,
+    )
+    return _changed(lease, changes)
+
+
+def a_receipt(**changes: object) -> Receipt:
+    """Five seconds of `terms()`, ended with exit code 0."""
+    receipt = Receipt(lease="lse_000001", exit_code=0, started_at=NOW, ended_at=NOW + 5000, seconds=5, due=50)
+    return _changed(receipt, changes)
 
 
 def a_message(payload: Struct, **changes: object) -> bytes:
