@@ -45,6 +45,10 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
 }
 
 
+STREAMS: Final = ("/v1/jobs/{job_id}/logs", "/v1/jobs/{job_id}/events")
+"""Routes that can answer with server-sent events."""
+
+
 class Page(OpenAPIRenderPlugin):
     """The page at /docs: one file with its script and style inside, and a policy that lets nothing else in."""
 
@@ -86,6 +90,9 @@ class Document(JsonRenderPlugin):
             schemas[name]["examples"] = examples
         for body in Body.__subclasses__():
             schemas[body.__name__]["additionalProperties"] = False
+        for path in STREAMS:
+            content = openapi_schema["paths"][path]["get"]["responses"]["200"]["content"]
+            content["text/event-stream"] = {"schema": {"type": "string"}}
         return self.render_json(request, openapi_schema)
 
 

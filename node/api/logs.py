@@ -55,7 +55,14 @@ async def read_logs(
     return reply(LogList(logs=records[-tail:]))
 
 
-@get("/jobs/{job_id:str}/events", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+@get(
+    "/jobs/{job_id:str}/events",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    media_type="text/event-stream",
+    responses=problems(404),
+)
 async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
     """Everything that happens to the job and its leases, as server-sent events until it ends."""
     job = request.services.jobs.get(request.account, job_id)

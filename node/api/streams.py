@@ -36,7 +36,7 @@ class Frame:
 def event_stream(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float = HEARTBEAT) -> Stream:
     """The response that sends `frames` as they come."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return Stream(_wire(frames, closing, heartbeat), media_type="text/event-stream; charset=utf-8", headers=headers)
+    return Stream(_wire(frames, closing, heartbeat), media_type="text/event-stream", headers=headers)
 
 
 async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float) -> AsyncIterator[bytes]:

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from node.api.app import ROUTES
-from node.api.docs import EXAMPLES
+from node.api.docs import EXAMPLES, STREAMS
 from node.api.submissions import SubmitJob, new_job
 from node.version import VERSION
-from tests.node.api.fakes import World
+from tests.node.api.fakes import World, a_done_job
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +70,16 @@ async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: A
     assert schemas["SubmitJob"]["required"] == ["image", "maxPrice"]
     assert set(EXAMPLES) <= schemas.keys()
     assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob)).cap == 1_000_000
+
+
+async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:
+    world.jobs.put(a_done_job())
+    for path in STREAMS:
+        answer = await client.get(
+            path.replace("{job_id}", "job_0000000000000001"), headers={"Accept": "text/event-stream"}
+        )
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert "text/event-stream" in document["paths"][path]["get"]["responses"]["200"]["content"]
 
 
 async def test_the_document_names_what_opens_a_route(document: Any) -> None:
