@@ -1,0 +1,96 @@
+"""Every goal in one table, and the figures that are held against them."""
+
+import math
+from typing import Final
+
+from msgspec import Struct
+
+
+class Figure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the result; `measured` is None when it could not be taken here, and `remark` says why."""
+
+    name: str
+    measured: float | None
+    goal: float | None
+    unit: str
+    met: bool
+    remark: str = ""
+
+
+class Goal(Struct, frozen=True, kw_only=True):
+    """What a figure should be: at most or at least so much, or a count without a goal."""
+
+    name: str
+    unit: str
+    most: float | None = None
+    least: float | None = None
+
+    @property
+    def limit(self) -> float | None:
+        """The number to hold against, None without a goal."""
+        return self.least if self.most is None else self.most
+
+    @property
+    def text(self) -> str:
+        """The goal as the table shows it."""
+        if self.limit is None:
+            return ""
+        return f"{'<=' if self.least is None else '>='} {self.limit:,.10g}"
+
+    def is_met(self, value: float) -> bool:
+        """Whether `value` reaches the goal; a count without one always does."""
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+    def reached(self, value: float, remark: str = "") -> Figure:
+        """The figure for a value that was measured."""
+        met = self.is_met(value)
+        return Figure(name=self.name, measured=value, goal=self.limit, unit=self.unit, met=met, remark=remark)
+
+    def missing(self, reason: str) -> Figure:
+        """The figure for a value that could not be measured here: not met, and said so."""
+        return Figure(name=self.name, measured=None, goal=self.limit, unit=self.unit, met=False, remark=reason)
+
+
+class Taken(Struct, frozen=True):
+    """A value as a benchmark took it, and what one should know about it."""
+
+    value: float
+    remark: str = ""
+
+
+GOALS: Final[dict[str, tuple[Goal, ...]]] = {
+    "agreement": (
+        Goal(name="demand to agreement, p50", unit="ms", most=50),
+        Goal(name="agreements with 10 clients", unit="1/s", least=100),
+    ),
+    "offers": (
+        Goal(name="new offer visible at 10 peers, p99", unit="ms", most=100),
+        Goal(name="offers of one node visible at 10 peers", unit="of 1000", least=1000),
+    ),
+    "gossip": (
+        Goal(name="200 messages/s over 5 nodes, p99", unit="ms", most=200),
+        Goal(name="of these messages lost", unit="messages", most=0),
+    ),
+    "overhead": (Goal(name="result of `true` over `docker run --rm`", unit="ms", most=60),),
+    "market": (
+        Goal(name="orders decoded and verified / bare recover", unit="ratio", least=0.8),
+        Goal(name="match in a book of 100,000 offers, p99", unit="ms", most=1),
+    ),
+    "posting": (
+        Goal(name="durable POST / POST without storage, c=32", unit="ratio", least=0.55),
+        Goal(name="durable POST, c=32", unit="1/s"),
+    ),
+    "memory": (
+        Goal(name="idle memory of a provider and its network", unit="MB", most=150),
+        Goal(name="idle memory of a requester and its network", unit="MB"),
+        Goal(name="start of a node to its first answer", unit="s"),
+    ),
+    "gas": (Goal(name="gas per voucher in a batch of 128", unit="gas", most=15_000),),
+    "transfer": (Goal(name="file of 128 MiB between two nodes", unit="MB/s"),),
+}
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` (0..1) of the values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]

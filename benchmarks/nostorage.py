@@ -1,0 +1,46 @@
+"""The port `Storage` without storage: keys of users are kept in memory, all else is forgotten at once."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from node.ports import Tx
+from node.records import Account, ApiKey
+
+N = TypeVar("N", bound=Struct)
+R = TypeVar("R")
+KEPT: Final = (Account, ApiKey)
+
+
+class NoStorage:
+    """What a route costs without its storage; for that alone."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Struct] = {}
+
+    def get(self, noun: type[N], id: str) -> N | None:
+        found = self._kept.get(id)
+        return found if isinstance(found, noun) else None
+
+    def find(self, noun: type[N], *, limit: int = 0, **where: Any) -> list[N]:
+        found = [kept for kept in self._kept.values() if isinstance(kept, noun)]
+        return [kept for kept in found if all(getattr(kept, name, "") == value for name, value in where.items())]
+
+    def count(self, noun: type[Struct], **where: object) -> int:
+        return sum(isinstance(kept, noun) for kept in self._kept.values())
+
+    async def write(self, work: Callable[[Tx], R]) -> R:
+        result = work(self)
+        await asyncio.sleep(0)
+        return result
+
+    def put(self, noun: Struct) -> None:
+        if isinstance(noun, KEPT):
+            self._kept[noun.id] = noun
+
+    insert = put
+
+    def delete(self, noun: type[Struct], id: str) -> None:
+        self._kept.pop(id, None)

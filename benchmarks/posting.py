@@ -1,0 +1,43 @@
+"""What durability costs: `POST /v1/jobs` on SQLite with every commit synced, against the same route without storage.
+
+The loops of the nodes do not run, so that nothing but the route is measured; rounds of the two alternate.
+"""
+
+import asyncio
+import statistics
+import sys
+from typing import Final
+
+from benchmarks.children import Child, nodes
+from benchmarks.goals import Taken
+
+CLIENTS: Final = 32
+SECONDS: Final = 3.0
+ROUNDS: Final = 4
+
+
+def measure() -> list[Taken]:
+    """The ratio of the medians, and the durable rate."""
+    return asyncio.run(_measure())
+
+
+async def _measure() -> list[Taken]:
+    kinds = ({"serves": True, "lives": False}, {"serves": True, "lives": False, "stores": False})
+    async with nodes(*kinds) as (durable, forgetful):
+        for child in (durable, forgetful):
+            await _rate(child, 1.0)
+        pairs = [(await _rate(durable, SECONDS), await _rate(forgetful, SECONDS)) for _ in range(ROUNDS)]
+    stored, bare = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+    return [Taken(stored / bare, f"{stored:,.0f}/s and {bare:,.0f}/s"), Taken(stored)]
+
+
+async def _rate(child: Child, seconds: float) -> float:
+    """Posts a second, sent by a process of their own."""
+    arguments = (child.hello.url, child.hello.key, str(CLIENTS), str(seconds))
+    load = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.load", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await load.communicate()
+    if load.returncode:
+        raise RuntimeError("the load ended with an error; its words are on standard error")
+    return float(said)
