@@ -299,7 +299,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
 
 
 def _expire(job: Job, event: DeadlinePassed, now: int) -> Step[Job]:
-    code = "PRICE_BELOW_OFFERS" if any("PRICE" in reason.codes for reason in job.reasons) else "NO_OFFER"
+    code = "PRICE_BELOW_OFFERS" if any("price" in reason.codes for reason in job.reasons) else "NO_OFFER"
     message = f"no provider took the order in time; {len(job.reasons)} offers were refused"
     after = replace(job, state=S.FAILED, code=code, message=message, finished_at=now, deadline=0)
     return after, [WithdrawOrder(subject=job.id, attempt=job.attempt)] if job.state is S.RESTING else []

@@ -23,7 +23,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     host: Name = "127.0.0.1"
     port: Port = 8080
     requests_per_minute: Positive = 6000
-    body_limit: Positive = 64 * 1024 * 1024
+    body_limit: Annotated[int, Meta(ge=1024, le=2**40)] = 4 * 1024**3
+    """The largest upload, in bytes."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
