@@ -23,10 +23,12 @@ Request = tuple[str, list[Any]]
 class Rpc:
     """One endpoint. Everything that is not an answer raises Unavailable: unknown, never "no"."""
 
-    def __init__(self, url: str, timeout: float = 15.0) -> None:
+    def __init__(self, url: str, timeout: float = 15.0, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url
         limits = httpx.Limits(max_connections=32, max_keepalive_connections=8)
-        self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=not _is_local(url))
+        self._http = httpx.AsyncClient(
+            timeout=timeout, limits=limits, trust_env=not _is_local(url), transport=transport
+        )
         self._ids = count(1)
 
     async def close(self) -> None:

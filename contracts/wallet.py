@@ -21,7 +21,7 @@ from contracts.journal import Journal
 from contracts.rpc import Rpc
 from contracts.transactions import Fees, Unsigned, sign_transaction
 from contracts.values import Call, Receipt
-from market.errors import Conflict, InsufficientFunds, Unavailable
+from market.errors import Conflict, InsufficientFunds, Unavailable, WrongChain
 from market.signing import Signer
 from market.units import Timestamp
 
@@ -49,7 +49,11 @@ class Wallet:
         """Bind the journal to the chain behind the endpoint; WrongChain when it belongs to another."""
         self._chain_id, genesis = await self._rpc.identity()
         self._journal = await self._disk(lambda: Journal(self._path))
-        await self._disk(lambda: self._journal.bind(self._chain_id, genesis, self.address))
+        try:
+            await self._disk(lambda: self._journal.bind(self._chain_id, genesis, self.address))
+        except WrongChain:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         if self._pass:
@@ -146,12 +150,12 @@ class Wallet:
     # --- following ---
 
     async def _settled(self, key: str) -> Receipt:
-        pause = _FIRST_POLL
-        while not (receipt := await self._disk(lambda: self._receipt(key))):
+        receipt, pause = await self._disk(lambda: self._receipt(key)), _FIRST_POLL
+        while receipt is None:
             await self.follow()
             if key in self._refused:
                 raise self._refused[key]
-            if not await self._disk(lambda: self._receipt(key)):
+            if (receipt := await self._disk(lambda: self._receipt(key))) is None:
                 await asyncio.sleep(pause)
                 pause = min(_LAST_POLL, pause * 1.5)
         return receipt
