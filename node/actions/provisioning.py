@@ -203,9 +203,22 @@ class Provisioning:
 
     # --- usage ---
 
-    async def state_usage(self, lease: Lease) -> None:
-        """State phase and use to the requester and take its voucher; stop when too much of the use is unpaid."""
-        now = self._engine.clock.now()
+    async def in_use(self, leases: list[Lease]) -> list[Lease]:
+        """Those of `leases` that have no end yet: a container that has ended is billed by its receipt alone.
+
+        The receipt may come late (a restart, logs to deliver); what passes until then is not use. While the engine does
+        not answer, nobody knows, and what runs there is stated later.
+        """
+        if not any(lease.state is LeaseState.RUNNING for lease in leases):
+            return leases
+        try:
+            running = {container.name for container in await self._runtime.containers() if container.running}
+        except Unavailable:
+            running = set()
+        return [lease for lease in leases if lease.state is not LeaseState.RUNNING or lease.container in running]
+
+    async def state_usage(self, lease: Lease, now: int) -> None:
+        """State phase and use until `now` and take the voucher for it; stop when too much of the use is unpaid."""
         seconds = billed_seconds(lease.started_at, now)
         due = cost_of(lease.terms, seconds)
         phase = Phase(lease.id, lease.state.value, lease.started_at)

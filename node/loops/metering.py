@@ -20,7 +20,7 @@ async def run(engine: Engine, provisioning: Provisioning) -> None:
         due = [lease for lease in leases if _is_due(stated.get(lease.id), lease, now)]
         stated = {lease.id: stated[lease.id] for lease in leases if lease.id in stated}
         stated.update({lease.id: (lease.state.value, now) for lease in due})
-        await asyncio.gather(*(provisioning.state_usage(lease) for lease in due))
+        await asyncio.gather(*(provisioning.state_usage(lease, now) for lease in await provisioning.in_use(due)))
         await asyncio.sleep(TICK)
 
 
