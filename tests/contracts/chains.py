@@ -27,16 +27,19 @@ _METHOD = re.compile(rb'"method":"(\w+)"')
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """To the devnet in this process. `cut` names methods whose requests are lost, `deaf` those whose answers are."""
+    """To the devnet in this process. `cut` names methods whose requests are lost, `deaf` those whose answers
+    are; the next `lost` - 1 requests are lost whatever they ask."""
 
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
         self.cut: set[bytes] = set()
         self.deaf: set[bytes] = set()
+        self.lost = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         methods = set(_METHOD.findall(request.content))
-        if self.cut & {*methods, b"all"}:
+        self.lost -= self.lost > 0
+        if self.cut & {*methods, b"all"} or self.lost:
             raise httpx.ConnectError("the wire is cut")
         answer = await self._inner.handle_async_request(request)
         if self.deaf & methods:
