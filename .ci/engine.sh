@@ -54,12 +54,13 @@ install_engine() {
     >"$log.install" 2>&1 </dev/null || refuse "apt-get could not install docker.io (see $log.install): install Docker Engine and start it."
 }
 
-# A pid file outlives a power cut; its number may belong to somebody else by now, and then dockerd refuses to start.
+# A pid file outlives a power cut or a kill; its number may belong to somebody else or to a zombie (which has no
+# program) by now, and then dockerd refuses to start.
 drop_stale_pidfiles() {
   for file in "$pidfile" /var/run/docker/containerd/containerd.pid; do
     [ -f "$file" ] || continue
-    case "$(cat "/proc/$(cat "$file")/comm" 2>/dev/null || true)" in
-      dockerd | containerd) ;;
+    case "$(readlink "/proc/$(cat "$file")/exe" 2>/dev/null || true)" in
+      */dockerd* | */containerd*) ;;
       *) rm -f "$file" ;;
     esac
   done

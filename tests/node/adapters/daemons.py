@@ -1,0 +1,86 @@
+"""A Docker Engine of a test's own, in its own network namespace and folders: it may be stopped and killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from node.adapters.base_images import RECIPES
+
+
+class Daemon:
+    """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = f"unix://{folder}/d.sock"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        for stale in ("docker.pid", "exec/containerd/containerd.pid"):
+            (self._folder / stale).unlink(missing_ok=True)
+        options = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
+        paths = [f"--{name}={self._folder / where}" for name, where in options.items()]
+        command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", "--iptables=false"]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self._until_it_answers()
+
+    def end(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(30)
+
+    def load_busybox(self) -> None:
+        archive = self._folder / "busybox.tar"
+        with archive.open("wb") as target:
+            subprocess.run(["sh", str(RECIPES / "busybox" / "rootfs.sh")], stdout=target, check=True)
+        client = docker.APIClient(self.address, version="auto")
+        client.import_image_from_file(str(archive), repository="busybox", tag="latest")
+        client.close()
+
+    def clean(self) -> None:
+        """Whatever a killed engine left: its containerd, and mounts under the folder."""
+        if self._process is not None and self._process.poll() is None:
+            self.end(signal.SIGTERM)
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"{self._folder}/exec" in (process / "cmdline").read_text():
+                    os.kill(int(process.name), signal.SIGKILL)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((path for path in mounts if path.startswith(str(self._folder))), reverse=True):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _until_it_answers(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with suppress(docker.errors.DockerException):
+                client: Any = docker.APIClient(self.address, version="auto")
+                client.close()
+                return
+            time.sleep(0.05)
+        pytest.fail((self._folder / "log").read_text()[-2000:])
+
+
+@contextmanager
+def a_daemon(folder: Path) -> Iterator[Daemon]:
+    """A running daemon with busybox; skips where the tests may not start one."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("an engine of the test's own needs root and dockerd")
+    folder.mkdir(parents=True)
+    daemon = Daemon(folder)
+    try:
+        daemon.start()
+        daemon.load_busybox()
+        yield daemon
+    finally:
+        daemon.clean()
