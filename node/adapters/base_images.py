@@ -6,16 +6,17 @@ that somebody pulled or made is left alone.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Final
 
-from market.errors import ImageNotFound, NotFound, Unavailable
+from market.errors import Conflict, ImageNotFound, NotFound, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.images import PATIENCE, Images
 
@@ -29,7 +30,12 @@ BUILD_LIMIT: Final = 600.0
 Told = Callable[[str], None]
 
 
-async def ensure_base_images(address: str = "", told: Told = lambda _: None, recipes: Path = RECIPES) -> dict[str, str]:
+async def ensure_base_images(
+    address: str = "",
+    told: Told = lambda _: None,
+    recipes: Path = RECIPES,
+    images: Mapping[str, str] = BASE_IMAGES,
+) -> dict[str, str]:
     """Make every base image available and say how each was had: "present", "pulled" or "built".
 
     The registry is asked at most once in vain (`PATIENCE` seconds). Raises Unavailable without an engine, and
@@ -38,7 +44,7 @@ async def ensure_base_images(address: str = "", told: Told = lambda _: None, rec
     engine = Engine(address, workers=2)
     try:
         bench = _Bench(engine, recipes, told)
-        return {reference: await bench.ensure(reference, folder) for reference, folder in BASE_IMAGES.items()}
+        return {reference: await bench.ensure(reference, folder) for reference, folder in images.items()}
     finally:
         engine.close()
 
@@ -80,11 +86,22 @@ class _Bench:
         return self._registry_answers
 
     async def _build(self, reference: str, folder: str) -> None:
-        changes = [f'CMD ["{COMMANDS[folder]}"]', f"LABEL {RECIPE_LABEL}={self._hash()}"]
-        repository, _, tag = reference.partition(":")
+        changes = [f'CMD ["{COMMANDS.get(folder, "sh")}"]', f"LABEL {RECIPE_LABEL}={self._hash()}"]
+        repository, _, tag = reference.rpartition(":")
+        before = await self._id(reference)
         with tempfile.TemporaryFile() as archive:
             await asyncio.to_thread(_write_rootfs, self._recipes / folder / "rootfs.sh", archive)
             await self._engine.call(lambda client: _import(client, archive, repository, tag, changes))
+        if before:
+            with contextlib.suppress(NotFound, Conflict):  # Conflict: a container still uses it
+                await self._engine.call(lambda client: client.remove_image(before))
+
+    async def _id(self, reference: str) -> str:
+        """The id of the local image, "" when there is none."""
+        try:
+            return (await self._images.local(reference)).id
+        except NotFound:
+            return ""
 
     def _hash(self) -> str:
         """One hash over all recipes: one of them calls another."""

@@ -34,10 +34,10 @@ class Images:
     async def ensure(self, reference: str) -> Image:
         """The image by name or id; ImageNotFound, with the registry's reason, when nobody has it."""
         with contextlib.suppress(NotFound):
-            return await self._local(reference)
+            return await self.local(reference)
         await self._pull_once(reference)
         try:
-            return await self._local(reference)
+            return await self.local(reference)
         except NotFound as error:
             raise ImageNotFound(f"there is no image {reference!r}", image=reference) from error
 
@@ -57,7 +57,8 @@ class Images:
         listed = await self._engine.call(lambda client: client.images())
         return tuple(sorted({tag for item in listed for tag in item.get("RepoTags") or () if tag != "<none>:<none>"}))
 
-    async def _local(self, reference: str) -> Image:
+    async def local(self, reference: str) -> Image:
+        """The image as it is here; NotFound when it is not."""
         found = await self._inspect(reference)
         self._facts[reference] = facts_of(found)
         return Image(reference=reference, id=found["Id"], size=found["Size"])
