@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import secrets
 import shutil
 import tempfile
@@ -11,28 +10,32 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 
 from cli.client import Client
 from cli.cluster import Cluster
+from cli.witness import Witness
 from market.errors import NeugridError, Unavailable
 from market.signing import Signer
-from market.units import format_amount, parse_amount
+from market.units import Address, format_amount, parse_address, parse_amount
 from node.adapters.base_images import ensure_base_images
 
 LICENSES: Final = Path("/usr/share/common-licenses")
 RESULT: Final = Path("build/demo.json")
 WITHIN: Final = 120.0
 TIMEOUT: Final = 600
-SHOWN: Final = ("status", "phase", "progress", "provider", "pricePerSecond")
+PRICES: Final = ("7.2", "9.0")
+"""What the two providers ask for a core, in tokens per hour."""
+SHOWN: Final = ("status", "phase", "provider", "pricePerSecond", "bids")
 
 
 def run(console: Console | None = None) -> int:
     """Play the demo; 0 when every job ended well and every unit of money is accounted for."""
     out = console or Console()
     folder = Path(tempfile.mkdtemp(prefix="neugrid-demo-"))
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, prices=PRICES)
     begun = time.monotonic()
     try:
         asyncio.run(ensure_base_images())
@@ -49,19 +52,19 @@ def run(console: Console | None = None) -> int:
 def _play(cluster: Cluster, out: Console) -> int:
     buyer = _client(cluster, "requester")
     asked = _wait_for_offers(buyer, len(cluster.providers))
-    out.print(f"{len(asked)} offers in the book, from {min(asked):.4f} to {max(asked):.4f} tokens an hour a core")
+    out.print(f"{len(asked)} offers in the book, from {min(asked)} to {max(asked)} tokens an hour for a core")
     hello = _follow(buyer, buyer.submit(_hello()), out)
     counted = _follow(buyer, buyer.submit(_word_count(asked)), out)
-    words = buyer.download(counted["id"], "words").decode().strip()
+    words = int(buyer.download(counted["id"], "words"))
     out.print(f"the text has [bold]{words}[/] words, says the provider")
     jobs = [_paid(buyer, job["id"]) for job in (hello, counted)]
-    claimed = [_withdraw(cluster, name, out) for name in cluster.providers]
-    refunds = buyer.refund()
-    report = _report(cluster, buyer, jobs, [item for item in claimed if item], refunds)
-    report["outputMatches"] = int(words) == len(_text().split())
+    money = _settle(cluster, buyer, out)
+    transactions = [item for name in cluster.made for item in _client(cluster, name).transactions()]
+    report = _report([_job_line(job) for job in jobs], money, transactions)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-    return _settle(report, out)
+    owed = sum(parse_amount(job["cost"]) for job in jobs)
+    return _verdict(report, money, owed, words == len(_text().split()), out)
 
 
 def _hello() -> dict[str, Any]:
@@ -69,7 +72,7 @@ def _hello() -> dict[str, Any]:
         "image": "python:3.11-slim",
         "command": ["python", "-c", "print('Hello')"],
         "resources": {"cpu": 0.5, "memory": "128Mi"},
-        "maxPrice": "0.05",
+        "maxPrice": "1.0",
         "timeout": "10m",
     }
 
@@ -117,13 +120,20 @@ def _follow(buyer: Client, job: dict[str, Any], out: Console) -> dict[str, Any]:
         now = tuple(job[field] for field in SHOWN)
         if now != shown:
             shown = now
-            provider = f" at {job['provider'][:15]}..., {job['pricePerSecond']} a second" if job["provider"] else ""
-            out.print(f"[cyan]{job['id']}[/] {job['phase']:<9} {job['progress']:3d} %{provider}")
+            out.print(_line(job), highlight=False, soft_wrap=True)
         if job["finishedAt"]:
             _print_end(buyer, job, out)
             return job
         time.sleep(0.05)
     raise Unavailable(f"{job['id']} did not end in time")
+
+
+def _line(job: dict[str, Any]) -> str:
+    head = f"[cyan]{job['id']}[/] {job['phase']:<9} {job['progress']:3d} %"
+    if job["provider"]:
+        return f"{head}  {job['provider'][:13]}  {float(job['pricePerSecond']) * 3600:.4f} tokens an hour"
+    bids = ", ".join(f"{bid['provider'][:13]} {float(bid['pricePerSecond']) * 3600:.4f}" for bid in job["bids"])
+    return f"{head}  bids: {bids}" if bids else head
 
 
 def _print_end(buyer: Client, job: dict[str, Any], out: Console) -> None:
@@ -143,77 +153,81 @@ def _paid(buyer: Client, id: str) -> dict[str, Any]:
     raise Unavailable(f"{id} was not paid in time")
 
 
-def _withdraw(cluster: Cluster, name: str, out: Console) -> dict[str, Any] | None:
-    """Claim a provider's vouchers in one batch and send the earnings to an address made just now."""
+class Money(Struct, frozen=True, kw_only=True):
+    """Where every base unit of the deposits went, as the chain says."""
+
+    deposit: int
+    paid: int
+    fees: int
+    withdrawn: int
+    refund: int
+
+
+def _settle(cluster: Cluster, buyer: Client, out: Console) -> Money:
+    """Providers claim in a batch and withdraw to addresses made just now; the requester takes the rest back."""
+    chain = Witness(cluster.rpc, cluster.folder / "network.toml")
+    wallet = parse_address(buyer.balance()["address"])
+    deposit = chain.deposited()
+    fresh = [_withdraw(cluster, name, out) for name in cluster.providers]
+    withdrawn = sum(chain.balance(address) for address in fresh if address)
+    earnings = [_client(cluster, name).earnings() for name in cluster.providers]
+    before = chain.balance(wallet)
+    buyer.refund()
+    return Money(
+        deposit=deposit,
+        paid=sum(parse_amount(item["withdrawn"]) for item in earnings),
+        fees=chain.fees(),
+        withdrawn=withdrawn,
+        refund=chain.balance(wallet) - before,
+    )
+
+
+def _withdraw(cluster: Cluster, name: str, out: Console) -> Address | None:
     provider = _client(cluster, name)
-    earned = provider.earnings()
-    if parse_amount(earned["total"]) == 0:
+    if parse_amount(provider.earnings()["total"]) == 0:
         out.print(f"{name} earned nothing this time")
         return None
     fresh = Signer(secrets.token_bytes(32)).address
-    made: dict[str, Any] = provider.withdraw(fresh)
-    out.print(f"{name} withdrew {made['amount']} to {fresh}")
-    return made
+    made = provider.withdraw(fresh)
+    out.print(f"{name} claimed its vouchers and withdrew {made['amount']} to {fresh}")
+    return fresh
 
 
-def _report(
-    cluster: Cluster, buyer: Client, jobs: list[dict[str, Any]], withdrawals: list[dict[str, Any]], refunds: Any
-) -> dict[str, Any]:
-    earnings = [_client(cluster, name).earnings() for name in cluster.providers]
-    transactions = [
-        item for name in ("requester", *cluster.providers) for item in _client(cluster, name).transactions()
-    ]
-    balance = buyer.balance()
+def _report(jobs: list[dict[str, Any]], money: "Money", transactions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "jobs": [_job_line(buyer, job) for job in jobs],
-        "deposit": format_amount(
-            sum(_sum(item["amount"] for item in refunds) for _ in (0,)) + _spent(balance, refunds)
-        ),
-        "paid": format_amount(_sum(item["amount"] for item in withdrawals)),
-        "fees": format_amount(_sum(item["fees"] for item in earnings)),
-        "withdrawn": format_amount(_sum(item["amount"] for item in withdrawals)),
-        "refund": format_amount(_sum(item["amount"] for item in refunds)),
+        "jobs": jobs,
+        "deposit": format_amount(money.deposit),
+        "paid": format_amount(money.paid),
+        "fees": format_amount(money.fees),
+        "withdrawn": format_amount(money.withdrawn),
+        "refund": format_amount(money.refund),
         "transactions": len(transactions),
         "gas": sum(int(item.get("gas") or 0) for item in transactions),
     }
 
 
-def _job_line(buyer: Client, job: dict[str, Any]) -> dict[str, Any]:
-    files = buyer.results(job["id"])
-    listing = "".join(sorted(f"{file['path']}:{file['digest']}" for file in files))
-    return {
-        "id": job["id"],
-        "provider": job["provider"],
-        "exitCode": job["exitCode"],
-        "outputDigest": job.get("outputDigest") or hashlib.sha256(listing.encode()).hexdigest(),
-        "pricePerSecond": job["pricePerSecond"],
-        "seconds": job["seconds"],
-        "cost": job["cost"],
-        "timings": job["timings"],
-    }
+def _job_line(job: dict[str, Any]) -> dict[str, Any]:
+    fields = ("id", "provider", "exitCode", "outputDigest", "pricePerSecond", "seconds", "cost", "timings")
+    return {field: job[field] for field in fields}
 
 
-def _sum(amounts: Any) -> int:
-    return sum(parse_amount(amount) for amount in amounts)
-
-
-def _spent(balance: dict[str, Any], refunds: Any) -> int:
-    return parse_amount(balance["deposited"])
-
-
-def _settle(report: dict[str, Any], out: Console) -> int:
+def _verdict(report: dict[str, Any], money: Money, owed: int, is_right: bool, out: Console) -> int:
     """Print the table; 1 when deposit = paid + fee + refund does not hold to the last unit."""
-    table = Table(title="where the money went (tokens)")
-    for column in ("", "amount"):
-        table.add_column(column, justify="right" if column else "left")
+    table = Table(title="where the money went, in tokens, read from the chain")
+    table.add_column("")
+    table.add_column("amount", justify="right")
     for name in ("deposit", "paid", "fees", "refund"):
         table.add_row(name, report[name])
-    parts = _sum(report[name] for name in ("paid", "fees", "refund"))
-    adds_up = parse_amount(report["deposit"]) == parts and report["paid"] == report["withdrawn"]
-    table.add_row("deposit - paid - fees - refund", format_amount(parse_amount(report["deposit"]) - parts))
+    rest = money.deposit - money.paid - money.fees - money.refund
+    table.add_row("deposit - paid - fees - refund", format_amount(rest))
     out.print(table)
-    out.print(f"{report['transactions']} transactions, {report['gas']} gas, {len(report['jobs'])} jobs")
-    if not (adds_up and report["outputMatches"]):
-        out.print("[red]the books do not balance[/]")
-        return 1
-    return 0
+    out.print(f"{len(report['jobs'])} jobs, {report['transactions']} transactions, {report['gas']} gas; {RESULT}")
+    problems = {
+        "money is missing": rest != 0,
+        "withdrawn is not what was paid": money.withdrawn != money.paid,
+        "the bill is not what was paid": owed != money.paid + money.fees,
+        "the words were counted wrongly": not is_right,
+    }
+    for problem in (text for text, is_so in problems.items() if is_so):
+        out.print(f"[red]{problem}[/]")
+    return 1 if any(problems.values()) else 0

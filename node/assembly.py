@@ -118,7 +118,9 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
-        health=Health(ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling),
+        health=Health(
+            ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling, core.wallets.funds
+        ),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
         loops=(*_loops(core, ports, settings, selling), *selling_loops),

@@ -1,10 +1,12 @@
 """Whether the node and the things it depends on work."""
 
+from collections.abc import Callable
 from typing import Any
 
 from market.errors import NeugridError
 from market.jobs import LIVE, Job
 from market.leases import OPEN, Lease
+from market.units import Amount
 from node.actions.selling import Selling
 from node.ports import Chain, Clock, Network, Reader, Runtime
 
@@ -20,6 +22,7 @@ class Health:
         chain: Chain,
         runtime: Runtime | None,
         selling: Selling | None,
+        funds: Callable[[], Amount | None],
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -27,11 +30,13 @@ class Health:
         self._chain = chain
         self._runtime = runtime
         self._selling = selling
+        self._funds = funds
         self._started = clock.now()
 
     async def short(self) -> dict[str, Any]:
-        """For probes: it answers, so it lives."""
-        return {"status": "ok", "uptime": (self._clock.now() - self._started) // 1000}
+        """For probes: "ok" when network and chain answered at the last look, else "degraded"."""
+        is_ready = (await self._peers())["available"] and self._funds() is not None
+        return {"status": "ok" if is_ready else "degraded", "uptime": (self._clock.now() - self._started) // 1000}
 
     async def full(self) -> dict[str, Any]:
         """Worker status, engine, GPUs, chain, peers and queue depth."""

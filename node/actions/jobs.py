@@ -25,6 +25,7 @@ from node.ports import LogLine, OutputFile, Tx
 from node.records import Account, Answer, Entry
 
 ANSWER_KEPT: Final = 86_400_000
+ATTEMPT_LINES: Final = 10**9
 ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -144,18 +145,19 @@ class Jobs:
         return kept[-tail:] if tail else []
 
     async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
-        """Numbered lines as they come, to the end of the job; a new attempt begins again at its first line."""
-        lease, at = "", after
+        """Numbered lines from `after` on as they come, to the end of the job.
+
+        The numbers of a later attempt start at a higher thousand million, so that a reader can always go on.
+        """
         while True:
             job = self.get(account, id)
-            if job.lease and job.lease != lease:
-                lease, at = job.lease, (after if not lease else 0)
-            for number, line in read_lines(self._storage, lease, at) if lease else ():
-                at = number + 1
-                yield number, line
-            if job.state in DONE and self._has_all_lines(job, at):
+            first = (job.attempt - 1) * ATTEMPT_LINES
+            for number, line in read_lines(self._storage, job.lease, after - first) if job.lease else ():
+                after = first + number + 1
+                yield first + number, line
+            if job.state in DONE and self._has_all_lines(job, after - first):
                 return
-            await self._engine.changed(f"logs:{lease}" if lease else id, 0.5)
+            await self._engine.changed(f"logs:{job.lease}" if job.lease else id, 0.5)
 
     def results(self, account: Account, id: str) -> tuple[OutputFile, ...]:
         """The files the job left; Conflict while it runs."""

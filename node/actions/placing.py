@@ -46,6 +46,8 @@ _log = structlog.get_logger("placing")
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
 MAX_BIDS: Final = 256
+PATIENCE: Final = 0.05
+"""Seconds that a better offer may answer later than a worse one, and still win."""
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -85,6 +87,7 @@ class Placing:
         self._paying = paying
         self._ask = ask
         self._resting: dict[str, Resting] = {}
+        self._releasing: set[asyncio.Task[None]] = set()
 
     async def place(self, effect: PlaceJob) -> None:
         """Work on one attempt until a lease is agreed, or the job no longer waits."""
@@ -183,20 +186,26 @@ class Placing:
         return now is not None and now.state not in DONE and now.attempt == job.attempt
 
     async def _agree(self, job: Job, order: Order, asks: list[Ask]) -> bool:
-        if not asks:
-            return False
+        """Propose to all at once and commit to the best that accepts; the rest is released. True when one is stored."""
         tasks = [asyncio.create_task(self._propose(job, order, ask)) for ask in asks]
-        agreed = False
-        for done in asyncio.as_completed(tasks):
-            terms = await done
-            if terms is None:
-                continue
-            if not agreed:
-                agreed = await self._store(job, terms)
-                if agreed:
-                    continue
-            await self._release(terms)
+        agreed, best = False, await _best_answer(tasks)
+        if best is not None:
+            agreed = await self._store(job, best)
+        for task in tasks:
+            self._let_go(task, best if agreed else None)
         return agreed
+
+    def _let_go(self, task: "asyncio.Task[Terms | None]", kept: Terms | None) -> None:
+        """Release what a proposal brought, or will bring, unless it is the one that was stored."""
+
+        async def release() -> None:
+            terms = await task
+            if terms is not None and terms is not kept:
+                await self._release(terms)
+
+        releasing = asyncio.create_task(release())
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._releasing.discard)
 
     async def _propose(self, job: Job, order: Order, ask: Ask) -> Terms | None:
         terms = self._terms(job, order, ask)
@@ -256,6 +265,23 @@ class Placing:
             await self._peers.ask(terms.provider_peer, Kind.RELEASE, Release(terms.lease), _done)
         except NeugridError as error:
             _log.info("not released", lease=terms.lease, why=error.code)
+
+
+async def _best_answer(tasks: "list[asyncio.Task[Terms | None]]") -> Terms | None:
+    """The acceptance of the best-ranked provider; once anybody accepted, better ones get PATIENCE more."""
+    waiting, deadline = set(tasks), None
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in waiting:
+                break
+            if (terms := task.result()) is not None:
+                return terms
+        accepted = [task.result() for task in tasks if task not in waiting and task.result() is not None]
+        if accepted and not done:
+            return accepted[0]
+        deadline = PATIENCE if accepted else None
+    return None
 
 
 async def _wait_for_bids(resting: Resting, window: int) -> None:

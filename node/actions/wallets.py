@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.dialogue import RefundAsked, Refunded
-from market.errors import Conflict, InsufficientFunds, NeugridError, NotFound, Refused
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused
 from market.leases import OPEN, Lease
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
@@ -108,9 +108,18 @@ class Wallets:
         """
         id = f"wdr_{stable_id(account.id, idempotency_key)}" if idempotency_key else f"wdr_{secrets.token_hex(12)}"
         known = self._storage.get(Withdrawal, id)
+        if known is not None and known.to != (to or self._address):
+            raise IdempotencyMismatch(
+                "this Idempotency-Key came with another address before", expected=known.to, got=to
+            )
         if known is None:
             known = await self._open_withdrawal(id, account, to or self._address, amount)
         return await self._pay_out(known) if known.state == "pending" else known
+
+    async def finish_withdrawals(self) -> None:
+        """Go on with withdrawals that a crash or a silent chain left pending."""
+        for withdrawal in self._storage.find(Withdrawal, state="pending"):
+            await self._pay_out(withdrawal)
 
     def withdrawal(self, account: Account, id: str) -> Withdrawal:
         """One withdrawal of the account."""

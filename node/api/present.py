@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from market.jobs import DONE, Job, JobState, Reason, progress_of
+from market.jobs import DONE, BidSeen, Job, JobState, Reason, progress_of
 from market.leases import Lease, LeaseState
 from market.receipts import output_digest
 from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount
-from node.api.views import Fault, JobView, LogRecord, ReasonView, ResultFile, ResultList, StepView, Timings
+from node.api.views import BidView, Fault, JobView, LogRecord, ReasonView, ResultFile, ResultList, StepView, Timings
 from node.ports import LogLine, OutputFile
 
 S = JobState
@@ -58,6 +58,7 @@ def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
         currency=currency,
         error=Fault(code=job.code, message=job.message) if job.code else None,
         reasons=tuple(_reason(reason) for reason in job.reasons),
+        bids=tuple(_bid(bid) for bid in job.bids),
         steps=_steps(job, paid_at),
         timings=_timings(job, paid_at),
     )
@@ -127,6 +128,15 @@ def _iso_or_none(ms: int) -> str | None:
 def _reason(reason: Reason) -> ReasonView:
     return ReasonView(
         provider=provider_id(reason.provider), codes=reason.codes, price_per_second=format_rate(reason.rate)
+    )
+
+
+def _bid(bid: BidSeen) -> BidView:
+    return BidView(
+        provider=provider_id(bid.provider),
+        price_per_second=format_rate(bid.rate),
+        start_within=bid.start_within,
+        at=iso(bid.at),
     )
 
 

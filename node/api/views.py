@@ -27,6 +27,15 @@ class ReasonView(View, frozen=True, kw_only=True):
     price_per_second: str
 
 
+class BidView(View, frozen=True, kw_only=True):
+    """A provider's bid on the resting order: price per second in tokens, seconds until the start."""
+
+    provider: str
+    price_per_second: str
+    start_within: int
+    at: str
+
+
 class StepView(View, frozen=True, kw_only=True):
     """One phase of a job; `status` is waiting, active, done, failed or skipped."""
 
@@ -77,6 +86,7 @@ class JobView(View, frozen=True, kw_only=True):
     currency: str
     error: Fault | None
     reasons: tuple[ReasonView, ...]
+    bids: tuple[BidView, ...]
     steps: tuple[StepView, ...]
     timings: Timings
 

@@ -59,6 +59,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: _repair_book(ticks), 60),
         (lambda: _forget_answers(ticks), 3600),
         (ticks.wallets.refresh_funds, 5),
+        (ticks.wallets.finish_withdrawals, 10),
     ]
     return [*common, (lambda: _watch_channels(ticks), 15)] if ticks.is_provider else common
 
