@@ -1,0 +1,57 @@
+"""What a node that has nothing to do holds in memory, with its network process; and how soon a node answers."""
+
+import time
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from benchmarks.goals import Taken
+from benchmarks.running import a_cluster
+from cli.cluster import Cluster
+from market.errors import Unavailable
+
+IDLE: Final = 10.0
+ANSWER_WITHIN: Final = 60.0
+
+
+def measure() -> list[Taken]:
+    """PSS in MB of a provider and of a requester 10 s after their start; seconds to the first answer."""
+    with a_cluster() as cluster:
+        time.sleep(IDLE)
+        provider, requester = (_held(cluster, name) for name in ("provider-1", "requester"))
+        start = _start_time(cluster, "provider-1")
+    return [provider, requester, Taken(start, "a provider, from its process to GET /v1/version")]
+
+
+def _held(cluster: Cluster, name: str) -> Taken:
+    node = cluster.processes[name].pid
+    sizes = {pid: _held_mb(pid, "Pss") for pid in (node, *_children(node))}
+    others = ", ".join(f"{size:.0f}" for pid, size in sizes.items() if pid != node)
+    resident = sum(_held_mb(pid, "Rss") for pid in sizes)
+    return Taken(sum(sizes.values()), f"node {sizes[node]:.0f}, network {others}; {resident:.0f} MB resident")
+
+
+def _start_time(cluster: Cluster, name: str) -> float:
+    cluster.processes[name].terminate()
+    cluster.processes[name].wait()
+    begun = time.monotonic()
+    cluster.restart(name)
+    url = cluster.contact(name).url
+    while time.monotonic() < begun + ANSWER_WITHIN:
+        try:
+            httpx.get(f"{url}/v1/version").raise_for_status()
+            return time.monotonic() - begun
+        except httpx.TransportError:
+            time.sleep(0.01)
+    raise Unavailable(f"{name} did not answer")
+
+
+def _held_mb(pid: int, kind: str) -> float:
+    """MB (10^6 bytes); kind "Pss" counts pages that processes share in parts, "Rss" in full for each."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{kind}:")) * 1024 / 1e6
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
