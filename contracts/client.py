@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from contracts.codec import encode_call, encode_claim, encode_deposit_many, numbers
 from contracts.networks import Deployment
-from contracts.rpc import Rpc
+from contracts.rpc import Request, Rpc, unknown_if_refused
 from contracts.values import Balances, Call, ChannelOnChain, Claim, Funding
 from market.units import Address, Amount, Timestamp
 
@@ -22,18 +22,19 @@ class Reader:
 
     async def balances(self, address: Address) -> Balances:
         query = encode_call("balanceOf(address)", address)
-        token, native = await self._rpc.batch(
-            [
-                ("eth_call", [{"to": self._deployment.token, "data": "0x" + query.hex()}, "latest"]),
-                ("eth_getBalance", [address, "latest"]),
-            ]
-        )
+        requests: list[Request] = [
+            ("eth_call", [{"to": self._deployment.token, "data": "0x" + query.hex()}, "latest"]),
+            ("eth_getBalance", [address, "latest"]),
+        ]
+        with unknown_if_refused():
+            token, native = await self._rpc.batch(requests)
         return Balances(token=Amount(int(token, 16)), native=int(native, 16))
 
     async def channel(self, id: str) -> ChannelOnChain:
         """A channel at the confirmed depth, by the hex of its id."""
         data = encode_call("channel(bytes32)", bytes.fromhex(id))
-        answer = await self._rpc.read(self._deployment.channels, data, await self._confirmed())
+        with unknown_if_refused():
+            answer = await self._rpc.read(self._deployment.channels, data, await self._confirmed())
         deposited, claimed, exiting, ready_at = numbers(answer)
         return ChannelOnChain(
             deposited=Amount(deposited), claimed=Amount(claimed), exiting=Amount(exiting),
@@ -54,7 +55,8 @@ class Reader:
         return Amount(await self._number(self._deployment.token, data))
 
     async def _number(self, to: Address, data: bytes) -> int:
-        return numbers(await self._rpc.read(to, data))[0]
+        with unknown_if_refused():
+            return numbers(await self._rpc.read(to, data))[0]
 
     async def _confirmed(self) -> str:
         if not self._confirmations:

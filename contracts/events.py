@@ -11,8 +11,8 @@ from typing import Any, Final
 from msgspec import Struct
 
 from contracts.codec import numbers, to_address, topic
-from contracts.rpc import Rpc
-from market.errors import Unavailable
+from contracts.rpc import Rpc, unknown_if_refused
+from market.errors import NeugridError, Unavailable
 from market.units import Address, Amount, Timestamp
 
 SPAN: Final = 2_000
@@ -118,6 +118,7 @@ class Indexer:
 
     def __init__(self, rpc: Rpc, channels: Address, first: int, confirmations: int = 0) -> None:
         self._rpc, self._channels, self._first, self._confirmations = rpc, channels, first, confirmations
+        self._span = SPAN
 
     async def batches(self, cursor: Cursor | None = None, poll: float = 1.0) -> AsyncIterator[Batch]:
         """Batches without end; while the chain does not answer, it waits."""
@@ -134,20 +135,30 @@ class Indexer:
             yield batch
 
     async def read(self, cursor: Cursor) -> Batch:
-        """What is new after `cursor`: at most SPAN blocks, or a rewind and nothing else.
+        """What is new after `cursor`: at most SPAN blocks (fewer where an endpoint finds that too much), or a rewind.
 
         The same cursor comes back when there is nothing new. Raises Unavailable.
         """
+        with unknown_if_refused():
+            return await self._next(cursor)
+
+    async def _next(self, cursor: Cursor) -> Batch:
         common = await self._common(cursor)
         if common != cursor:
             at = common.trail[-1].number if common.trail else self._first - 1
             return Batch(events=(), cursor=common, rewound_to=at)
         begin = cursor.trail[-1].number + 1 if cursor.trail else self._first
         head = int(await self._rpc.call("eth_blockNumber"), 16) - self._confirmations
-        end = min(head, begin + SPAN - 1)
+        end = min(head, begin + self._span - 1)
         if end < begin:
             return Batch(events=(), cursor=cursor)
-        return await self._read(cursor, begin, end)
+        try:
+            batch = await self._read(cursor, begin, end)
+        except NeugridError as error:
+            self._span = max(1, self._span // 2) if "rpc_code" in error.details else self._span
+            raise
+        self._span = min(SPAN, self._span * 2)
+        return batch
 
     async def _read(self, cursor: Cursor, begin: int, end: int) -> Batch:
         wanted = {"fromBlock": hex(begin), "toBlock": hex(end), "address": self._channels}

@@ -1,7 +1,8 @@
 """A thin JSON-RPC client for the paths that matter (https://ethereum.github.io/execution-apis)."""
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final
 
@@ -92,6 +93,17 @@ class Rpc:
 
     def _unknown(self, why: str) -> Unavailable:
         return Unavailable(f"the chain does not answer: {why}", url=self.url)
+
+
+@contextmanager
+def unknown_if_refused() -> Iterator[None]:
+    """Around pure reads: an endpoint that refuses to tell (a lagging one, say) leaves us knowing nothing."""
+    try:
+        yield
+    except CallReverted:
+        raise
+    except ChainRefused as refused:
+        raise Unavailable(f"the chain does not answer: {refused.message}", **refused.details) from refused
 
 
 def _result(answer: Any) -> Any:

@@ -18,7 +18,7 @@ from contracts.errors import ChainRefused
 from contracts.fees import FEE_CAP, outbid, quote
 from contracts.follow import PATIENCE, Mined, Patience, Seen, Sent, State, Verdict, decide
 from contracts.journal import Journal
-from contracts.rpc import Rpc
+from contracts.rpc import Rpc, unknown_if_refused
 from contracts.transactions import Fees, Unsigned, sign_transaction
 from contracts.values import Call, Receipt
 from market.errors import Conflict, InsufficientFunds, Unavailable, WrongChain
@@ -167,10 +167,11 @@ class Wallet:
         return self._journal.receipt(sent.id) if sent and sent.state is State.FINAL else None
 
     async def _follow(self) -> None:
-        seen, tip = await self._look()
-        await self._disk(lambda: self._journal.reopen_from(seen.next_nonce))
-        open_now = await self._disk(self._journal.unsettled)
-        receipts = await self._receipts()
+        with unknown_if_refused():
+            seen, tip = await self._look()
+            await self._disk(lambda: self._journal.reopen_from(seen.next_nonce))
+            open_now = await self._disk(self._journal.unsettled)
+            receipts = await self._receipts()
         for sent in open_now:
             verdict = decide(sent, receipts.get(sent.id), seen, self._patience, self._now())
             try:
