@@ -44,7 +44,7 @@ class FakeHub:
     """The air between fake networks: who is there, and who can not be reached."""
 
     def __init__(self) -> None:
-        self.nodes: dict[str, "FakeNetwork"] = {}
+        self.nodes: dict[str, FakeNetwork] = {}
         self.unreachable: set[str] = set()
 
 

@@ -87,7 +87,7 @@ def test_a_job_that_nobody_takes_fails_with_the_reasons(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         job = await finished(buyer, a_new_job(cap=60, order_ttl=500))
         assert job.state is JobState.FAILED
-        assert job.reasons and job.reasons[0].provider == world.nodes["seller"].peers.signer.address
+        assert job.reasons[0].provider == world.nodes["seller"].peers.signer.address
         assert job.cost == 0
 
     in_a_world(tmp_path, play)
