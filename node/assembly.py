@@ -23,7 +23,7 @@ from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import deadlines, gossip, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import chain, deadlines, gossip, joining, metering, offering, reconcile, renewals, schedule
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -186,6 +186,7 @@ def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | Non
         ("deadlines", lambda: deadlines.run(core.engine)),
         ("renewals", lambda: renewals.run(core.engine, core.peers)),
         ("schedule", lambda: schedule.run(ticks)),
+        ("chain", lambda: chain.run(core.engine, ports.chain, core.funding)),
     )
 
 

@@ -281,6 +281,18 @@ class Machine(Protocol):
 # --- chain ---------------------------------------------------------------------------------------------------------
 
 
+class ChainNews(Struct, frozen=True, kw_only=True):
+    """Channels (hex ids) that confirmed events touched, those on which an exit was armed, and where to go on.
+
+    `is_rewound` says that the chain took something back: everything that is known of channels must be read again.
+    """
+
+    channels: tuple[str, ...]
+    exits: tuple[str, ...] = ()
+    is_rewound: bool = False
+    cursor: str
+
+
 class Chain(Protocol):
     """The channels on chain, through this node's wallet. Reads raise Unavailable when no RPC answers.
 
@@ -320,4 +332,8 @@ class Chain(Protocol):
 
     async def journal(self) -> list[dict[str, Any]]:
         """The wallet's transactions, oldest first: key, hash, state, gas and block of each."""
+        ...
+
+    def news(self, cursor: str) -> AsyncIterator[ChainNews]:
+        """What happened after `cursor` ("" = from the deployment on), without end; waits while no RPC answers."""
         ...

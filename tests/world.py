@@ -19,6 +19,7 @@ from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.engine import supervise
 from node.ports import (
     Balances,
+    ChainNews,
     ChannelOnChain,
     Claim,
     Clock,
@@ -244,6 +245,10 @@ class FakeChain:
 
     async def finish_exit(self, signer: Address, payee: Address, key: str) -> Receipt:
         raise NotImplementedError
+
+    async def news(self, cursor: str) -> AsyncIterator[ChainNews]:
+        await asyncio.Event().wait()
+        yield ChainNews(channels=(), cursor=cursor)
 
     async def journal(self) -> list[dict[str, object]]:
         return [{"key": key} for key in self._ledger.keys]

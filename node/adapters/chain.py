@@ -5,10 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from contracts.client import Calls, Reader
-from contracts.events import Batch, Cursor, Indexer
+from contracts.events import Claimed, Cursor, Deposited, ExitStarted, Indexer, Refunded, Released
 from contracts.follow import Patience
 from contracts.networks import Deployment, require_deployment
 from contracts.rpc import Rpc
@@ -18,6 +20,10 @@ from market.errors import InsufficientFunds
 from market.signing import Signer
 from market.units import Address, Amount
 from node.adapters.clock import SystemClock
+from node.ports import ChainNews
+
+POLL: Final = 1.0
+_OF_CHANNEL: Final = (Deposited, Claimed, ExitStarted, Refunded, Released)
 
 
 @asynccontextmanager
@@ -81,14 +87,16 @@ class EvmChain:
     async def journal(self) -> list[dict[str, Any]]:
         return await self._wallet.entries()
 
-    async def events(self, cursor: Cursor | None = None, poll: float = 1.0) -> AsyncIterator[Batch]:
-        """Confirmed events of the channels after `cursor` (from the deployment on), batch by batch, without end.
-
-        Keep each batch's cursor together with what was made of its events, and start from it after a restart.
-        """
+    async def news(self, cursor: str) -> AsyncIterator[ChainNews]:
         indexer = Indexer(self._rpc, self.channels, self._deployment.block, self._confirmations)
-        async for batch in indexer.batches(cursor, poll):
-            yield batch
+        start = msgspec.json.decode(cursor, type=Cursor) if cursor else None
+        async for batch in indexer.batches(start, POLL):
+            yield ChainNews(
+                channels=tuple({event.channel for event in batch.events if isinstance(event, _OF_CHANNEL)}),
+                exits=tuple({event.channel for event in batch.events if isinstance(event, ExitStarted)}),
+                is_rewound=batch.rewound_to is not None,
+                cursor=msgspec.json.encode(batch.cursor).decode(),
+            )
 
     async def _make_payable(self, amount: Amount, key: str) -> None:
         balances = await self._reader.balances(self._wallet.address)

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from market.errors import NeugridError
 from market.units import Amount
-from market.vouchers import Channel
 from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.funding import Funding
@@ -61,7 +60,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
     ]
-    return [*common, (lambda: _watch_channels(ticks), 15)] if ticks.is_provider else common
+    return [*common, (lambda: _claim(ticks), 15)] if ticks.is_provider else common
 
 
 async def _quietly(tick: Tick) -> None:
@@ -97,11 +96,8 @@ async def _forget_answers(ticks: Ticks) -> None:
     await ticks.engine.storage.write(work)
 
 
-async def _watch_channels(ticks: Ticks) -> None:
-    """See exits that payers armed, and claim at once when there is one, or when the sum is worth the gas."""
-    for channel in ticks.funding.unclaimed():
-        await ticks.funding.refresh(channel)
-    fresh = [ticks.engine.storage.get(Channel, channel.id) for channel in ticks.funding.unclaimed()]
-    is_exiting = any(channel is not None and channel.exiting for channel in fresh)
+async def _claim(ticks: Ticks) -> None:
+    """Claim when the sum is worth the gas; an armed exit is answered by the chain loop at once, and here again."""
+    is_exiting = any(channel.exiting for channel in ticks.funding.unclaimed())
     if is_exiting or ticks.funding.unclaimed_amount() >= ticks.claim_above:
         await ticks.funding.claim_all()

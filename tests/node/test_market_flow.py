@@ -62,7 +62,7 @@ def test_a_job_takes_a_standing_offer_runs_and_is_paid(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         job = await finished(buyer, a_new_job())
         assert (job.state, job.exit_code, job.code) == (JobState.SUCCEEDED, 0, "")
-        assert job.cost == 2001 and job.seconds == 1
+        assert (job.cost, job.seconds) == (2001, 1)
         seller = world.nodes["seller"]
         await until(lambda: seller.funding.unclaimed_amount() == job.cost)
         await until(lambda: not seller.engine.storage.find(Lease, state=("finished",)))
