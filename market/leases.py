@@ -21,7 +21,10 @@ LEASE_TERM: Final = 30_000
 """How long one renewal extends a lease, in ms."""
 RENEW_EVERY: Final = 5_000
 MARGIN: Final = 2_000
-"""The provider stops this much before its end, the requester re-places this much after it: skew up to 3.5 s is safe."""
+"""The provider stops this much before its end, the requester re-places this much after it.
+
+The 2 s that a container has to stop and half a second of the sweep come off: clocks may be 1.5 s apart.
+"""
 COMMIT_WITHIN: Final = 10_000
 FUND_WITHIN: Final = 180_000
 PREPARE_WITHIN: Final = 1_800_000

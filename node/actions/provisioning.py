@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +70,8 @@ _countersigned = msgspec.json.Decoder(Countersigned)
 _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("provisioning")
 FUND_POLL: Final = 0.25
+STOP_GRACE: Final = 2
+"""Seconds between SIGTERM and SIGKILL for a lease that is over; part of `leases.MARGIN`."""
 
 
 class Provisioning:
@@ -178,13 +181,19 @@ class Provisioning:
     async def stop(self, effect: StopWorkload) -> None:
         """End the container of a lease that is over."""
         lease = self._lease(effect.subject)
-        await self._runtime.stop(lease.container, grace=2)
+        await self._runtime.stop(lease.container, grace=STOP_GRACE)
 
     async def send_receipt(self, effect: SendReceipt) -> Event | None:
-        """Tell the requester how it ended, until it counter-signs; one that has closed the lease owes nothing more."""
+        """Tell the requester how it ended, until it counter-signs; one that has closed the lease owes nothing more.
+
+        It is told when the container has stopped and not before: it may start the next attempt at once.
+        """
         lease = self._lease(effect.subject)
         if lease.receipt is None or lease.state is LeaseState.SETTLED:
             return None
+        if lease.state is not LeaseState.FINISHED:
+            with suppress(Unavailable):
+                await self._runtime.stop(lease.container, grace=STOP_GRACE)
         signature = self._peers.signer.sign(receipt_digest(lease.receipt)).hex()
         try:
             await self._peers.ask(
