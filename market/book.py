@@ -12,12 +12,15 @@ from market.holdings import BUCKETS, Holdings
 from market.matching import Match
 from market.offers import Offer
 from market.orders import Order
-from market.pricetree import PriceTree, Search
+from market.pricetree import PriceTree
 from market.resting import RestingOrders
+from market.search import Search
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 
 PAGE_SIZE: Final = 512
 """Offers per page of the index: by measurement, large enough to skip many at once, small enough to change quickly."""
+FEW: Final = 512
+"""So many offers are looked at one by one in less time than a search takes."""
 Version = tuple[int, str, int]
 """Bucket, id and version: what two books compare. Offers are in buckets 0..63, orders in 64..127."""
 
@@ -111,8 +114,15 @@ class OrderBook:
 
         `scores` maps providers to reputation 0..1000; an unknown provider counts as 0.
         """
+        if limit <= 0:
+            return []
+        scored = self._scored(scores, order.constraints.min_reputation)
+        search = Search(order, now, scores, limit, scored)
         tree = self._with_gpus if order.resources.gpus else self._machines
-        return Search(order, now, scores, limit).best(tree.pages()) if limit > 0 else []
+        search.look_through(tree.pages())
+        for provider in scored or ():
+            search.look_at(self._by_provider.get(provider, {}).values())
+        return search.matches()
 
     def crossing(self, offer: Offer, now: int) -> list[Order]:
         """The live resting orders that the offer could serve, best paid first; reputation is not looked at."""
@@ -150,6 +160,14 @@ class OrderBook:
             for bucket, identifier, version in theirs
             if (self._offers if bucket < BUCKETS else self._orders).is_news(identifier, version)
         ]
+
+    def _scored(self, scores: Mapping[str, int], floor: int) -> frozenset[str] | None:
+        """The providers with a score above 0 and not below `floor`; None where they are too many to look at each."""
+        if len(scores) > 4 * FEW:
+            return None
+        found = frozenset(provider for provider, score in scores.items() if score >= max(1, floor))
+        offers = sum(len(self._by_provider.get(provider, ())) for provider in found)
+        return found if offers <= FEW else None
 
     def _unindex(self, offer: Offer) -> None:
         of_provider = self._by_provider[offer.provider]

@@ -73,8 +73,8 @@ class Header(Struct, frozen=True):
     kind: Kind
     sender: Address
     seq: int
-    issued_at: int
-    expires_at: int
+    issued_at: Timestamp
+    expires_at: Timestamp
     length: int
 
 
@@ -119,15 +119,8 @@ def open_envelope(data: bytes, network: bytes, now: int, limit: int = MAX_GOSSIP
     signer = recover_bytes(keccak(_PREFIX + data[:-SIGNATURE_SIZE]), data[-SIGNATURE_SIZE:])
     if signer != data[_SENDER]:
         raise BadSignature("signed by another key than the sender's", expected=header.sender, got="0x" + signer.hex())
-    return Envelope(
-        header.kind,
-        header.sender,
-        header.seq,
-        Timestamp(header.issued_at),
-        Timestamp(header.expires_at),
-        payload=data[_HEADER.size : -SIGNATURE_SIZE],
-        raw=data,
-    )
+    payload = data[_HEADER.size : -SIGNATURE_SIZE]
+    return Envelope(header.kind, header.sender, header.seq, header.issued_at, header.expires_at, payload, data)
 
 
 def payload_of(envelope: Envelope, decoder: "msgspec.json.Decoder[T]") -> T:

@@ -88,9 +88,12 @@ def _answers(ask: Ask) -> list[int]:
 
 
 class Page:
-    """Slots of asks with their masks; `low` is a lower bound of each price, at most 16 removals away from exact."""
+    """Slots of asks with their masks; `low` and `since` are lower bounds of each price and of the time of issue.
 
-    __slots__ = ("asks", "live", "loose", "low", "masks", "named", "room", "vacant")
+    The bounds are at most 16 removals away from exact.
+    """
+
+    __slots__ = ("asks", "live", "loose", "low", "masks", "named", "room", "since", "vacant")
 
     def __init__(self, room: int) -> None:
         self.asks: list[Ask] = []
@@ -98,6 +101,7 @@ class Page:
         self.vacant: list[int] = []
         self.live = 0
         self.low = [_NEVER] * 4
+        self.since = _NEVER
         self.loose = 0
         """How many asks at a lower bound have gone since the bounds were exact."""
         self.masks = [0] * _TOTAL
@@ -118,6 +122,7 @@ class Page:
             self.asks.append(ask)
         self._toggle(slot, ask)
         self.low = [price if price < least else least for price, least in zip(place_of(ask), self.low, strict=False)]
+        self.since = min(self.since, ask.issued_at)
         return slot
 
     def discard(self, slot: int) -> None:
@@ -145,7 +150,7 @@ class Page:
 
     def _tighten(self) -> None:
         columns: list[tuple[int, ...]] = list(zip(*[place_of(ask) for ask in self.held()], strict=True))
-        self.low = [min(column) for column in columns[:4]] or [_NEVER] * 4
+        *self.low, self.since = [min(column) for column in columns] or [_NEVER] * 5
         self.loose = 0
 
     def _toggle(self, slot: int, ask: Ask) -> None:

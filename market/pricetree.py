@@ -1,26 +1,15 @@
-"""The price index of the order book: pages of offers, divided by price like a kd-tree, and the search over them.
+"""The price index of the order book: pages of offers, divided by price like a kd-tree.
 
-A search computes for each page the least rate that any of its offers could ask, and opens pages in that order until
-the next one can not hold anything better than what is found. Mutable, and used by `market.book` alone.
+Mutable, and used by `market.book` alone.
 """
 
-from bisect import insort
-from collections.abc import Iterator, Mapping
-from heapq import heapify, heappop
-from math import gcd
 from typing import Final
 
-from market.matching import Match
 from market.offers import Offer
-from market.orders import Order
-from market.pages import Ask, Page, Place, ask_of, names_of, place_of, questions
-from market.resources import GIB
-from market.units import Rate
+from market.pages import Ask, Page, Place, ask_of, place_of
 
 _TYPICAL: Final = (1, 4, 20, 1)
 """A usual need in cores, GiB, GiB and GPUs: says which price's spread matters most when a page is divided."""
-
-Found = tuple[int, int, int, str, Offer]
 
 
 class Fork:
@@ -126,71 +115,3 @@ def _division(places: list[Place]) -> tuple[int, int]:
 
 def _first_that_differs(columns: list[list[int]]) -> int:
     return next((number for number, column in enumerate(columns) if column[0] != column[-1]), 0)
-
-
-class Search:
-    """One search for the best offers of an order, over one or more trees."""
-
-    def __init__(self, order: Order, now: int, scores: Mapping[str, int], limit: int) -> None:
-        need, wanted = order.resources, order.constraints
-        self._need = (need.cpu, need.memory, need.disk, need.gpus, need.vram if need.gpus else 0)
-        self._asked = questions(need)
-        self._names = names_of(wanted.region, wanted.isolation, need.gpu_model if need.gpus else "")
-        whole = (need.cpu * GIB, need.memory * 1000, need.disk * 1000, need.gpus * 1000 * GIB, 1000 * GIB)
-        divisor = gcd(*whole)
-        *self._weights, self._scale = (part // divisor for part in whole)
-        self._bound = order.max_rate * self._scale
-        self._wanted, self._now, self._scores, self._limit = wanted, now, scores, limit
-        self._found: list[Found] = []
-
-    def best(self, pages: list[Page]) -> list[Match]:
-        """The best matches, best first: lowest rate, highest score, earliest issue."""
-        for page in self._cheapest_first(pages):
-            mask = page.candidates(self._asked, self._names)
-            if mask:
-                self._scan(page, mask)
-        return [Match(offer, Rate(rate)) for rate, _, _, _, offer in self._found]
-
-    def _cheapest_first(self, pages: list[Page]) -> Iterator[Page]:
-        cpu, memory, disk, gpu = self._weights
-        lows = [
-            (cpu * low[0] + memory * low[1] + disk * low[2] + gpu * low[3], number)
-            for number, low in enumerate([page.low for page in pages])
-        ]
-        heapify(lows)
-        while lows and lows[0][0] <= self._bound:
-            yield pages[heappop(lows)[1]]
-
-    def _scan(self, page: Page, mask: int) -> None:
-        """Look at the asks of the page whose bit is set in `mask`; the amounts come first, for most fail by them."""
-        cpu, memory, disk, gpu = self._weights
-        least_cpu, least_memory, least_disk = self._need[:3]
-        asks, digits = page.asks, bin(mask)[:1:-1]
-        slot = digits.find("1")
-        while slot >= 0:
-            ask = asks[slot]
-            slot = digits.find("1", slot + 1)
-            if ask[5] < least_cpu or ask[6] < least_memory or ask[7] < least_disk:
-                continue
-            cost = cpu * ask[0] + memory * ask[1] + disk * ask[2] + gpu * ask[3]
-            if cost <= self._bound and self._suits(ask):
-                self._keep(cost, ask)
-
-    def _suits(self, ask: Ask) -> bool:
-        gpus, vram = self._need[3:]
-        provider = ask.offer.provider
-        return (
-            ask.gpus >= gpus
-            and ask.vram >= vram
-            and ask.expires_at > self._now
-            and provider not in self._wanted.avoid
-            and self._scores.get(provider, 0) >= self._wanted.min_reputation
-        )
-
-    def _keep(self, cost: int, ask: Ask) -> None:
-        rate, offer = -(-cost // self._scale), ask.offer
-        insort(self._found, (rate, -self._scores.get(offer.provider, 0), ask.issued_at, offer.id, offer))
-        if len(self._found) > self._limit:
-            self._found.pop()
-        if len(self._found) == self._limit:
-            self._bound = self._found[-1][0] * self._scale

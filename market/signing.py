@@ -23,7 +23,8 @@ _UNCOMPRESSED: Final = 2
 _SIGNATURE: Final = ffi.typeof("secp256k1_ecdsa_recoverable_signature *")
 _KEY: Final = ffi.typeof("secp256k1_pubkey *")
 _POINT: Final = ffi.typeof("unsigned char[65]")
-_SIZE: Final = ffi.typeof("size_t *")
+_POINT_SIZE: Final = ffi.new("size_t *", 65)
+"""In and out, and the same each time, so that all calls share it."""
 
 
 def keccak(data: bytes) -> bytes:
@@ -72,8 +73,8 @@ def recover_bytes(digest: bytes, signature: bytes) -> bytes:
         and lib.secp256k1_ecdsa_recover(context, key, parsed, digest)
     ):
         raise BadSignature("the signature does not recover to a key")
-    point, size = ffi.new(_POINT), ffi.new(_SIZE, 65)
-    lib.secp256k1_ec_pubkey_serialize(context, point, size, key, _UNCOMPRESSED)
+    point = ffi.new(_POINT)
+    lib.secp256k1_ec_pubkey_serialize(context, point, _POINT_SIZE, key, _UNCOMPRESSED)
     return keccak(ffi.buffer(point)[1:])[12:]
 
 

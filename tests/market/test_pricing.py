@@ -89,6 +89,11 @@ def test_what_serving_costs_is_never_underbid() -> None:
     assert answer(an_order(max_rate=ASK), cost=ASK) == BidTerms(rate=Rate(ASK), start_within=30, notice=0)
 
 
+def test_nothing_is_served_for_less_than_the_least_rate() -> None:
+    policy = replace(POLICY, min_rate=Rate(2 * ASK))
+    assert answer(an_order(max_rate=3 * ASK), policy=policy) == BidTerms(rate=Rate(2 * ASK), start_within=30, notice=0)
+
+
 def test_a_lack_of_capacity_names_what_lacks() -> None:
     found = answer(an_order(resources=resources(cpu=9000, memory=64 * GIB), max_rate=2**60))
     assert isinstance(found, Refusal)
