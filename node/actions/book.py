@@ -91,13 +91,12 @@ class Book:
         )
 
     async def post(self, order: Order) -> None:
-        """Gossip our order and keep it in our own book; a second time does nothing."""
-        if order.id in self._raw:
+        """Gossip our order and keep it in our own book; a newer version is bid on anew, the same does nothing."""
+        if not self.book.put_order(order):
             return
         topic = order_topic(self._peers.network_id, order, self._region)
         payload = OrderPosted(order)
         data = self._peers.seal(Kind.ORDER, payload, order.expires_at - self._now())
-        self.book.put_order(order)
         self._raw[order.id] = Posted(topic, data)
         await self._peers.network.publish(topic, data)
 
@@ -126,7 +125,7 @@ class Book:
         return self.book.offers_of(self._peers.signer.address)
 
     def receive(self, topic: str, data: bytes) -> Order | None:
-        """Take one gossiped message into the book; an order that is new here comes back, for the bid engine.
+        """Take one gossiped message into the book; an order, or its newer version, comes back for the bid engine.
 
         Raises BadMessage, BadSignature or StaleMessage.
         """
@@ -188,9 +187,8 @@ class Book:
         order = payload_of(envelope, _order).order
         if order.requester != envelope.sender:
             raise BadMessage("an order must be signed by its requester", sender=envelope.sender)
-        if order.id in self._raw:
+        if not self.book.put_order(order):
             return None
-        self.book.put_order(order)
         self._raw[order.id] = Posted(topic, data)
         return order
 

@@ -46,6 +46,9 @@ _log = structlog.get_logger("placing")
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
 MAX_BIDS: Final = 256
+REMIND: Final = 10_000
+MAX_REMIND: Final = 300_000
+"""A resting order is posted anew after REMIND ms, then after twice as long each time, up to this."""
 PATIENCE: Final = 0.05
 """Seconds that a better offer may answer later than a worse one, and still win."""
 
@@ -75,6 +78,7 @@ class Resting:
     job: str
     bids: list[Bid] = field(default_factory=list)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+    remind: int = REMIND
 
 
 class Placing:
@@ -179,7 +183,18 @@ class Placing:
                 return True
             if self._book.match(order, 1):
                 return False
+            order = await self._remind(order, resting)
         return False
+
+    async def _remind(self, order: Order, resting: Resting) -> Order:
+        """A newer version now and then: bids get lost with a node, and a provider may be able to bid only later."""
+        now = self._engine.clock.now()
+        if now - order.issued_at < resting.remind:
+            return order
+        resting.remind = min(MAX_REMIND, 2 * resting.remind)
+        newer = replace(order, issued_at=now)
+        await self._book.post(newer)
+        return newer
 
     def _is_live(self, job: Job) -> bool:
         now = self._engine.storage.get(Job, job.id)
