@@ -50,6 +50,7 @@ def open_books(role: Role) -> Books:
     connection = sqlite.open_reader(role.folder / "node.db")
     reader = SqlReader(connection, sqlite.statements())
     health = connection.rows("PRAGMA integrity_check", {})[0][0]
+    errors = [line for line in (role.folder / "log").read_text().splitlines() if '"exception"' in line]
     left = [pending.id for pending in reader.find(Pending)]
     problems = [f"{role.name}: integrity_check says {health}"] if health != "ok" else []
     return Books(
@@ -58,7 +59,11 @@ def open_books(role: Role) -> Books:
         jobs={job.id: job for job in reader.find(Job)},
         leases={lease.id: lease for lease in reader.find(Lease)},
         channels={channel.id: channel for channel in reader.find(Channel)},
-        problems=problems + [f"{role.name}: the effect {id} was never done" for id in left],
+        problems=[
+            *problems,
+            *(f"{role.name}: the effect {id} was never done" for id in left),
+            *(f"{role.name}: {line[:1000]}" for line in errors),
+        ],
     )
 
 
@@ -75,7 +80,7 @@ def audit(world: World, users: Users, books: list[Books]) -> Findings:
             *world.violations,
             *(problem for book in books for problem in book.problems),
             *(text for book in buying.values() for text in _wrong_logs(book)),
-            *_wrong_channels(world, books),
+            *_wrong_channels(world, books, sold),
             *_wrong_containers(world, sold),
             *_wrong_withdrawals(world, selling),
         ],
@@ -119,7 +124,7 @@ def _billed_twice(book: Books, sold: dict[str, Lease]) -> Iterator[str]:
     for job in book.jobs.values():
         bought = [lease for lease in book.leases.values() if lease.job == job.id]
         paid = sum(lease.paid for lease in bought)
-        credited = sum(sold[lease.id].paid for lease in bought if lease.id in sold)
+        credited = sum(sold[lease.id].paid + adrift(lease, sold) for lease in bought if lease.id in sold)
         if not job.cost == paid == credited:
             yield f"{job.id}: costs {job.cost}, paid {paid}, credited {credited}"
         if job.cost > job.cap:
@@ -129,6 +134,14 @@ def _billed_twice(book: Books, sold: dict[str, Lease]) -> Iterator[str]:
         yield from (
             f"{lease.id}: paid {lease.paid}, due {_most(lease)}" for lease in bought if lease.paid > _most(lease)
         )
+
+
+def adrift(lease: Lease, sold: dict[str, Lease]) -> int:
+    """What was promised for a lost attempt and never credited to it, because its provider was away at the time.
+
+    The voucher is cumulative: the provider has it with the next one, and can claim it, but under no lease.
+    """
+    return lease.paid - sold[lease.id].paid if lease.outcome == LeaseState.LOST and lease.id in sold else 0
 
 
 def _most(lease: Lease) -> Amount:
@@ -145,16 +158,19 @@ def _wrong_logs(book: Books) -> Iterator[str]:
                 yield f"{lease.id}: {kept} of {lease.receipt.log_lines} lines of output"
 
 
-def _wrong_channels(world: World, books: list[Books]) -> Iterator[str]:
-    """Promised = accepted = credited to leases <= deposited; both sides and the chain agree; no token is lost."""
+def _wrong_channels(world: World, books: list[Books], sold: dict[str, Lease]) -> Iterator[str]:
+    """Promised = credited to leases (but for what is adrift) <= deposited; all sides agree; no token is lost."""
     ledger = world.ledger
+    bought = [lease for book in books if book.role.kind == "requester" for lease in book.leases.values()]
     payers = {id: channel for book in books if book.role.kind == "requester" for id, channel in book.channels.items()}
     payees = {id: channel for book in books if book.role.kind == "provider" for id, channel in book.channels.items()}
     for id, channel in payers.items():
-        other = payees.get(id)
-        accepted = (other.promised, other.credited) if other else (0, 0)
-        if (channel.promised, channel.promised) != accepted or channel.promised > ledger.deposited[id]:
-            yield f"channel {id[:8]}: {channel.promised} promised, {accepted} accepted and credited"
+        other = payees.get(id) or Channel(id=id, payer=channel.payer, signer=channel.signer, payee=channel.payee)
+        loose = sum(adrift(lease, sold) for lease in bought if lease.channel == id)
+        if channel.promised != other.credited + loose or not other.credited <= other.promised <= channel.promised:
+            yield f"channel {id[:8]}: {channel.promised} promised, {other} on the other side, {loose} adrift"
+        if channel.promised > ledger.deposited[id]:
+            yield f"channel {id[:8]}: {channel.promised} promised of {ledger.deposited[id]}"
         if channel.deposited != ledger.deposited[id]:
             yield f"channel {id[:8]}: {channel.deposited} known of {ledger.deposited[id]} deposited"
         if ledger.claimed[id] > channel.promised:

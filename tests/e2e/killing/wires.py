@@ -87,7 +87,7 @@ class Wire:
             self._send(answer)
 
     def _send(self, frame: Frame) -> None:
-        if not self.is_cut:
+        if not (self.is_cut or self._writer.is_closing()):
             data = _encode(frame)
             self._writer.write(len(data).to_bytes(4, "big") + data)
 
