@@ -28,6 +28,7 @@ from market.errors import ImageNotFound, NeugridError, NotFound, OutputRefused, 
 from market.leases import (
     ENDED,
     OPEN,
+    SETTLE_WITHIN,
     Lease,
     LeaseState,
     Terms,
@@ -186,12 +187,14 @@ class Provisioning:
     async def send_receipt(self, effect: SendReceipt) -> Event | None:
         """Tell the requester how it ended, until it counter-signs; one that has closed the lease owes nothing more.
 
-        It is told when the container has stopped and not before: it may start the next attempt at once.
+        It is told when the container has stopped and not before: it may start the next attempt at once. A lease whose
+        last statement covered all of its bill is settled, and the receipt is still to be told.
         """
         lease = self._lease(effect.subject)
-        if lease.receipt is None or lease.state is LeaseState.SETTLED:
+        is_settled = lease.state is LeaseState.SETTLED
+        if lease.receipt is None or (is_settled and self._engine.clock.now() > lease.ended_at + SETTLE_WITHIN):
             return None
-        if lease.state is not LeaseState.FINISHED:
+        if lease.state not in (LeaseState.FINISHED, LeaseState.SETTLED):
             with suppress(Unavailable):
                 await self._runtime.stop(lease.container, grace=STOP_GRACE)
         signature = self._peers.signer.sign(receipt_digest(lease.receipt)).hex()
