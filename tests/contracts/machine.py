@@ -133,22 +133,25 @@ class ChannelsMachine(RuleBasedStateMachine):
         data = encode_call("start_exit(address,address,uint256)", SIGNER.address, payee, amount)
         self._expect(payer, data, lambda: self.ledger.start_exit(key, amount, self.evm.now))
 
-    @rule(pick=st.integers(0, 9), part=parts, moment=moments, times=twice)
-    def finish_exit(self, pick: int, part: int, moment: int, times: int) -> None:
+    @rule(pick=st.integers(0, 9), part=parts, moment=moments, times=twice, is_claimed=st.booleans())
+    def finish_exit(self, pick: int, part: int, moment: int, times: int, is_claimed: bool) -> None:
         """At a moment around the one when an armed exit gets ready; arms one when there is none."""
         armed = [key for key, row in self.ledger.rows.items() if row.exiting]
         if not armed:
             self.start_exit(PAYERS[pick % 2], PAYEES[pick % 4 // 2], part)
             armed = [key for key, row in self.ledger.rows.items() if row.exiting] or [key_of(PAYERS[0], PAYEES[0])]
         key = armed[pick % len(armed)]
+        if is_claimed:
+            self.pay(key[0], key[2], part, True)
         self.evm.now = max(self.evm.now, self.ledger.rows[key].ready_at + moment)
         data = encode_call("finish_exit(address,address)", SIGNER.address, key[2])
         for _ in range(times):
             self._expect(key[0], data, lambda: self.ledger.finish_exit(key, self.evm.now))
 
-    @rule(payer=payers, payee=payees, part=parts)
-    def release(self, payer: Address, payee: Address, part: int) -> None:
+    @rule(payer=payers, payee=payees, part=parts, paid=st.sampled_from([0, 3, 7]))
+    def release(self, payer: Address, payee: Address, part: int, paid: int) -> None:
         key = key_of(payer, payee)
+        self.pay(payer, payee, paid, True)
         amount = share(self.ledger.rows[key].unclaimed, part)
         data = encode_call("release(address,address,uint256)", payer, SIGNER.address, amount)
         self._expect(payee, data, lambda: self.ledger.release(key, amount))
@@ -175,7 +178,8 @@ class ChannelsMachine(RuleBasedStateMachine):
 
     @rule(payer=payers, thief=anyone, payee=payees)
     def take_what_is_not_theirs(self, payer: Address, thief: Address, payee: Address) -> None:
-        theirs = self.ledger.rows[key_of(payer, thief)].unclaimed
+        row = self.ledger.rows.get(key_of(payer, thief))
+        theirs = row.unclaimed if row else 0
         data = encode_call("release(address,address,uint256)", payer, SIGNER.address, theirs + 1)
         self._refused(thief, data)
         if thief not in PAYERS:

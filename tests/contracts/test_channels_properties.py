@@ -6,5 +6,5 @@ from tests.contracts.machine import ChannelsMachine
 
 TestChannels = ChannelsMachine.TestCase
 TestChannels.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )

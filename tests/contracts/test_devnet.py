@@ -272,3 +272,21 @@ async def test_blocks_come_by_the_clock(tmp_path: Path) -> None:
         while await rpc.call("eth_getTransactionReceipt", signed.hash) is None:
             assert time.monotonic() < deadline
         await rpc.close()
+
+
+async def test_a_devnet_killed_at_work_has_whole_blocks(tmp_path: Path) -> None:
+    with a_process(tmp_path) as (process, url):
+        rpc = Rpc(url)
+        sends = [asyncio.create_task(send(rpc, a_transaction(nonce))) for nonce in range(60)]
+        await asyncio.wait(sends[:20])
+        os.kill(process.pid, signal.SIGKILL)
+        await asyncio.gather(*sends, return_exceptions=True)
+        await rpc.close()
+        process.wait()
+    confirmed = [task.result() for task in sends if task.exception() is None]
+    async with a_chain(tmp_path) as chain:
+        receipts = [await chain.rpc.call("eth_getTransactionReceipt", digest) for digest in confirmed]
+        assert all(receipts)
+        mined = await chain.nonce(ALICE.address)
+        assert mined >= len(confirmed) >= 20
+        assert await chain.balance(BOB.address) == 10_000 * 10**18 + mined
