@@ -1,5 +1,6 @@
 """The provider's view of its channels: does the deposit cover the work, and what is worth claiming."""
 
+import hashlib
 from typing import Final
 
 import structlog
@@ -66,7 +67,8 @@ class Funding:
         receipts = []
         for start in range(0, len(channels), BATCH):
             batch = channels[start : start + BATCH]
-            key = "claim:" + ":".join(f"{c.id[:12]}@{c.promised}" for c in batch[:3]) + f":{len(batch)}"
+            content = ",".join(f"{channel.id}@{channel.promised}" for channel in batch)
+            key = f"claim:{hashlib.sha256(content.encode()).hexdigest()[:32]}"
             claims = [
                 Claim(payer=c.payer, signer=c.signer, cumulative=c.promised, signature=c.signature) for c in batch
             ]

@@ -1,5 +1,8 @@
 """The requester's side of its leases: commit, fund, answer statements, take logs, outputs and receipts, pay."""
 
+import asyncio
+from collections import defaultdict
+
 import msgspec
 import structlog
 
@@ -72,6 +75,7 @@ class Tenants:
         self._signer = voucher_signer
         self._domain = domain
         self._top_up = top_up
+        self._funding: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # --- effects ---
 
@@ -88,17 +92,18 @@ class Tenants:
         return CommitAcknowledged()
 
     async def fund(self, effect: FundChannel) -> None:
-        """Bring the channel up to what its open leases may cost."""
+        """Bring the channel up to what its open leases may cost; one deposit at a time serves all that wait."""
         lease = self._lease(effect.subject)
         if lease.state not in OPEN:
             return
-        channel = stored_channel(self._engine.storage, lease)
-        missing = reserved_on(self._engine.storage, lease.channel, "requester") - channel.available
-        if missing > 0:
-            amount = Amount(max(missing, self._top_up))
-            key = f"fund:{lease.id}:{channel.deposited}"
-            await self._chain.deposit(channel.signer, channel.payee, amount, key)
-            await self.refresh_channel(lease)
+        async with self._funding[lease.channel]:
+            channel = stored_channel(self._engine.storage, lease)
+            missing = reserved_on(self._engine.storage, lease.channel, "requester") - channel.available
+            if missing > 0:
+                amount = Amount(max(missing, self._top_up))
+                key = f"fund:{lease.id}:{channel.deposited}"
+                await self._chain.deposit(channel.signer, channel.payee, amount, key)
+                await self.refresh_channel(lease)
 
     async def refresh_channel(self, lease: Lease) -> None:
         """Take the deposit and armed exits of the lease's channel from the chain."""

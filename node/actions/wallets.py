@@ -2,7 +2,8 @@
 
 import hashlib
 import secrets
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -10,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.dialogue import RefundAsked, Refunded
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused, Unavailable
 from market.leases import OPEN, Lease
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
@@ -24,6 +25,8 @@ from node.records import Account, Withdrawal
 
 _refunded = msgspec.json.Decoder(Refunded)
 _log = structlog.get_logger("wallets")
+EXIT_KEY: Final = 86_400_000
+"""An exit is armed at most once in so many ms under the same circumstances: an armed one expires on chain."""
 
 
 class WalletBalance(Struct, frozen=True, kw_only=True):
@@ -133,7 +136,7 @@ class Wallets:
         return await self._chain.journal()
 
     async def refund(self) -> list[RefundResult]:
-        """Ask every provider to give back what is left on our channels; leases must have ended."""
+        """Take back what is left on our channels: at once where the provider releases it, else by an exit."""
         results = []
         for channel in self._storage.find(Channel, payer=self._address):
             if channel.deposited > channel.promised:
@@ -199,12 +202,40 @@ class Wallets:
         peer = leases[0].terms.provider_peer
         try:
             answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
+        except Unavailable:
+            return await self._exit(channel)
         except NeugridError as error:
             return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=error.message)
         await self._funding.refresh(channel)
         return RefundResult(
             channel=channel.id, payee=channel.payee, amount=Amount(answer.amount), transaction=answer.transaction
         )
+
+    async def finish_exits(self) -> None:
+        """Finish the exits whose delay is over: what nobody claimed comes back."""
+        for channel in self._storage.find(Channel, payer=self._address):
+            seen = await self._chain.channel(channel.id) if channel.exiting else None
+            if seen is not None and seen.exiting and seen.exit_ready_at <= self._engine.clock.now():
+                key = f"finish-exit:{channel.id[:16]}:{seen.exit_ready_at}"
+                await self._chain.finish_exit(channel.signer, channel.payee, key)
+                await self._funding.refresh(channel)
+
+    async def _exit(self, channel: Channel) -> RefundResult:
+        """Arm an exit from the channel of a provider that is silent; one that is armed already is only told."""
+        seen = await self._chain.channel(channel.id)
+        left = Amount(max(0, seen.deposited - max(channel.promised, seen.claimed)))
+        if not seen.exiting and left:
+            day = self._engine.clock.now() // EXIT_KEY
+            key = f"start-exit:{channel.id[:16]}:{seen.deposited}:{channel.promised}:{day}"
+            await self._chain.start_exit(channel.signer, channel.payee, left, key)
+            seen = await self._chain.channel(channel.id)
+            await self._funding.refresh(channel)
+        problem = f"the provider is silent: {seen.exiting} base units come back from {_instant(seen.exit_ready_at)} on"
+        return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
+
+
+def _instant(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def stable_id(*parts: str) -> str:

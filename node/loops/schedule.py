@@ -59,6 +59,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: _forget_answers(ticks), 3600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
+        (ticks.wallets.finish_exits, 60),
     ]
     return [*common, (lambda: _claim(ticks), 15)] if ticks.is_provider else common
 
