@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from market.errors import Unavailable
+from market.errors import Conflict, Unavailable
 from market.leases import OPEN, Lease, LeaseState, reserved
 from market.signing import Signer
 from market.units import Address, Amount
@@ -72,7 +72,7 @@ class Funding:
             claims = [
                 Claim(payer=c.payer, signer=c.signer, cumulative=c.promised, signature=c.signature) for c in batch
             ]
-            receipts.append(await self._chain.claim(self.payee, claims, key))
+            receipts.append(succeeded(await self._chain.claim(self.payee, claims, key)))
             for channel in batch:
                 await self.refresh(channel)
         return receipts
@@ -85,3 +85,10 @@ class Funding:
         states = (*OPEN[2:], LeaseState.FINISHED, LeaseState.CANCELLED, LeaseState.FAILED)
         others = self._engine.storage.find(Lease, side="provider", channel=lease.channel, state=states)
         return reserved(lease) + sum(reserved(other) for other in others if other.id != lease.id)
+
+
+def succeeded(receipt: Receipt) -> Receipt:
+    """The receipt of a transaction that did what it should; Conflict when the contract refused it in the block."""
+    if not receipt.succeeded:
+        raise Conflict("the contract refused the transaction", transaction=receipt.hash)
+    return receipt

@@ -43,6 +43,7 @@ from market.tenancy import (
 )
 from market.units import Address, Amount
 from node.actions.files import Files
+from node.actions.funding import succeeded
 from node.actions.logs import keep_lines
 from node.actions.payments import pay_lease, reserved_on, stored_channel
 from node.actions.peers import Peers
@@ -102,7 +103,7 @@ class Tenants:
             if missing > 0:
                 amount = Amount(max(missing, self._top_up))
                 key = f"fund:{lease.id}:{channel.deposited}"
-                await self._chain.deposit(channel.signer, channel.payee, amount, key)
+                succeeded(await self._chain.deposit(channel.signer, channel.payee, amount, key))
                 await self.refresh_channel(lease)
 
     async def refresh_channel(self, lease: Lease) -> None:

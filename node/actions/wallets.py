@@ -16,7 +16,7 @@ from market.leases import OPEN, Lease
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
-from node.actions.funding import Funding
+from node.actions.funding import Funding, succeeded
 from node.actions.payments import reserved_on
 from node.actions.peers import Peers
 from node.engine import Engine
@@ -158,7 +158,7 @@ class Wallets:
         if left == 0:
             return Refunded(0)
         key = f"release:{channel.id[:16]}:{channel.deposited}:{channel.claimed}"
-        receipt = await self._chain.release(channel.payer, channel.signer, left, key)
+        receipt = succeeded(await self._chain.release(channel.payer, channel.signer, left, key))
         await self._funding.refresh(channel)
         return Refunded(left, receipt.hash)
 
