@@ -35,7 +35,7 @@ class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ChainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The RPC endpoint, the file that names the deployment, and how many blocks on top make one final (0 on a devnet)."""
+    """RPC endpoint, the file that names the deployment, and how many blocks on top make one final (devnet: 0)."""
 
     rpc: Annotated[str, Meta(pattern="^https?://", max_length=512)] = "http://127.0.0.1:8545"
     deployment: Annotated[str, Meta(min_length=1, max_length=1024)] = "local.toml"
