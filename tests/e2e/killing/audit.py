@@ -7,7 +7,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from market.jobs import DONE, Job
-from market.leases import Lease, LeaseState, cost_of
+from market.leases import ENDED, Lease, LeaseState, cost_of
 from market.units import Amount
 from market.vouchers import Channel
 from node.actions.logs import next_line
@@ -81,7 +81,7 @@ def audit(world: World, users: Users, books: list[Books]) -> Findings:
             *(problem for book in books for problem in book.problems),
             *(text for book in buying.values() for text in _wrong_logs(book)),
             *_wrong_channels(world, books, sold),
-            *_wrong_containers(world, sold),
+            *_wrong_containers(world, sold, buying.values()),
             *_wrong_withdrawals(world, selling),
         ],
         facts=_facts(users, buying.values(), sold),
@@ -182,13 +182,21 @@ def _wrong_channels(world: World, books: list[Books], sold: dict[str, Lease]) ->
         yield f"{ledger.total()} tokens, {world.minted} at the start"
 
 
-def _wrong_containers(world: World, sold: dict[str, Lease]) -> Iterator[str]:
-    """Every container has its lease, every lease that ran its container, and nothing is left."""
+def _wrong_containers(world: World, sold: dict[str, Lease], buying: Iterable[Books]) -> Iterator[str]:
+    """Every container has its lease, every lease that ran its container, and nothing is left.
+
+    But for the stopped container of a provider that waits for a payment, up to SETTLE_WITHIN, which will not come,
+    because the requester has given the lease up as lost.
+    """
     ran = {run.spec.lease for engine in world.engines.values() for run in engine.runs.values()}
     yield from (f"{id}: a container without a lease" for id in ran - sold.keys())
     yield from (f"{id}: ran without a container" for id, lease in sold.items() if lease.started_at and id not in ran)
+    closed = {id for book in buying for id, lease in book.leases.items() if lease.state == LeaseState.SETTLED}
     for engine in world.engines.values():
-        yield from (f"{name}: container left behind" for name, _ in engine.left())
+        for name, run in engine.left():
+            lease = sold.get(run.spec.lease)
+            if lease is None or lease.state not in ENDED or lease.id not in closed or not run.stopped.is_set():
+                yield f"{name}: container left behind"
 
 
 def _wrong_withdrawals(world: World, selling: list[Books]) -> Iterator[str]:
@@ -207,6 +215,7 @@ def _facts(users: Users, buying: Iterable[Books], sold: dict[str, Lease]) -> dic
         "ends": dict(Counter(f"{job.state.value} {job.code}".strip() for job in jobs)),
         "attempts": dict(Counter(job.attempt for job in jobs)),
         "placed anew": dict(anew),
+        "given up unpaid": sum(lease.state in ENDED for lease in sold.values()),
         "paid in mid-run": sum(lease.seconds > 10 for lease in leases),
         "base units paid": sum(job.cost for job in jobs),
         **users.counts,

@@ -14,6 +14,7 @@ from market.resources import Resources
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from node.ports import (
     Balances,
+    ChainNews,
     ChannelOnChain,
     Claim,
     Container,
@@ -171,6 +172,12 @@ class WiredChain:
     async def journal(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._wire.call("chain.journal")
         return found
+
+    async def news(self, cursor: str) -> AsyncIterator[ChainNews]:
+        while True:
+            news = msgspec.convert(await self._wire.call("chain.news", cursor), ChainNews)
+            cursor = news.cursor
+            yield news
 
     async def _send(self, name: str, *args: Any) -> Receipt:
         return msgspec.convert(await self._wire.call(f"chain.{name}", *args), Receipt)

@@ -11,7 +11,7 @@ import msgspec
 from market.errors import InsufficientFunds
 from market.units import Address, Amount, Timestamp
 from market.vouchers import channel_id
-from node.ports import Balances, ChannelOnChain, Claim, Receipt
+from node.ports import Balances, ChainNews, ChannelOnChain, Claim, Receipt
 
 
 class Ledger:
@@ -26,6 +26,8 @@ class Ledger:
         self.fees = 0
         self.done: dict[str, tuple[str, Receipt]] = {}
         self.repeats = 0
+        self.touched: list[str] = []
+        """The channels of all events, in order; a cursor is a place in it."""
         self._rng = rng
         self._violations = violations
 
@@ -51,6 +53,7 @@ class Ledger:
         self.claimed[channel] += gain
         self.earned[payee] += gain - gain // 100
         self.fees += gain // 100
+        self.touched.append(channel)
 
     def total(self) -> int:
         """All tokens wherever they are; transactions never change it."""
@@ -83,7 +86,9 @@ class Wallet:
 
         def move() -> None:
             self._ledger.tokens[self._address] -= amount
-            self._ledger.deposited[channel_id(self._address, signer, payee)] += amount
+            channel = channel_id(self._address, signer, payee)
+            self._ledger.deposited[channel] += amount
+            self._ledger.touched.append(channel)
 
         return await self._once(key, f"deposit {signer} {payee}", move)
 
@@ -101,6 +106,14 @@ class Wallet:
             self._ledger.withdrawn[self._address] += amount
 
         return await self._once(key, f"withdraw to {to}", move)
+
+    async def news(self, cursor: str) -> ChainNews:
+        """The events behind `cursor`, once there are any."""
+        start = int(cursor or 0)
+        while len(self._ledger.touched) <= start:
+            await asyncio.sleep(0.02)
+        touched = self._ledger.touched
+        return ChainNews(channels=tuple(dict.fromkeys(touched[start:])), cursor=str(len(touched)))
 
     async def journal(self) -> list[dict[str, str]]:
         return [{"key": key} for key in self._ledger.done]

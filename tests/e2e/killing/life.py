@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 
 from market.jobs import LIVE, Job
-from market.leases import Lease, LeaseState
+from market.leases import ENDED, OPEN, Lease
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.units import Amount, Timestamp
@@ -29,8 +29,6 @@ from tests.e2e.killing.doors import LargeMachine, WiredChain, WiredNetwork, Wire
 from tests.e2e.killing.pace import Pace, QuickLoop
 from tests.e2e.killing.roles import Role
 from tests.e2e.killing.wires import Wire
-
-UNSETTLED = tuple(state for state in LeaseState if state is not LeaseState.SETTLED)
 
 
 class Birth(Struct, frozen=True):
@@ -147,10 +145,11 @@ def _last_words(storage: Storage) -> tuple[str, str]:
 
 
 def _census(storage: Storage) -> dict[str, int]:
-    """What is not over yet."""
+    """What is not over yet. A provider's ended lease waits for nothing but the requester's effects."""
+    ended = storage.find(Lease, state=ENDED)
     return {
         "jobs": storage.count(Job, state=LIVE),
-        "leases": storage.count(Lease, state=UNSETTLED),
+        "leases": storage.count(Lease, state=OPEN) + sum(lease.side == "requester" for lease in ended),
         "effects": storage.count(Pending),
     }
 
