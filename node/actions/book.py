@@ -29,6 +29,7 @@ _withdrawn = msgspec.json.Decoder(Withdrawn)
 _delta = msgspec.json.Decoder(BookDelta)
 _log = structlog.get_logger("book")
 PAGE: Final = 400
+SCORES_KEPT: Final = 1_000
 SHUN: Final = 5_000
 """How long a provider that refused or did not answer is passed over, in ms."""
 
@@ -50,15 +51,21 @@ class Book:
         self._region = region
         self._raw: dict[str, Posted] = {}
         self._shunned: dict[str, int] = {}
+        self._scores: dict[str, int] = {}
+        self._scored_at = 0
 
     def topics(self) -> tuple[str, ...]:
         """The topics this node joins."""
         return joined_topics(self._peers.network_id, (self._region,))
 
     def scores(self) -> dict[str, int]:
-        """Reputation 0..1000 of the providers this node has dealt with."""
+        """Reputation 0..1000 of the providers this node has dealt with; at most SCORES_KEPT old."""
         now = self._now()
-        return {address: score(experience, now) for address, experience in self._experiences.providers.items()}
+        if now - self._scored_at >= SCORES_KEPT:
+            known = self._experiences.providers
+            self._scores = {address: score(experience, now) for address, experience in known.items()}
+            self._scored_at = now
+        return self._scores
 
     def match(self, order: Order, limit: int) -> list[Match]:
         """The best standing offers for the order, without providers that refused just now."""
@@ -94,7 +101,7 @@ class Book:
         """Gossip our order and keep it in our own book; a newer version is bid on anew, the same does nothing."""
         if not self.book.put_order(order):
             return
-        topic = order_topic(self._peers.network_id, order, self._region)
+        topic = order_topic(self._peers.network_id, order)
         payload = OrderPosted(order)
         data = self._peers.seal(Kind.ORDER, payload, order.expires_at - self._now())
         self._raw[order.id] = Posted(topic, data)
