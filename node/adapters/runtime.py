@@ -19,11 +19,12 @@ from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, 
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images, Progress
 from node.adapters.docker_engine.logs import Place, follow
+from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Starter
-from node.adapters.docker_engine.volumes import Volumes
+from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
 
@@ -31,6 +32,8 @@ RETRY: Final = 1.0
 """Seconds between two tries while the engine is away."""
 KILL_PATIENCE: Final = 10.0
 """Seconds that a SIGKILL may take under load before the engine is asked again."""
+GUARD_PERIOD: Final = 3.0
+"""Seconds between two measurements of plain volumes."""
 LATE_OOM: Final = 0.3
 """Seconds that the engine's word about a memory kill may come after the end of the container."""
 
@@ -46,13 +49,14 @@ class DockerRuntime:
         self._images = Images(self._engine, settings.patience, progress)
         self._watch = Watch(self._engine, settings.node)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
-        self._volumes = Volumes(self._engine, settings.folder, settings.node)
+        self._volumes = _volumes(self._engine, settings)
         self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
+        self._guarding: asyncio.Task[None] | None = None
 
     async def health(self) -> RuntimeHealth:
         """Whether the engine answers and enforces every limit that the profile sets."""
@@ -81,6 +85,8 @@ class DockerRuntime:
             if not self._is_prepared:
                 await self._volumes.sweep({container.name for container in await self._listed()})
                 self._slots.open_soon()
+                if self._volumes.is_watched:
+                    self._guarding = asyncio.create_task(self._guard())
                 self._is_prepared = True
 
     async def start(self, spec: ContainerSpec) -> Timestamp:
@@ -158,6 +164,8 @@ class DockerRuntime:
 
     async def close(self) -> None:
         """Remove the idle slots and let go of the engine; containers go on."""
+        if self._guarding is not None:
+            self._guarding.cancel()
         await self._slots.close()
         self._watch.close()
         self._engine.close()
@@ -199,6 +207,14 @@ class DockerRuntime:
         except TimeoutError:
             await self._kill(name, "SIGKILL", "timeout", KILL_PATIENCE)
 
+    async def _guard(self) -> None:
+        """Kill what writes more than it may, where no disk of its own holds it back."""
+        while True:
+            await asyncio.sleep(GUARD_PERIOD)
+            with contextlib.suppress(NeugridError):
+                for name in await self._volumes.overfull():
+                    await self._kill(name, "SIGKILL", "killed", KILL_PATIENCE)
+
     async def _kill(self, name: str, signal: str, why: str, patience: float) -> None:
         """Send `signal` and wait at most `patience` seconds for the end; nothing when it does not run."""
         change = self._watch.change_of(name)
@@ -212,6 +228,12 @@ class DockerRuntime:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(change.wait(), patience)
+
+
+def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVolumes:
+    if settings.has_loop_devices:
+        return LoopVolumes(engine, settings.folder, settings.node)
+    return PlainVolumes(engine, settings.node)
 
 
 def _timeout(seen: dict[str, Any]) -> int:

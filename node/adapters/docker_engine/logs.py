@@ -110,9 +110,9 @@ class LineReader:
         if self._count == 1 and place.first_at not in (0, line.at):
             self._skip, self._after = 0, place.last_at
             lines.append(LogLine(at=place.last_at, stream=line.stream, text=MISSING))
+        place.first_at = place.first_at or line.at
         if self._count <= self._skip or line.at <= self._after:
             return
-        place.first_at = place.first_at or line.at
         place.last_at = line.at
         lines.append(line)
 

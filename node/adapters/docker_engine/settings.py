@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from market.errors import ConfigError
+from node.adapters.docker_engine.volumes import has_loop_devices
 
 SECCOMP: Final = Path(__file__).parents[3] / "configs" / "seccomp.json"
 
@@ -18,6 +20,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Where the image files of /output volumes lie; nobody else may write there."""
     address: str = ""
     """The engine's URL; "" means DOCKER_HOST or the default socket."""
+    has_loop_devices: bool = msgspec.field(default_factory=has_loop_devices)
+    """Whether /output is a disk of the agreed size, or else a plain volume that is watched."""
     slots: int = 4
     """How many network namespaces are kept ready, each an idle container of 4 MB."""
     gpus: tuple[str, ...] = ()

@@ -10,11 +10,14 @@ from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
+from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import GPUS_LABEL, NODE_LABEL, SLOT_LABEL, Placement, create_request, user_of
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.docker_engine.slots import Slots
-from node.adapters.docker_engine.volumes import Volumes
+from node.adapters.docker_engine.volumes import LoopVolumes
 from node.ports import Clock, ContainerSpec
+
+Volumes = LoopVolumes | PlainVolumes
 
 
 class Starter:

@@ -68,6 +68,13 @@ def test_reading_goes_on_after_the_lines_that_are_known() -> None:
     assert texts(read(data, Place(lines=2))) == ["three"]
 
 
+def test_reading_the_end_again_after_a_restart_adds_nothing() -> None:
+    data = frame("one\n", second=1) + frame("two\n", second=2)
+    place = Place(lines=1)
+    place.lines += len(read(data, place))
+    assert read(data, place) == []
+
+
 def test_lines_that_the_engine_threw_away_are_told_and_nothing_comes_twice() -> None:
     place = Place()
     seen = read(frame("one\n", second=1) + frame("two\n", second=2), place)

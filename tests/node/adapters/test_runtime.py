@@ -171,6 +171,21 @@ async def test_outputs_come_back_by_their_digest(runtime: DockerRuntime, tmp_pat
     assert (tmp_path / "store" / found[0].digest).read_bytes() == b"two\n"
 
 
+async def test_without_loop_devices_outputs_are_taken_from_a_plain_volume_that_is_watched(
+    engine: None, tmp_path: Path
+) -> None:
+    node, folder = a_node(), tmp_path / "volumes"
+    with nothing_left(node, folder):
+        async with a_runtime(node, folder, has_loop_devices=False) as runtime:
+            spec = a_container("sh", "-c", "echo two > /output/2", has_outputs=True)
+            await run(runtime, spec)
+            (file,) = await runtime.outputs(spec.name, ["2"], tmp_path / "store", 1000)
+            assert file.size == 4
+            script = "head -c 20000000 /dev/zero > /output/x; exec sleep 60"
+            greedy = a_container("sh", "-c", script, has_outputs=True, disk=MIB)
+            assert (await run(runtime, greedy))[0].reason == "killed"
+
+
 async def test_outputs_of_a_running_container_are_not_taken(runtime: DockerRuntime, tmp_path: Path) -> None:
     spec = a_container("sleep", "60", has_outputs=True)
     await runtime.start(spec)
