@@ -195,6 +195,8 @@ def _take_result(lease: Lease, event: ReceiptReceived, now: int) -> Step[Lease]:
 
 
 def _take_late_result(lease: Lease, event: ReceiptReceived, now: int) -> Step[Lease]:
+    if lease.receipt is not None:
+        return lease, []
     after = replace(_closed(lease, event, now), state=S.CANCELLED, outcome=S.CANCELLED.value)
     return _pay_up(after, _done(after), now)
 
