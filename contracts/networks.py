@@ -1,15 +1,16 @@
 """Where the market lives on a chain: the network file (TOML) and the check that an endpoint serves that chain."""
 
+import asyncio
 import re
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from contracts.rpc import Rpc
-from market.errors import ConfigError, WrongChain
+from market.errors import ConfigError, Unavailable, WrongChain
 from market.units import Address
 
 _HASH: Final = re.compile(r"^0x[0-9a-f]{64}$")
@@ -50,7 +51,11 @@ def load_deployment(path: Path) -> Deployment:
     try:
         found = msgspec.convert(tomllib.loads(path.read_text()), Deployment)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", path=str(path)) from None
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}): chain.deployment names the network file of the market, such as "
+            "configs/networks/local.toml for a devnet",
+            path=str(path),
+        ) from None
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}", path=str(path)) from error
     for name, pattern in (("genesis", _HASH), ("token", _ADDRESS), ("channels", _ADDRESS)):
@@ -64,3 +69,36 @@ async def require_deployment(rpc: Rpc, deployment: Deployment) -> None:
     await rpc.require(deployment.chain_id, deployment.genesis)
     if await rpc.call("eth_getCode", deployment.channels, "latest") == "0x":
         raise WrongChain(f"there is no contract at {deployment.channels}", channels=deployment.channels)
+
+
+class BoundRpc(Rpc):
+    """An endpoint of one deployment: it is asked nothing, and told nothing, before it has shown that it serves it.
+
+    After every failure it has to show that anew, for another chain may answer then. Raises WrongChain when one does.
+    """
+
+    def __init__(self, url: str, deployment: Deployment) -> None:
+        super().__init__(url)
+        self._bare = Rpc(url)
+        self._deployment = deployment
+        self._looking = asyncio.Lock()
+        self._is_ours = False
+
+    async def close(self) -> None:
+        await super().close()
+        await self._bare.close()
+
+    async def verify(self) -> None:
+        """WrongChain when another chain answers, Unavailable when none does; nothing to do when it was seen before."""
+        async with self._looking:
+            if not self._is_ours:
+                await require_deployment(self._bare, self._deployment)
+                self._is_ours = True
+
+    async def _post(self, payload: Any) -> Any:
+        await self.verify()
+        try:
+            return await super()._post(payload)
+        except Unavailable:
+            self._is_ours = False
+            raise

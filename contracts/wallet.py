@@ -45,9 +45,12 @@ class Wallet:
         self._pass: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
-    async def open(self) -> None:
-        """Bind the journal to the chain behind the endpoint; WrongChain when it belongs to another."""
-        self._chain_id, genesis = await self._rpc.identity()
+    async def open(self, identity: tuple[int, str] | None = None) -> None:
+        """Bind the journal to the chain of this id and genesis; WrongChain when it belongs to another.
+
+        Without `identity` it is the chain behind the endpoint; with it the endpoint need not answer yet.
+        """
+        self._chain_id, genesis = identity or await self._rpc.identity()
         self._journal = await self._disk(lambda: Journal(self._path))
         try:
             await self._disk(lambda: self._journal.bind(self._chain_id, genesis, self.address))

@@ -18,7 +18,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
-from node.adapters.chain import open_chain
+from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.machine import LocalMachine
@@ -50,23 +50,39 @@ class Contact(Struct, frozen=True):
 
 
 async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = None) -> None:
-    """Run a node until SIGTERM or SIGINT; `on_ready` is told once it serves."""
+    """Run a node until SIGTERM or SIGINT; `on_ready` is told once it serves.
+
+    Raises what keeps it from running: ConfigError, WrongChain. A chain, engine or peer that does not answer does not.
+    """
     configure_logs()
-    stopping = _stop_on_signals()
+    stopping = asyncio.create_task(_signal())
+    living = asyncio.create_task(_live(config, on_ready))
+    try:
+        await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel([living, stopping])
+    if not living.cancelled():
+        living.result()
+
+
+async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> None:
+    """Open, wire, run; ends with the error of the API or of the chain's identity, which nothing can run without."""
     async with AsyncExitStack() as stack:
-        keys = unlock(config.folder)
-        ports = await _open(stack, config, keys)
+        keys = await asyncio.to_thread(unlock, config.folder)
+        ports, chain = await _open(stack, config, keys)
         node = assemble(ports, _identity(keys, ports), _settings(config))
         stack.callback(_remove_contact, config.folder)
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in node.loops]
-        tasks.append(asyncio.create_task(_serve(config, node, ports, on_ready), name="api"))
+        vital = [asyncio.create_task(_serve(config, node, ports, on_ready), name="api")]
+        vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
-            await _first_end(tasks[-1], stopping)
+            ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
+            ended.pop().result()
         finally:
-            await _cancel(tasks)
+            await _cancel([*tasks, *vital])
 
 
-async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> Ports:
+async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Ports, EvmChain]:
     """Open the world, storage first: it holds the lock of the data directory."""
     folder, clock = config.folder, SystemClock()
     storage = await stack.enter_async_context(open_storage(folder / "node.db"))
@@ -78,12 +94,12 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> Ports:
     )
     network = await stack.enter_async_context(_network(config, keys, deployment))
     if "provider" not in config.roles:
-        return Ports(storage=storage, clock=clock, network=network, chain=chain)
+        return Ports(storage=storage, clock=clock, network=network, chain=chain), chain
     runtime = _runtime(config, keys, clock)
     stack.push_async_callback(runtime.close)
-    return Ports(
-        storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=LocalMachine(folder)
-    )
+    machine = LocalMachine(folder)
+    ports = Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
+    return ports, chain
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
@@ -198,21 +214,13 @@ def deployment_path(config: Config) -> Path:
     return path if path.is_absolute() else config.folder / path
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
+async def _signal() -> None:
+    """Until SIGTERM or SIGINT."""
+    told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
-
-
-async def _first_end(serving: "asyncio.Task[None]", stopping: asyncio.Event) -> None:
-    """Wait for a signal; an API that can not serve ends the node with its error."""
-    waiting = asyncio.create_task(stopping.wait())
-    done, _ = await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if serving in done:
-        serving.result()
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
 
 
 async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:

@@ -12,17 +12,20 @@ import msgspec
 from contracts.client import Calls, Reader
 from contracts.events import Claimed, Cursor, Deposited, ExitStarted, Indexer, Refunded, Released
 from contracts.follow import Patience
-from contracts.networks import Deployment, require_deployment
+from contracts.networks import BoundRpc, Deployment, require_deployment
 from contracts.rpc import Rpc
 from contracts.values import Balances, Call, ChannelOnChain, Claim, Receipt
 from contracts.wallet import Wallet
-from market.errors import InsufficientFunds
+from market.errors import InsufficientFunds, Unavailable
 from market.signing import Signer
 from market.units import Address, Amount
 from node.adapters.clock import SystemClock
 from node.ports import ChainNews
 
 POLL: Final = 1.0
+LOOK_EVERY: Final = 30.0
+LOOK_SOON: Final = 1.0
+"""Seconds between two looks at the chain's identity: while it answers, and while it does not."""
 _OF_CHANNEL: Final = (Deposited, Claimed, ExitStarted, Refunded, Released)
 
 
@@ -30,16 +33,18 @@ _OF_CHANNEL: Final = (Deposited, Claimed, ExitStarted, Refunded, Released)
 async def open_chain(
     url: str, deployment: Deployment, payer: bytes, journal: Path, *, confirmations: int = 0
 ) -> AsyncIterator["EvmChain"]:
-    """The chain at `url` with the wallet of the secret `payer`; WrongChain when it is not the deployment's.
+    """The chain at `url` with the wallet of the secret `payer`; WrongChain when another chain answers there.
 
+    An endpoint that does not answer yet is no error: everything is Unavailable until it does, and `watch` looks on.
     `confirmations` are blocks on top of the one that holds a transaction. What an earlier run sent is followed on.
     """
-    rpc = Rpc(url)
+    rpc = BoundRpc(url, deployment)
     wallet = Wallet(rpc, Signer(payer), journal, SystemClock().now, Patience(confirmations=confirmations))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(rpc.close)
-        await require_deployment(rpc, deployment)
-        await wallet.open()
+        with contextlib.suppress(Unavailable):
+            await rpc.verify()
+        await wallet.open((deployment.chain_id, deployment.genesis))
         stack.push_async_callback(wallet.close)
         following = asyncio.create_task(wallet.run(), name="wallet")
         stack.push_async_callback(_cancelled, following)
@@ -97,6 +102,16 @@ class EvmChain:
                 is_rewound=batch.rewound_to is not None,
                 cursor=msgspec.json.encode(batch.cursor).decode(),
             )
+
+    async def watch(self) -> None:
+        """Look again and again whether the endpoint serves our chain; ends with WrongChain when it does not."""
+        while True:
+            try:
+                await require_deployment(self._rpc, self._deployment)
+                pause = LOOK_EVERY
+            except Unavailable:
+                pause = LOOK_SOON
+            await asyncio.sleep(pause)
 
     async def _make_payable(self, amount: Amount, key: str) -> None:
         balances = await self._reader.balances(self._wallet.address)

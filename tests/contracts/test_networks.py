@@ -1,5 +1,6 @@
 """Network files and the refusal of other chains."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import ACCOUNTS
 from contracts.networks import Deployment, load_deployment, require_deployment
-from market.errors import ConfigError, WrongChain
+from market.errors import ConfigError, Unavailable, WrongChain
 from market.units import Address, Amount
 from node.adapters.chain import open_chain
 from tests.contracts.chains import a_chain, a_market, a_process
@@ -80,8 +81,6 @@ def test_the_dev_accounts_are_those_of_the_known_mnemonic() -> None:
 @pytest.mark.chain
 @pytest.mark.anyio
 async def test_a_market_is_deployed_and_its_wallets_pay_each_other(tmp_path: Path) -> None:
-    import asyncio
-
     payer, payee = ACCOUNTS[1], Address("0x" + "77" * 20)
     with a_process(tmp_path / "chain") as (_, url):
         market: Deployment = await asyncio.to_thread(deploy_market, url, ACCOUNTS[0].secret)
@@ -93,3 +92,32 @@ async def test_a_market_is_deployed_and_its_wallets_pay_each_other(tmp_path: Pat
             assert one == two
             assert (await chain.balances(payer.address)).token == 600
             assert (await chain.balances(payee)).native == 10**18
+
+
+@pytest.mark.chain
+@pytest.mark.anyio
+async def test_an_endpoint_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    with a_process(tmp_path / "chain") as (_, url):
+        market: Deployment = await asyncio.to_thread(deploy_market, url, ACCOUNTS[0].secret)
+    port = url.rpartition(":")[2]
+    async with open_chain(url, market, ACCOUNTS[1].secret, tmp_path / "wallet.db") as chain:
+        with pytest.raises(Unavailable):
+            await chain.balances(ACCOUNTS[1].address)
+        with a_process(tmp_path / "chain", "--port", port):
+            assert (await chain.balances(ACCOUNTS[1].address)).token == 0
+
+
+@pytest.mark.chain
+@pytest.mark.anyio
+async def test_an_endpoint_that_comes_back_as_another_chain_is_told_nothing(tmp_path: Path) -> None:
+    with a_process(tmp_path / "chain") as (_, url):
+        market: Deployment = await asyncio.to_thread(deploy_market, url, ACCOUNTS[0].secret)
+    port = url.rpartition(":")[2]
+    async with open_chain(url, market, ACCOUNTS[1].secret, tmp_path / "wallet.db") as chain:
+        watching = asyncio.create_task(chain.watch())
+        with a_process(tmp_path / "empty", "--port", port):
+            with pytest.raises(WrongChain, match="no contract"):
+                await chain.withdraw(ACCOUNTS[1].address, "withdraw")
+            with pytest.raises(WrongChain, match="no contract"):
+                await asyncio.wait_for(watching, 10)
+        assert await chain.journal() == []
