@@ -14,7 +14,8 @@ SEQUENTIAL: Final = 100
 CLIENTS: Final = 10
 SECONDS: Final = 8.0
 WARM_UP: Final = 20
-POLL: Final = 0.004
+POLL: Final = 0.04
+"""Seconds between two looks at a job: one must look, and each look costs the node half a millisecond."""
 BODY: Final = msgspec.json.encode(
     {
         "image": "busybox",
