@@ -124,3 +124,22 @@ def test_in_any_weather_one_attempt_runs_at_a_time_and_the_bills_agree(weather: 
         if ours.receipt is not None and tenant.provider.is_alive:
             assert difference(tenant) == 0
             assert theirs.receipt == ours.receipt
+
+
+cut_off = st.builds(
+    lambda start, length, **weather: Weather(cuts=((start, start + length),), work=60_000, **weather),
+    start=st.integers(0, 30_000),
+    length=st.integers(30_000, 60_000),
+    seed=st.integers(0, 10**9),
+    lost=st.sampled_from([0, 10]),
+    delay=st.sampled_from([0, 1000, 6000]),
+    skew=st.integers(-1500, 1500),
+)
+
+
+@settings(max_examples=200)
+@given(cut_off)
+def test_no_attempt_runs_beside_one_that_was_cut_off(weather: Weather) -> None:
+    exchange = Exchange(weather)
+    exchange.run(HOUR)
+    assert exchange.job.state in DONE
