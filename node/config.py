@@ -10,11 +10,39 @@ import msgspec
 from msgspec import Meta, Struct
 
 from market.errors import ConfigError
+from node.complaints import complain
 
-Port = Annotated[int, Meta(ge=0, le=65_535)]
-Name = Annotated[str, Meta(min_length=1, max_length=64)]
-Price = Annotated[str, Meta(pattern=r"^\d{1,12}(\.\d{1,6})?$")]
-Positive = Annotated[int, Meta(ge=1, le=10**9)]
+
+def _whole(least: int, most: int, unit: str = "") -> Meta:
+    """A whole number, and the sentence that says so."""
+    return Meta(ge=least, le=most, description=f"a whole number from {least} to {most}{unit}")
+
+
+Port = Annotated[int, _whole(0, 65_535)]
+Name = Annotated[str, Meta(min_length=1, max_length=64, description="a text of 1 to 64 characters")]
+File = Annotated[str, Meta(min_length=1, max_length=1024, description="a path")]
+Price = Annotated[
+    str, Meta(pattern=r"^\d{1,12}(\.\d{1,6})?$", description='an amount of tokens in quotes, such as "0.02"')
+]
+Positive = Annotated[int, _whole(1, 10**9)]
+_PLACE = r"^/(ip4|ip6|dns|dns4|dns6)/[^/]{1,200}/tcp/\d{1,5}"
+Listen = Annotated[
+    str, Meta(pattern=rf"{_PLACE}$", max_length=256, description='a multiaddr such as "/ip4/0.0.0.0/tcp/4001"')
+]
+Dial = Annotated[
+    str,
+    Meta(
+        pattern=rf"{_PLACE}/p2p/[1-9A-HJ-NP-Za-km-z]{{8,128}}$",
+        max_length=256,
+        description='a multiaddr with peer id, such as "/ip4/203.0.113.7/tcp/4001/p2p/16Uiu2HA..."',
+    ),
+]
+Url = Annotated[
+    str, Meta(pattern=r"^https?://\S+$", max_length=512, description='a URL such as "http://127.0.0.1:8545"')
+]
+Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
+Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
+Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,23 +51,23 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     host: Name = "127.0.0.1"
     port: Port = 8080
     requests_per_minute: Positive = 6000
-    body_limit: Annotated[int, Meta(ge=1024, le=2**40)] = 4 * 1024**3
+    body_limit: Annotated[int, _whole(1024, 2**40, " bytes")] = 4 * 1024**3
     """The largest upload, in bytes."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where libp2p listens and whom it dials first (multiaddrs that end in /p2p/<peer id>)."""
 
-    listen: tuple[Annotated[str, Meta(max_length=256)], ...] = ("/ip4/127.0.0.1/tcp/0",)
-    bootstrap: tuple[Annotated[str, Meta(max_length=256)], ...] = ()
+    listen: tuple[Listen, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    bootstrap: tuple[Dial, ...] = ()
 
 
 class ChainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """RPC endpoint, the file that names the deployment, and how many blocks on top make one final (devnet: 0)."""
 
-    rpc: Annotated[str, Meta(pattern="^https?://", max_length=512)] = "http://127.0.0.1:8545"
-    deployment: Annotated[str, Meta(min_length=1, max_length=1024)] = "local.toml"
-    confirmations: Annotated[int, Meta(ge=0, le=1000)] = 0
+    rpc: Url = "http://127.0.0.1:8545"
+    deployment: File = "local.toml"
+    confirmations: Annotated[int, _whole(0, 1000, " blocks")] = 0
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,11 +77,11 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_gib_hour: Price = "0.005"
     disk_gib_hour: Price = "0.0001"
     gpu_hour: Price = "0.5"
-    floor: Annotated[int, Meta(ge=0, le=1000)] = 700
-    surge: Annotated[int, Meta(ge=1000, le=10_000)] = 1000
+    floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
+    surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
     isolation: Name = "hardened"
-    max_duration: Positive = 7 * 86_400
-    cpu_share: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
+    cpu_share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""
     max_leases: Positive = 64
     claim_above: Price = "1.0"
@@ -63,17 +91,17 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a requester shops and pays: providers asked at once, waiting time of an order, smallest deposit."""
 
-    ask: Annotated[int, Meta(ge=1, le=16)] = 3
+    ask: Annotated[int, _whole(1, 16)] = 3
     top_up: Price = "1.0"
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything a node can be told; `roles` are "provider" and "requester"."""
 
-    data_dir: Annotated[str, Meta(min_length=1, max_length=1024)]
-    roles: Annotated[tuple[Annotated[str, Meta(pattern="^(provider|requester)$")], ...], Meta(min_length=1)]
+    data_dir: File
+    roles: Roles
     name: Name = "node"
-    region: Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$")] = "local"
+    region: Region = "local"
     api: ApiSettings = ApiSettings()
     network: NetworkSettings = NetworkSettings()
     chain: ChainSettings = ChainSettings()
@@ -90,14 +118,16 @@ def load_config(path: Path) -> Config:
     """The settings in `path`; ConfigError names the file, the key and what is allowed there."""
     try:
         text = path.read_text()
+        raw = tomllib.loads(text)
+        config = msgspec.convert(raw, Config)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", file=str(path)) from error
-    try:
-        config = msgspec.convert(tomllib.loads(text), Config)
+        raise ConfigError(f"{path}: {error.strerror}{_advice(error)}", file=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: this is no text in UTF-8", file=str(path)) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}", file=str(path)) from error
+        raise ConfigError(_no_toml(path, str(error)), file=str(path)) from error
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(path, text, str(error)), file=str(path)) from error
+        raise ConfigError(complain(path, text, raw, str(error), Config), file=str(path)) from error
     return msgspec.structs.replace(config, data_dir=str((path.parent / config.folder).resolve()))
 
 
@@ -115,34 +145,26 @@ def write_config(config: Config, path: Path) -> None:
 def password_from(folder: Path) -> str:
     """The keystore's password: the file `password` in the data directory, else NEUGRID_PASSWORD."""
     file = folder / "password"
-    if file.exists():
+    try:
         return file.read_text().strip()
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: the keystore's password can not be read: {error}", file=str(file)) from error
     found = os.environ.get("NEUGRID_PASSWORD")
     if found is None:
         raise ConfigError(f"no keystore password: write it to {file} (mode 0600) or set NEUGRID_PASSWORD")
     return found
 
 
-def _explain(path: Path, text: str, problem: str) -> str:
-    match = re.search(r"\$\.([\w.]+)|field `(\w+)`", problem)
-    key = (match[1] or match[2]).split(".")[-1] if match else ""
-    found = [number for number, line in enumerate(text.splitlines(), 1) if key and line.strip().startswith(key)]
-    place = f"{path}:{found[0]}" if found else str(path)
-    unknown = re.search(r"unknown field `(\w+)`(?: - at `\$\.?([\w]*)`)?", problem)
-    allowed = f" (allowed: {', '.join(_fields(unknown[2] or ''))})" if unknown else ""
-    return f"{place}: {problem}{allowed}"
+def _advice(error: OSError) -> str:
+    return "; `neugrid init` makes a node" if isinstance(error, FileNotFoundError) else ""
 
 
-def _fields(table: str) -> tuple[str, ...]:
-    kinds = {
-        "": Config,
-        "api": ApiSettings,
-        "network": NetworkSettings,
-        "chain": ChainSettings,
-        "provider": ProviderSettings,
-        "requester": RequesterSettings,
-    }
-    return kinds.get(table, Config).__struct_fields__
+def _no_toml(path: Path, problem: str) -> str:
+    """TOML's own complaint, with the line where editors look for it."""
+    match = re.match(r"(.*) \(at line (\d+), column (\d+)\)$", problem)
+    return f"{path}:{match[2]}:{match[3]}: no valid TOML: {match[1].lower()}" if match else f"{path}: {problem}"
 
 
 def _plain(config: Config) -> dict[str, object]:
