@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from contracts.client import Calls, Reader
 from contracts.events import Claimed, Cursor, Deposited, ExitStarted, Indexer, Refunded, Released
@@ -22,6 +23,7 @@ from market.units import Address, Amount
 from node.adapters.clock import SystemClock
 from node.ports import ChainNews
 
+_log = structlog.get_logger("chain")
 POLL: Final = 1.0
 LOOK_EVERY: Final = 30.0
 LOOK_SOON: Final = 1.0
@@ -105,13 +107,20 @@ class EvmChain:
 
     async def watch(self) -> None:
         """Look again and again whether the endpoint serves our chain; ends with WrongChain when it does not."""
+        was_there = True
         while True:
-            try:
-                await require_deployment(self._rpc, self._deployment)
-                pause = LOOK_EVERY
-            except Unavailable:
-                pause = LOOK_SOON
-            await asyncio.sleep(pause)
+            is_there = await self._is_there()
+            if is_there != was_there:
+                _log.warning("chain", answers=is_there, url=self._rpc.url)
+            was_there = is_there
+            await asyncio.sleep(LOOK_EVERY if is_there else LOOK_SOON)
+
+    async def _is_there(self) -> bool:
+        try:
+            await require_deployment(self._rpc, self._deployment)
+        except Unavailable:
+            return False
+        return True
 
     async def _make_payable(self, amount: Amount, key: str) -> None:
         balances = await self._reader.balances(self._wallet.address)
