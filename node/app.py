@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import structlog
 from msgspec import Struct
 
 from contracts.deploy import Deployment, load_deployment
+from market.errors import Unavailable
 from market.messages import network_id
 from market.pricing import PricingPolicy
 from market.resources import Prices
@@ -21,6 +22,7 @@ from market.units import RATE_SCALE, parse_amount
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.gpus import installed_gpus
 from node.adapters.machine import LocalMachine
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
@@ -97,6 +99,8 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         return Ports(storage=storage, clock=clock, network=network, chain=chain), chain
     runtime = _runtime(config, keys, clock)
     stack.push_async_callback(runtime.close)
+    with suppress(Unavailable):  # an engine that is away is waited for
+        await runtime.warm_up()
     machine = LocalMachine(folder)
     ports = Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
     return ports, chain
@@ -114,7 +118,8 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
-    return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes"), clock)
+    gpus = tuple(gpu.uuid for gpu in installed_gpus())
+    return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes", gpus=gpus), clock)
 
 
 def _identity(keys: Keys, ports: Ports) -> Identity:
