@@ -211,7 +211,7 @@ class Provisioning:
         """Remove the container, its volumes and the lease's inputs."""
         lease = self._lease(effect.subject)
         await self._runtime.remove(lease.container)
-        await asyncio.to_thread(shutil.rmtree, self._inputs(lease), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._inputs(lease).parent, ignore_errors=True)
 
     # --- usage ---
 
@@ -317,10 +317,12 @@ def _is_as_sold(workload: Workload, terms: Terms) -> bool:
 
 
 def _place(source: Path, folder: Path, file: File) -> None:
-    """Copy a fetched input to its path; a path that leaves the folder is refused."""
+    """Copy a fetched input to its path, in whole or not at all; a path that leaves the folder is refused."""
     target = (folder / file.path).resolve()
     if not target.is_relative_to(folder.resolve()):
         raise OutputRefused("an input path must stay inside /input", path=file.path)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
-        shutil.copyfile(source, target)
+        part = folder.with_name("part")
+        shutil.copyfile(source, part)
+        part.replace(target)
