@@ -1,5 +1,6 @@
 """The wallet's view: balances, earnings, withdrawals in batches, and refunds of what was deposited and not used."""
 
+import asyncio
 import hashlib
 import secrets
 from datetime import UTC, datetime
@@ -72,6 +73,8 @@ class Wallets:
         self._address = address
         self._storage = engine.storage
         self._funds: Amount | None = None
+        self._paying = asyncio.Lock()
+        """One withdrawal at a time: two at once would both count the same earnings."""
 
     async def balance(self) -> WalletBalance:
         """What the wallet holds, what is deposited for others, what others promised."""
@@ -110,19 +113,21 @@ class Wallets:
         The contract pays out everything at once: an `amount` must be the whole. InsufficientFunds when there is none.
         """
         id = f"wdr_{stable_id(account.id, idempotency_key)}" if idempotency_key else f"wdr_{secrets.token_hex(12)}"
-        known = self._storage.get(Withdrawal, id)
-        if known is not None and known.to != (to or self._address):
-            raise IdempotencyMismatch(
-                "this Idempotency-Key came with another address before", expected=known.to, got=to
-            )
-        if known is None:
-            known = await self._open_withdrawal(id, account, to or self._address, amount)
-        return await self._pay_out(known) if known.state == "pending" else known
+        async with self._paying:
+            known = self._storage.get(Withdrawal, id)
+            if known is not None and known.to != (to or self._address):
+                raise IdempotencyMismatch(
+                    "this Idempotency-Key came with another address before", expected=known.to, got=to
+                )
+            if known is None:
+                known = await self._open_withdrawal(id, account, to or self._address, amount)
+            return await self._pay_out(known) if known.state == "pending" else known
 
     async def finish_withdrawals(self) -> None:
         """Go on with withdrawals that a crash or a silent chain left pending."""
-        for withdrawal in self._storage.find(Withdrawal, state="pending"):
-            await self._pay_out(withdrawal)
+        async with self._paying:
+            for withdrawal in self._storage.find(Withdrawal, state="pending"):
+                await self._pay_out(withdrawal)
 
     def withdrawal(self, account: Account, id: str) -> Withdrawal:
         """One withdrawal of the account."""
