@@ -7,6 +7,8 @@ from market.errors import NeugridError
 JOB_FAILED: Final = 1
 USAGE: Final = 2
 INTERNAL: Final = 70
+FILE: Final = 74
+"""A file or folder on this machine can not be read or written."""
 INTERRUPTED: Final = 130
 
 EXITS: Final[dict[str, int]] = {

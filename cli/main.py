@@ -4,12 +4,13 @@ Modules of the server, HTTP and tables are imported by the verbs that need them,
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
 from cli import jobs, keys, market, nodes, wallet
-from cli.exits import INTERRUPTED, USAGE, exit_code_of
+from cli.exits import FILE, INTERNAL, INTERRUPTED, USAGE, exit_code_of
 from market.errors import NeugridError
 from node.version import VERSION
 
@@ -32,16 +33,29 @@ for verb in nodes.VERBS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error is one sentence on stderr."""
     try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception:  # noqa: BLE001  the last door: nobody may take our mistake for a failed job
+        traceback.print_exc()
+        return INTERNAL
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         return USAGE
     except NeugridError as error:
         sys.stderr.write(f"neugrid: {error.message}\n")
         return exit_code_of(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
-        return 0
+        raise
+    except OSError as error:
+        sys.stderr.write(f"neugrid: {error}\n")
+        return FILE
     return result if isinstance(result, int) else 0
 
 

@@ -25,14 +25,23 @@ def init(
     role: Literal["provider", "requester", "both"],
     data_dir: DataDir = HOME,
     port: Annotated[int, Parameter(help="Port of the API; 0 takes a free one.")] = 8080,
+    rpc: Annotated[str, Parameter(help="The chain's RPC endpoint.")] = "http://127.0.0.1:8545",
+    network: Annotated[Path | None, Parameter(help="Network file of the market; default is that of a devnet.")] = None,
+    bootstrap: Annotated[tuple[str, ...], Flag, Parameter(help="Multiaddr of a peer to meet first.")] = (),
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Make a node: data directory, keys, settings."""
-    from node.config import ApiSettings, Config
+    from node.config import ApiSettings, ChainSettings, Config, NetworkSettings
     from node.setup import init as make
 
-    roles = ("provider", "requester") if role == "both" else (role,)
-    made = make(Config(data_dir=str(data_dir.expanduser()), roles=roles, api=ApiSettings(port=port)))
+    config = Config(
+        data_dir=str(data_dir.expanduser().absolute()),
+        roles=("provider", "requester") if role == "both" else (role,),
+        api=ApiSettings(port=port),
+        network=NetworkSettings(bootstrap=bootstrap),
+        chain=ChainSettings(rpc=rpc, deployment="network.toml"),
+    )
+    made = make(config, network)
     fields = [("config", str(made.config)), ("wallet", made.wallet), ("identity", made.identity), ("peer", made.peer)]
     print_json(dict(fields)) if json else print_fields(fields)
 
@@ -41,14 +50,19 @@ def up(
     *,
     config: ConfigFile = None,
     data_dir: DataDir = HOME,
+    json: Annotated[bool, Flag, Parameter(help="Print url, peer and wallet as JSON.")] = False,
 ) -> None:
     """Run a node until Ctrl-C."""
     import uvloop
 
-    from node.app import run_node
+    from node.app import Contact, run_node
     from node.config import load_config
 
-    uvloop.run(run_node(load_config(_settings(config, data_dir))))
+    def ready(contact: Contact) -> None:
+        fields = {"url": contact.url, "peer": contact.peer, "wallet": contact.wallet, "addresses": contact.addresses}
+        print_json(fields) if json else print_fields([*list(fields.items())[:3], ("docs", f"{contact.url}/docs")])
+
+    uvloop.run(run_node(load_config(_settings(config, data_dir)), ready))
 
 
 def devnet(
@@ -56,11 +70,18 @@ def devnet(
     data: Annotated[Path, Parameter(help="Where the chain is kept.")] = HOME / "devnet",
     port: int = 8545,
     block_time: Annotated[float, Parameter(help="Seconds between blocks; 0 = a block a transaction.")] = 0,
-) -> int:
-    """Run a development chain on loopback."""
-    from contracts.devnet.__main__ import main
+    fund: Annotated[tuple[str, ...], Flag, Parameter(help="Address that gets tokens and gas; repeatable.")] = (),
+    json: Annotated[bool, Flag, Parameter(help="Print url and network file as JSON.")] = False,
+) -> None:
+    """Run a development chain on loopback, with the market's contracts on it."""
+    import asyncio
 
-    return main(["--data", str(data.expanduser()), "--port", str(port), "--block-time", str(block_time)])
+    from cli.devnet import Settings, run
+
+    def ready(url: str, network: Path) -> None:
+        print_json({"url": url, "network": str(network)}) if json else print(f"{url}\n{network}", flush=True)
+
+    asyncio.run(run(Settings(data=data.expanduser(), port=port, block_time=block_time, fund=fund), ready))
 
 
 def dev(

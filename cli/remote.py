@@ -38,9 +38,9 @@ LOCAL: Final = Remote()
 @contextmanager
 def connected(remote: Remote) -> "Iterator[Client]":
     """A client of the node; ConfigError says what to do when none is known."""
+    url, key = address_of(remote)
     from cli.client import Client
 
-    url, key = address_of(remote)
     with Client(url, key) as client:
         yield client
 
@@ -58,7 +58,7 @@ def address_of(remote: Remote) -> tuple[str, str]:
 
 def print_json(value: Any) -> None:
     """One JSON document, indented for people when it goes to a terminal."""
-    print(jsonlib.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    print(jsonlib.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
 
 
 def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
@@ -66,7 +66,7 @@ def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
     shown = [(name, value) for name, value in fields if value not in (None, "", [], ())]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {value}", flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:

@@ -84,7 +84,7 @@ def _metas(kind: Any) -> Iterator[Meta]:
 def _shown(raw: Any, keys: list[str]) -> str:
     for key in keys:
         try:
-            raw = raw[int(key)] if isinstance(raw, list) else raw[key]
+            raw = raw[int(key)] if isinstance(raw, list | tuple) else raw[key]
         except (KeyError, IndexError, ValueError, TypeError):
             return "something else"
     return repr(raw)[:80]

@@ -131,6 +131,15 @@ def load_config(path: Path) -> Config:
     return msgspec.structs.replace(config, data_dir=str((path.parent / config.folder).resolve()))
 
 
+def checked(config: Config) -> Config:
+    """The same settings, made by a program; ConfigError when a file with them would be refused."""
+    raw = _plain(config)
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(complain(Path("settings"), "", raw, str(error), Config)) from error
+
+
 def write_config(config: Config, path: Path) -> None:
     """The settings as TOML, readable by their owner alone."""
     lines = [f"{key} = {_toml(value)}" for key, value in _plain(config).items() if not isinstance(value, dict)]

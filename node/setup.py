@@ -5,15 +5,17 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from contracts.keystore import create_key, load_key
 from msgspec import Struct
 
+from contracts.deploy import load_deployment
+from contracts.keystore import create_key, load_key
 from market.errors import Conflict
 from market.signing import Signer
 from market.units import Address
-from node.config import Config, password_from, write_config
+from node.config import Config, checked, password_from, write_config
 from node.p2p.identity import peer_id_of
 
+LOCAL: Final = Path(__file__).parents[1] / "configs" / "networks" / "local.toml"
 KEYS: Final = ("node", "signer", "payer")
 """Identity on the network, signer of vouchers, and the wallet that holds the money."""
 
@@ -35,19 +37,25 @@ class Made(Struct, frozen=True, kw_only=True):
     peer: str
 
 
-def init(config: Config, *, light: bool = False) -> Made:
+def init(config: Config, network: Path | None = None, *, light: bool = False) -> Made:
     """Make keys and settings in the config's folder; Conflict when there is a node already.
 
-    `light` makes keys that open quickly, for a market that lives for minutes.
+    The node keeps a copy of the file `network`, unless its settings name one by an absolute path; None is a devnet's.
+    `light` makes keys that open quickly, for a market that lives for minutes. ConfigError for settings that do not fit.
     """
+    config = checked(config)
     folder = config.folder
     path = folder / "node.toml"
     if path.exists():
         raise Conflict(f"there is a node in {folder} already", path=str(path))
+    is_copied = not Path(config.chain.deployment).is_absolute()
+    deployment = load_deployment(network or LOCAL) if is_copied else None
     (folder / "keys").mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     password = _password(folder)
     addresses = {name: create_key(folder / "keys" / f"{name}.json", password, light=light) for name in KEYS}
+    if deployment is not None:
+        deployment.write(folder / config.chain.deployment)
     write_config(config, path)
     signer = Signer(load_key(folder / "keys" / "node.json", password))
     return Made(config=path, wallet=addresses["payer"], identity=signer.address, peer=peer_id_of(signer.public_key))
