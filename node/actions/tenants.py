@@ -21,7 +21,7 @@ from market.dialogue import (
     Statement,
 )
 from market.errors import BadMessage, NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
-from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, billed_seconds, cost_of
+from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, billed_seconds, cost_of, earliest_start
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
@@ -34,12 +34,12 @@ from market.tenancy import (
     OutputsLost,
     OutputsStored,
     PaymentConfirmed,
-    PhaseReported,
     ReceiptReceived,
     SendCancel,
     SendCommit,
     SendPayment,
     bill_limit,
+    heard,
 )
 from market.units import Address, Amount
 from node.actions.files import Files
@@ -89,7 +89,7 @@ class Tenants:
         try:
             await self._peers.ask(lease.terms.provider_peer, Kind.COMMIT, message, _done)
         except Refused as error:
-            return CommitRefused(reason=str(error.details.get("codes", "")))
+            return CommitRefused(reason=error.message)
         return CommitAcknowledged()
 
     async def fund(self, effect: FundChannel) -> None:
@@ -175,7 +175,7 @@ class Tenants:
         lease = self._from(changes, message.phase.lease, sender)
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        report = PhaseReported(state=_state_of(message.phase), started_at=message.phase.started_at)
+        report = heard(lease, _state_of(message.phase), message.phase.started_at)
         lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:
             return Covered()
@@ -201,7 +201,7 @@ class Tenants:
             raise Refused("another receipt was signed for this lease", codes=("RECEIPT_DIFFERS",))
         if lease.state not in OPEN and lease.state is not LeaseState.CANCELLED:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        longest = billed_seconds(lease.created_at, changes.now) + TOLERANCE
+        longest = billed_seconds(earliest_start(lease), changes.now) + TOLERANCE
         if receipt.seconds > longest or receipt.due > bill_limit(lease, receipt):
             raise Refused("the receipt bills more than our clock and the terms allow", codes=("OVERBILLED",))
         changes.apply("Lease", lease.id, ReceiptReceived(receipt=receipt, signature=signature))
