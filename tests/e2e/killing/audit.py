@@ -84,7 +84,7 @@ def audit(world: World, users: Users, books: list[Books]) -> Findings:
             *_wrong_containers(world, sold, buying.values()),
             *_wrong_withdrawals(world, selling),
         ],
-        facts=_facts(users, buying.values(), sold),
+        facts=_facts(world, users, buying.values(), sold),
     )
 
 
@@ -207,9 +207,10 @@ def _wrong_withdrawals(world: World, selling: list[Books]) -> Iterator[str]:
             yield f"{book.role.name}: {told} withdrawn by its books, {sent} on the chain"
 
 
-def _facts(users: Users, buying: Iterable[Books], sold: dict[str, Lease]) -> dict[str, object]:
+def _facts(world: World, users: Users, buying: Iterable[Books], sold: dict[str, Lease]) -> dict[str, object]:
     jobs = [job for book in buying for job in book.jobs.values()]
     leases = [lease for book in buying for lease in book.leases.values()]
+    containers = sum(len(engine.runs) for engine in world.engines.values())
     anew = Counter(lease.code for lease in leases if lease.code in INFRASTRUCTURE)
     return {
         "ends": dict(Counter(f"{job.state.value} {job.code}".strip() for job in jobs)),
@@ -218,5 +219,10 @@ def _facts(users: Users, buying: Iterable[Books], sold: dict[str, Lease]) -> dic
         "given up unpaid": sum(lease.state in ENDED for lease in sold.values()),
         "paid in mid-run": sum(lease.seconds > 10 for lease in leases),
         "base units paid": sum(job.cost for job in jobs),
+        "transactions": len(world.ledger.done),
+        "transactions asked for again": world.ledger.repeats,
+        "withdrawals": sum(map(len, users.withdrawals.values())),
+        "containers": containers,
+        "containers asked for again": world.calls["engine.start"] - containers,
         **users.counts,
     }

@@ -21,6 +21,8 @@ ENDS = {
     "cancelled": {("cancelled", "CANCELLED"), ("success", "")},
 }
 """How a job of a kind may end; all others succeed."""
+SHARED = "the same for many jobs\n" * 60_000
+"""More than one chunk."""
 
 
 class Asked(Struct):
@@ -143,6 +145,7 @@ def body_of(key: str, kind: str, rng: Random) -> dict[str, Any]:
         "bidWindow": 100,
     }
     if kind == "files":
-        body["inputs"] = [{"path": f"in/{n}", "text": f"{key} {rng.random()}\n" * 3000} for n in range(2)]
+        own = {"path": "in/own", "text": f"{key} {rng.random()}\n" * 3000}
+        body["inputs"] = [own, {"path": "in/shared", "text": SHARED if rng.random() < 0.3 else "small"}]
         body["outputs"] = ["result", "more/result"]
     return body
