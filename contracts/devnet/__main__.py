@@ -9,6 +9,9 @@ from contracts.devnet.accounts import CHAIN_ID
 from contracts.devnet.server import serve
 from market.errors import ConfigError
 
+EVM_DEPTH = 10_240
+"""Enough for 1,024 nested calls. A library raises it to 100,000, where deep JSON would overflow the C stack."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the URL as the first line, then serve until a signal comes."""
@@ -19,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chain-id", type=int, default=CHAIN_ID)
     parser.add_argument("--block-time", type=float, default=0)
     chosen = parser.parse_args(arguments)
+    sys.setrecursionlimit(EVM_DEPTH)
     try:
         asyncio.run(serve(chosen.host, chosen.port, chosen.data_dir, chosen.chain_id, chosen.block_time, _announce))
     except ConfigError as error:

@@ -72,7 +72,7 @@ class Devnet:
     async def _answer(self, body: bytes) -> Any:
         try:
             request = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _failure(None, -32700, f"parse error: {error}")
         if isinstance(request, list):
             return await asyncio.gather(*map(self._answer_one, request))

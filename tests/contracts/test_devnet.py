@@ -63,6 +63,13 @@ async def test_sigterm_ends_the_process_cleanly(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
+async def test_a_process_survives_json_without_a_bottom(tmp_path: Path) -> None:
+    with a_process(tmp_path) as (process, url):
+        answer = httpx.post(url, content=b"[" * 3_000_000).json()
+        assert answer["error"]["code"] == -32700
+        assert process.poll() is None
+
+
 async def test_web3_is_content_with_it(tmp_path: Path) -> None:
     from web3 import Web3
 

@@ -1,6 +1,7 @@
 """A client of an API over fakes."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -11,6 +12,15 @@ from tests.node.api.fakes import KEY, World
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def recursion_limit() -> Iterator[None]:
+    """As in a node: the EVM of other tests raises the limit so far that deep JSON would overflow the C stack."""
+    raised = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(raised)
 
 
 @pytest.fixture
