@@ -74,9 +74,12 @@ def logs(
     follow: Annotated[bool, Parameter(alias="-f", negative="")] = False,
     remote: Remote = LOCAL,
 ) -> None:
-    """The output of a job."""
+    """The output of a job; with --json one list, and with --follow an object a line as they come."""
     filters = {name: value for name, value in (("since", since), ("level", level)) if value}
     with connected(remote) as client:
+        if remote.json and not follow:
+            print_json(client.logs(id, tail, **filters))
+            return
         for record in client.follow(id, **filters) if follow else client.logs(id, tail, **filters):
             print_json(record) if remote.json else print(record["message"], flush=True)
 

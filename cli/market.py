@@ -1,13 +1,16 @@
 """`neugrid market` and `neugrid providers`: who offers what, at which price."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
 from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+from market.units import parse_size
 
 app = App(name="market", help="Prices and size of the market.")
 providers = App(name="providers", help="Providers with a live offer.")
+
+_AMOUNTS: Final = ("total", "free")
 
 
 @providers.default
@@ -42,7 +45,7 @@ def prices(*, remote: Remote = LOCAL) -> None:
         print_json(found)
         return
     named = [("cpu (core)", found["cpu"]), ("memory (GiB)", found["memory"]), *found["gpu"].items()]
-    rows = [(name, asked["min"], asked["avg"], asked["max"]) for name, asked in named]
+    rows = [(name, *(_price(asked[kind]) for kind in ("min", "avg", "max"))) for name, asked in named]
     print_table((f"{found['currency']} an hour", "min", "avg", "max"), rows, "nobody offers anything now")
 
 
@@ -54,7 +57,7 @@ def stats(*, remote: Remote = LOCAL) -> None:
     if remote.json:
         print_json(found)
         return
-    print_fields([(name, _flat(value)) for name, value in found.items()])
+    print_fields([(name, _amount(value) if name in _AMOUNTS else _flat(value)) for name, value in found.items()])
 
 
 def _row(provider: dict[str, Any]) -> tuple[Any, ...]:
@@ -66,12 +69,27 @@ def _row(provider: dict[str, Any]) -> tuple[Any, ...]:
         provider["reputation"],
         provider["region"],
         free["cpu"],
-        free["memory"],
+        _gib(parse_size(free["memory"])),
         gpus,
-        asked["cpu"],
-        asked["memory"],
-        price,
+        _price(asked["cpu"]),
+        _price(asked["memory"]),
+        _price(price),
     )
+
+
+def _price(value: float | None) -> str | None:
+    """Up to nine digits: rates are whole numbers a second, and an hour shows their rounding."""
+    return None if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f}Gi"
+
+
+def _amount(found: dict[str, Any]) -> str:
+    """Resources of the whole market: cores, sizes, GPUs by model."""
+    shown = [f"{found['cpu'] / 1000:g} cores", f"{_gib(found['memory'])} memory", f"{_gib(found['disk'])} disk"]
+    return ", ".join([*shown, *(f"{count} {model}" for model, count in found.get("gpus", {}).items())])
 
 
 def _flat(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from market.errors import NeugridError, Unavailable
+from market.errors import InvalidParameters, NeugridError, Unavailable
 
 Json = dict[str, Any]
 WAIT: Final = 60
@@ -22,7 +22,7 @@ class Wire:
     """The connection to one node. Raises the errors of `market.errors`; Unavailable when nobody answers."""
 
     def __init__(self, url: str, key: str, retries: int, transport: httpx.BaseTransport | None) -> None:
-        self.url = url.rstrip("/")
+        self.url = _checked_url(url).rstrip("/")
         self._retries = retries
         headers = {"X-API-Key": key} if key else {}
         timeout = httpx.Timeout(30.0, read=WAIT + 15.0, connect=5.0)
@@ -110,6 +110,16 @@ class Wire:
                     event = _EMPTY
                 elif name in event:
                     event = {**event, name: value}
+
+
+def _checked_url(url: str) -> str:
+    try:
+        found = httpx.URL(url)
+        if found.scheme in ("http", "https") and found.host:
+            return url
+    except httpx.InvalidURL:
+        pass
+    raise InvalidParameters(f"{url!r} is no address of a node, such as http://127.0.0.1:8080", field="url", value=url)
 
 
 _EMPTY: Final = {"id": "", "event": "", "data": ""}

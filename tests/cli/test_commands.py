@@ -136,6 +136,11 @@ def test_show_is_for_people_unless_json_is_asked_for(neugrid: Run, node: FakeNod
     assert neugrid("job", "show", "job_1", "--json").json == FAILED
 
 
+def test_logs_as_json_are_one_list(neugrid: Run, node: FakeNode) -> None:
+    node.routes["GET /v1/jobs/job_1/logs"] = ok({"logs": [line("a"), line("b")]})
+    assert neugrid("job", "logs", "job_1", "--json").json == [line("a"), line("b")]
+
+
 def test_logs_follow_to_the_end(neugrid: Run, node: FakeNode) -> None:
     node.routes["GET /v1/jobs/job_1/logs"] = events(("0", "log", line("a")), ("1", "log", line("b")), ("", "end", {}))
     assert neugrid("job", "logs", "job_1", "-f").out == "a\nb\n"
@@ -161,8 +166,8 @@ def test_logs_follow_to_the_end(neugrid: Run, node: FakeNode) -> None:
         (
             ("market", "stats"),
             "GET /v1/market/stats",
-            {"offers": 2, "total": {"cpu": 8000}, "regions": {}},
-            "cpu 8000",
+            {"offers": 2, "total": {"cpu": 8000, "memory": 2**34, "disk": 2**30, "gpus": {"a100": 2}}, "regions": {}},
+            "8 cores, 16.0Gi memory, 1.0Gi disk, 2 a100",
         ),
         (("wallet", "balance"), "GET /v1/wallet/balance", {"balance": "1.5", "currency": "TUSD"}, "1.5"),
         (("wallet", "earnings"), "GET /v1/wallet/earnings", {"total": "2.0"}, "2.0"),
@@ -224,6 +229,11 @@ def test_an_error_is_one_sentence_and_a_code(
     node.routes["GET /v1/jobs/job_1"] = problem(status, code, "this is why")
     said = neugrid("job", "show", "job_1")
     assert (said.code, said.out, said.err) == (exit_code, "", "neugrid: this is why\n")
+
+
+@pytest.mark.parametrize("url", ["node", "ftp://node", "http://"])
+def test_an_address_that_is_none_is_wrong_usage(neugrid: Run, url: str) -> None:
+    assert neugrid("market", "stats", url=url).code == 2
 
 
 def test_nobody_at_the_address_is_an_eight(neugrid: Run, node: FakeNode) -> None:
