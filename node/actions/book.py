@@ -29,6 +29,7 @@ _withdrawn = msgspec.json.Decoder(Withdrawn)
 _delta = msgspec.json.Decoder(BookDelta)
 _log = structlog.get_logger("book")
 PAGE: Final = 400
+MAX_LIFE: Final = 7 * 86_400_000
 SCORES_KEPT: Final = 1_000
 SHUN: Final = 5_000
 """How long a provider that refused or did not answer is passed over, in ms."""
@@ -141,6 +142,7 @@ class Book:
             offers = payload_of(envelope, _offers).offers
             if any(offer.provider != envelope.sender for offer in offers):
                 raise BadMessage("an offer must be signed by its provider", sender=envelope.sender)
+            self._check_life(envelope, *offers)
             self._keep_offers(offers, topic, data)
             return None
         if envelope.kind is Kind.ORDER:
@@ -165,7 +167,7 @@ class Book:
         marks = tuple(self.book.digest().items())
         while True:
             delta = await self._peers.ask(peer, Kind.BOOK, BookDigest(marks, page), _delta, 15.0)
-            taken += sum(self._take(base64.b64decode(text)) for text in delta.messages)
+            taken += sum(self._take(text) for text in delta.messages)
             page += 1
             if not delta.more or page > 1000:
                 return taken
@@ -177,11 +179,11 @@ class Book:
             self._raw.pop(thing.id, None)
         return len(gone)
 
-    def _take(self, data: bytes) -> bool:
+    def _take(self, text: str) -> bool:
         try:
-            self.receive("", data)
-        except (BadMessage, BadSignature, StaleMessage) as error:
-            _log.info("not taken", why=error.code)
+            self.receive("", base64.b64decode(text))
+        except (BadMessage, BadSignature, StaleMessage, ValueError) as error:
+            _log.info("not taken", why=repr(error))
             return False
         return True
 
@@ -194,10 +196,17 @@ class Book:
         order = payload_of(envelope, _order).order
         if order.requester != envelope.sender:
             raise BadMessage("an order must be signed by its requester", sender=envelope.sender)
+        self._check_life(envelope, order)
         if not self.book.put_order(order):
             return None
         self._raw[order.id] = Posted(topic, data)
         return order
+
+    def _check_life(self, envelope: Envelope, *things: Offer | Order) -> None:
+        """What outlives its envelope, or a week, would never leave the book."""
+        latest = min(envelope.expires_at, self._now() + MAX_LIFE)
+        if any(thing.expires_at > latest for thing in things):
+            raise BadMessage("it lives longer than its message or a week", expected=latest)
 
     def _receive_withdrawal(self, envelope: Envelope) -> None:
         for id in payload_of(envelope, _withdrawn).ids:
