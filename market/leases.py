@@ -32,6 +32,8 @@ START_WITHIN: Final = 120_000
 REPORT_WITHIN: Final = 600_000
 """How long the provider may take from the time limit to its receipt: logs and outputs are collected then."""
 SETTLE_WITHIN: Final = 600_000
+HEARD_LATE: Final = 5_000
+"""A word of the other side may be so old when it is heard, in ms: as long as a question waits for its answer."""
 STATE_EVERY: Final = 10_000
 """The voucher interval: how often the provider states usage, in ms."""
 UNPAID_GRACE: Final = 30_000
@@ -97,6 +99,8 @@ class Lease(Struct, frozen=True, kw_only=True):
     """Until when the lease is extended by renewals."""
     acknowledged_at: int = 0
     """When the other side was last heard of."""
+    waiting_at: int = 0
+    """Requester's side: when the provider last said that nothing runs yet."""
     started_at: int = 0
     ended_at: int = 0
     seconds: int = 0
@@ -130,6 +134,11 @@ class Lease(Struct, frozen=True, kw_only=True):
 def billed_seconds(started_at: int, ended_at: int) -> int:
     """Whole seconds of use, a started one counts; 0 when it never ran."""
     return 0 if not started_at else max(1, -(-(ended_at - started_at) // 1000))
+
+
+def earliest_start(lease: Lease) -> int:
+    """Since when the workload can have run by what its provider said before: use before that is not paid (epoch ms)."""
+    return lease.started_at or max(lease.created_at, lease.waiting_at - HEARD_LATE)
 
 
 def cost_of(terms: Terms, seconds: int) -> Amount:

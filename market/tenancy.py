@@ -10,8 +10,19 @@ SETTLED   the provider confirmed the last voucher, or there is nothing to pay.
 
 from msgspec.structs import replace
 
+from market.billing import PROVIDER_FAULTS, USER_FAULTS
 from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
-from market.leases import ENDED, LEASE_TERM, MARGIN, OPEN, SETTLE_WITHIN, Lease, LeaseState, Terms, cost_of
+from market.leases import (
+    ENDED,
+    LEASE_TERM,
+    MARGIN,
+    OPEN,
+    SETTLE_WITHIN,
+    Lease,
+    LeaseState,
+    Terms,
+    earliest_start,
+)
 from market.machines import DeadlinePassed, Effect, Event, QuietEvent, Rules, Step, Tell, take_step
 from market.receipts import Receipt
 from market.units import Amount
@@ -48,7 +59,9 @@ class RenewalSent(QuietEvent, frozen=True, tag=True, kw_only=True):
 
 
 class ProviderHeard(QuietEvent, frozen=True, tag=True, kw_only=True):
-    """The provider answered."""
+    """The provider answered; `is_waiting` says that nothing runs yet."""
+
+    is_waiting: bool = False
 
 
 class UsageAcknowledged(Event, frozen=True, tag=True, kw_only=True):
@@ -123,13 +136,12 @@ def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: 
     return lease, SendCommit(subject=lease.id)
 
 
-def bill_limit(lease: Lease, receipt: Receipt) -> Amount:
-    """The most a receipt may ask for (base units): what its seconds cost, or what was acknowledged already.
-
-    An end that is the provider's fault costs nothing beyond what was acknowledged.
-    """
-    is_fault = receipt.code in _ENDS and receipt.code != "UNPAID" and lease.state is not S.CANCELLED
-    return lease.paid if is_fault else Amount(max(lease.paid, cost_of(lease.terms, receipt.seconds)))
+def heard(lease: Lease, state: LeaseState, started_at: int) -> Event:
+    """What a provider's word about the phase says: that the lease moved on, or only that the provider is there."""
+    is_news = _RANK.get(state, -1) > _RANK.get(lease.state, -1)
+    if is_news:
+        return PhaseReported(state=state, started_at=started_at)
+    return ProviderHeard(is_waiting=state in _ACTIVE and state is not S.RUNNING)
 
 
 def step(lease: Lease, event: Event, now: int) -> Step[Lease]:
@@ -162,7 +174,7 @@ def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
     if event.state not in _RANK or _RANK[event.state] <= _RANK[lease.state]:
         return replace(lease, acknowledged_at=now), []
     if event.state is not S.RUNNING:
-        return replace(lease, state=event.state, acknowledged_at=now), []
+        return replace(lease, state=event.state, acknowledged_at=now, waiting_at=now), []
     began = _bounded(lease, event.started_at or now, now)
     after = replace(lease, state=S.RUNNING, started_at=began, acknowledged_at=now)
     return after, [_tell(lease, WorkloadBegan(lease=lease.id, at=after.started_at))]
@@ -174,7 +186,8 @@ def _extend(lease: Lease, event: RenewalSent, now: int) -> Step[Lease]:
 
 
 def _hear(lease: Lease, event: ProviderHeard, now: int) -> Step[Lease]:
-    return replace(lease, acknowledged_at=now), []
+    waiting_at = now if event.is_waiting and lease.state is not S.RUNNING else lease.waiting_at
+    return replace(lease, acknowledged_at=now, waiting_at=waiting_at), []
 
 
 def _acknowledge(lease: Lease, event: UsageAcknowledged, now: int) -> Step[Lease]:
@@ -250,7 +263,7 @@ def _settle(lease: Lease, event: Event, now: int) -> Step[Lease]:
 
 def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
     receipt = event.receipt
-    state = _ENDS.get(receipt.code, S.FINISHED)
+    state = S.FAILED if receipt.code in PROVIDER_FAULTS else S.FINISHED
     return replace(
         lease,
         state=state,
@@ -258,7 +271,7 @@ def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
         receipt=receipt,
         receipt_signature=event.signature,
         acknowledged_at=now,
-        started_at=lease.started_at or _bounded(lease, receipt.started_at, now),
+        started_at=_bounded(lease, lease.started_at or receipt.started_at, now),
         ended_at=_bounded(lease, receipt.ended_at, now),
         seconds=receipt.seconds,
         due=Amount(max(lease.paid, receipt.due)),
@@ -270,7 +283,7 @@ def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
 
 def _bounded(lease: Lease, at: int, now: int) -> int:
     """The provider's word about a moment, within what our own clock allows; 0 stays 0 where nothing began."""
-    return min(max(at, lease.created_at), now) if at else 0
+    return min(max(at, earliest_start(lease)), now) if at else 0
 
 
 def _pay_up(lease: Lease, told: Event, now: int) -> Step[Lease]:
@@ -301,20 +314,6 @@ def _tell(lease: Lease, event: Event) -> Tell:
     return Tell(subject=lease.job, noun="Job", event=event)
 
 
-USER_FAULTS = frozenset({"IMAGE_NOT_FOUND", "INPUT_MISSING"})
-"""Ends before the start that another provider would only repeat: the job fails, unpaid."""
-_ENDS = {
-    "INFRASTRUCTURE": S.FAILED,
-    "IMAGE_NOT_FOUND": S.FAILED,
-    "INPUT_MISSING": S.FAILED,
-    "NOT_FUNDED": S.FAILED,
-    "PULL_TIMEOUT": S.FAILED,
-    "START_TIMEOUT": S.FAILED,
-    "UNPAID": S.FAILED,
-    "LEASE_EXPIRED": S.FAILED,
-    "CANCELLED": S.FAILED,
-}
-"""The provider's faults; a provider that says CANCELLED when nobody asked it to gave up by itself."""
 _ACTIVE = tuple(state for state in OPEN if state is not S.OFFERED)
 
 RULES: Rules[Lease] = {

@@ -1,13 +1,15 @@
 """The workload: what runs in the container. It goes to the winner alone; gossip carries only its digest."""
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from market.resources import Resources
-from market.units import Digest
+from market.units import GIB, Digest
 
 Text = Annotated[str, Meta(max_length=32_768)]
 Path = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -39,6 +41,22 @@ class Workload(Struct, frozen=True, kw_only=True):
     timeout: Annotated[int, Meta(ge=1, le=30 * 86400)]
     inputs: Annotated[tuple[File, ...], Meta(max_length=256)] = ()
     outputs: Annotated[tuple[InnerPath, ...], Meta(max_length=64)] = ()
+
+
+def files_limit(resources: Resources) -> int:
+    """Bytes that all inputs, and again all outputs, of a workload may have: its disk, and 1 GiB where that is less."""
+    return max(resources.disk, GIB)
+
+
+def fits_into(files: Iterable[File], resources: Resources) -> bool:
+    """Whether these inputs or outputs are within `files_limit`."""
+    return sum(file.size for file in files) <= files_limit(resources)
+
+
+def is_under(path: str, wanted: str) -> bool:
+    """Whether `path` is the wanted path, or lies in the wanted folder; "." is the whole of /output."""
+    inner = PurePosixPath(path)
+    return inner.is_relative_to(PurePosixPath(wanted))
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -100,7 +100,7 @@ class Files:
                 offsets = range(start, min(file.size, start + WINDOW * MAX_CHUNK), MAX_CHUNK)
                 asked = (self._peers.fetch(peer, GetFile(lease, file.digest, offset)) for offset in offsets)
                 for chunk in await asyncio.gather(*asked):
-                    if not chunk or target.tell() + len(chunk) > file.size:
+                    if len(chunk) != min(MAX_CHUNK, file.size - target.tell()):
                         raise Refused("the file does not have its size", codes=("BAD_FILE",))
                     target.write(chunk)
 

@@ -59,13 +59,13 @@ from market.provision import (
 )
 from market.receipts import receipt_digest
 from market.units import Seconds
-from market.workloads import File, Workload, spec_digest
+from market.workloads import File, Workload, fits_into, spec_digest
 from node.actions.files import Files
 from node.actions.funding import Funding
 from node.actions.payments import credit_lease
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
-from node.ports import ContainerSpec, Runtime
+from node.ports import ContainerSpec, Image, Runtime
 
 _countersigned = msgspec.json.Decoder(Countersigned)
 _covered = msgspec.json.Decoder(Covered)
@@ -101,6 +101,8 @@ class Provisioning:
                 raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
             if not _is_as_sold(message.workload, lease.terms):
                 raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
+            if not fits_into(message.workload.inputs, lease.terms.resources):
+                raise Refused("the inputs are larger than the disk that was sold", codes=("INPUTS_TOO_LARGE",))
             if lease.state is not LeaseState.OFFERED:
                 raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
             changes.apply("Lease", lease.id, Committed(workload=message.workload, nonce=message.nonce))
@@ -156,7 +158,10 @@ class Provisioning:
         if lease.state is not LeaseState.PULLING or lease.workload is None:
             return None
         try:
-            image, _ = await asyncio.gather(self._runtime.ensure_image(lease.workload.image), self._fetch_inputs(lease))
+            async with asyncio.timeout(max(0, lease.deadline - self._engine.clock.now()) / 1000):
+                image = await self._prepared(lease, lease.workload)
+        except TimeoutError:
+            return None
         except ImageNotFound as error:
             return PreparationFailed(code="IMAGE_NOT_FOUND", message=error.message)
         except (Refused, OutputRefused) as error:
@@ -167,6 +172,7 @@ class Provisioning:
         """Create and start the container under its deterministic name; gone again when the lease ended meanwhile."""
         lease = self._lease(effect.subject)
         if lease.state is not LeaseState.STARTING:
+            await self._discard(lease)
             return None
         try:
             at = await self._runtime.start(self._container_spec(lease))
@@ -174,8 +180,9 @@ class Provisioning:
             raise
         except NeugridError as error:
             return PreparationFailed(code="INFRASTRUCTURE", message=error.message)
-        if self._lease(lease.id).state is not LeaseState.STARTING:
-            await self._runtime.remove(lease.container)
+        present = self._lease(lease.id)
+        if present.state is not LeaseState.STARTING:
+            await self._discard(present)
             return None
         return WorkloadStarted(at=at)
 
@@ -255,10 +262,23 @@ class Provisioning:
 
     # --- helpers ---
 
-    async def _fetch_inputs(self, lease: Lease) -> None:
-        workload = lease.workload
-        if workload is None or not workload.inputs:
-            return
+    async def _discard(self, lease: Lease) -> None:
+        """Remove a container that was started, by this life or the last one, for a lease that had ended by then."""
+        if lease.state not in OPEN:
+            await self._runtime.remove(lease.container)
+
+    async def _prepared(self, lease: Lease, workload: Workload) -> Image:
+        """Image and inputs side by side; when one fails, the other goes no further."""
+        fetching = asyncio.create_task(self._fetch_inputs(lease, workload))
+        try:
+            image = await self._runtime.ensure_image(workload.image)
+            await fetching
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
+        return image
+
+    async def _fetch_inputs(self, lease: Lease, workload: Workload) -> None:
         folder = self._inputs(lease)
         for file in workload.inputs:
             source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)

@@ -6,6 +6,7 @@ from collections import defaultdict
 import msgspec
 import structlog
 
+from market.billing import complaint, seconds_limit
 from market.dialogue import (
     Cancel,
     Commit,
@@ -21,7 +22,7 @@ from market.dialogue import (
     Statement,
 )
 from market.errors import BadMessage, NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
-from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, billed_seconds, cost_of, earliest_start
+from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
@@ -38,7 +39,6 @@ from market.tenancy import (
     SendCancel,
     SendCommit,
     SendPayment,
-    bill_limit,
     heard,
 )
 from market.units import Address, Amount
@@ -52,8 +52,6 @@ from node.ports import Chain
 
 _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("tenants")
-TOLERANCE = 3
-"""Seconds that a provider's clock of use may be ahead of ours."""
 
 
 class Tenants:
@@ -179,7 +177,7 @@ class Tenants:
         lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:
             return Covered()
-        seconds = min(message.seconds, billed_seconds(lease.started_at, changes.now) + TOLERANCE)
+        seconds = min(message.seconds, seconds_limit(lease, changes.now))
         due = cost_of(lease.terms, seconds)
         return Covered(pay_lease(changes, lease, Amount(max(due, lease.paid)), seconds, self._signer, self._domain))
 
@@ -201,9 +199,9 @@ class Tenants:
             raise Refused("another receipt was signed for this lease", codes=("RECEIPT_DIFFERS",))
         if lease.state not in OPEN and lease.state is not LeaseState.CANCELLED:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        longest = billed_seconds(earliest_start(lease), changes.now) + TOLERANCE
-        if receipt.seconds > longest or receipt.due > bill_limit(lease, receipt):
-            raise Refused("the receipt bills more than our clock and the terms allow", codes=("OVERBILLED",))
+        problem = complaint(lease, receipt, changes.now)
+        if problem:
+            raise Refused("the receipt claims more than our clock, the terms and the order allow", codes=(problem,))
         changes.apply("Lease", lease.id, ReceiptReceived(receipt=receipt, signature=signature))
 
     async def take_logs(self, envelope: Envelope, message: Logs) -> LogsKept:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -11,12 +12,14 @@ from market.dialogue import Phase, Renew, Renewal, Renewals
 from market.errors import NeugridError
 from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState, latest_end
 from market.messages import Kind
-from market.tenancy import PhaseReported, ProviderHeard, RenewalSent
+from market.tenancy import ProviderHeard, RenewalSent, heard
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 
 _renewals = msgspec.json.Decoder(Renewals)
 _log = structlog.get_logger("renewals")
+BATCH: Final = 1024
+"""Leases in one message."""
 SILENCE: Final = 20_000
 """No renewal is sent any more when the provider was silent for so long, in ms."""
 
@@ -36,22 +39,32 @@ async def renew_all(engine: Engine, peers: Peers, started: int) -> None:
     for lease in engine.storage.find(Lease, side="requester", state=OPEN[1:]):
         if now - max(started, lease.acknowledged_at) < SILENCE and now < latest_end(lease):
             by_peer[lease.terms.provider_peer].append(lease)
-    await asyncio.gather(*(_renew(engine, peers, peer, leases) for peer, leases in by_peer.items()))
+    groups = [(peer, group) for peer, leases in by_peer.items() for group in _batches(leases)]
+    rounds = (_renew(engine, peers, peer, group) for peer, group in groups)
+    for (peer, _), failure in zip(groups, await asyncio.gather(*rounds, return_exceptions=True), strict=True):
+        if isinstance(failure, BaseException):
+            _log.error("renewal failed", peer=peer, exc_info=failure)
 
 
-async def _renew(engine: Engine, peers: Peers, peer: str, leases: list[Lease]) -> None:
+def _batches(leases: list[Lease]) -> list[list[Lease]]:
+    return [leases[start : start + BATCH] for start in range(0, len(leases), BATCH)]
+
+
+async def _renew(engine: Engine, peers: Peers, peer: str, leases: Sequence[Lease]) -> None:
     """Extend what is sent: from the moment of sending, unless nothing can have left this machine."""
     if not await _is_reachable(peers, peer):
         return
     until = engine.clock.now() + LEASE_TERM
     await engine.transact(lambda changes: _mark_sent(changes, leases, until))
     try:
-        message = Renew(tuple(Renewal(lease.id, until) for lease in leases[:1024]))
+        message = Renew(tuple(Renewal(lease.id, until) for lease in leases))
         answer = await peers.ask(peer, Kind.RENEW, message, _renewals)
     except NeugridError as error:
         _log.info("renewal not answered", peer=peer, why=error.code)
         return
-    await engine.transact(lambda changes: _mark_heard(changes, answer.phases))
+    asked = {lease.id for lease in leases}
+    phases = [phase for phase in answer.phases if phase.lease in asked]
+    await engine.transact(lambda changes: _mark_heard(changes, phases))
 
 
 async def _is_reachable(peers: Peers, peer: str) -> bool:
@@ -62,21 +75,21 @@ async def _is_reachable(peers: Peers, peer: str) -> bool:
         return False
 
 
-def _mark_sent(changes: Changes, leases: list[Lease], until: int) -> None:
+def _mark_sent(changes: Changes, leases: Sequence[Lease], until: int) -> None:
     for lease in leases:
         present = changes.tx.get(Lease, lease.id)
         if present is not None and present.state in OPEN:
             changes.apply("Lease", lease.id, RenewalSent(until=until))
 
 
-def _mark_heard(changes: Changes, phases: tuple[Phase, ...]) -> None:
+def _mark_heard(changes: Changes, phases: Sequence[Phase]) -> None:
+    """What the provider says of the leases that it was asked about, and of no others."""
     known = {state.value for state in OPEN[1:]}
     for phase in phases:
         lease = changes.tx.get(Lease, phase.lease)
         if lease is None or lease.side != "requester" or lease.state not in OPEN[1:]:
             continue
         if phase.state in known:
-            report = PhaseReported(state=LeaseState(phase.state), started_at=phase.started_at)
-            changes.apply("Lease", lease.id, report)
+            changes.apply("Lease", lease.id, heard(lease, LeaseState(phase.state), phase.started_at))
         elif phase.state != "unknown":
             changes.apply("Lease", lease.id, ProviderHeard())

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market import jobs, provision, tenancy
+from market.billing import bill_limit
 from market.errors import InvalidTransition
 from market.jobs import Job, JobState, LeaseAgreed, PlaceJob, WithdrawOrder, order_of, post_job
 from market.leases import (
@@ -304,7 +305,7 @@ class Tenant(Side):
             return "refused"
         longest = billed_seconds(self.lease.created_at, self.now) + TOLERANCE
         assert receipt.seconds <= longest, "an honest provider is not refused"
-        assert receipt.due <= tenancy.bill_limit(self.lease, receipt), "an honest provider is not refused"
+        assert receipt.due <= bill_limit(self.lease, receipt), "an honest provider is not refused"
         self.take(tenancy.ReceiptReceived(receipt=receipt, signature=b""))
         return "signed"
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market import tenancy
+from market.billing import bill_limit
 from market.errors import InvalidTransition
 from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
 from market.leases import ENDED, LEASE_TERM, MARGIN, OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of
@@ -29,7 +30,6 @@ from market.tenancy import (
     SendCommit,
     SendPayment,
     UsageAcknowledged,
-    bill_limit,
     step,
     take_lease,
 )

@@ -1,0 +1,55 @@
+"""What a receipt may ask for: the requester's own clock, the terms and the order are the measure, not the receipt."""
+
+from typing import Final
+
+from market.leases import Lease, LeaseState, billed_seconds, cost_of, earliest_start
+from market.receipts import Receipt
+from market.units import Amount
+from market.workloads import Workload, fits_into, is_under
+
+TOLERANCE: Final = 3
+"""Seconds that a provider's clock of use may be ahead of ours."""
+USER_FAULTS: Final = frozenset({"IMAGE_NOT_FOUND", "INPUT_MISSING"})
+"""Ends before the start that another provider would only repeat: the job fails, unpaid."""
+PROVIDER_FAULTS: Final = frozenset(
+    {
+        *USER_FAULTS,
+        "INFRASTRUCTURE",
+        "NOT_FUNDED",
+        "PULL_TIMEOUT",
+        "START_TIMEOUT",
+        "UNPAID",
+        "LEASE_EXPIRED",
+        "CANCELLED",
+    }
+)
+"""Ends that the requester did not order; a provider that says CANCELLED when nobody asked it to gave up by itself."""
+
+
+def bill_limit(lease: Lease, receipt: Receipt) -> Amount:
+    """The most a receipt may ask for (base units): what its seconds cost, or what was acknowledged already.
+
+    An end that is the provider's fault costs nothing beyond what was acknowledged.
+    """
+    is_fault = receipt.code in PROVIDER_FAULTS and receipt.code != "UNPAID" and lease.state is not LeaseState.CANCELLED
+    return lease.paid if is_fault else Amount(max(lease.paid, cost_of(lease.terms, receipt.seconds)))
+
+
+def seconds_limit(lease: Lease, now: int) -> int:
+    """The most seconds of use that can have passed by the requester's clock."""
+    return billed_seconds(earliest_start(lease), now) + TOLERANCE
+
+
+def complaint(lease: Lease, receipt: Receipt, now: int) -> str:
+    """The code of what is wrong with a receipt for the requester's `lease`, or ""."""
+    if receipt.seconds > seconds_limit(lease, now) or receipt.due > bill_limit(lease, receipt):
+        return "OVERBILLED"
+    if lease.workload is None or not _is_wanted(receipt, lease.workload):
+        return "OUTPUTS_NOT_ORDERED"
+    return ""
+
+
+def _is_wanted(receipt: Receipt, workload: Workload) -> bool:
+    """Whether all outputs were ordered, and hold no more than was ordered."""
+    are_ordered = all(any(is_under(file.path, wanted) for wanted in workload.outputs) for file in receipt.outputs)
+    return are_ordered and fits_into(receipt.outputs, workload.resources)
