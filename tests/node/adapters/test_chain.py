@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from contracts.client import Calls
-from contracts.events import Cursor, Deposited
 from contracts.follow import Patience
 from contracts.networks import Deployment
 from contracts.values import Claim
@@ -120,12 +119,14 @@ async def test_a_deposit_counts_only_once_it_is_confirmed(market: Market) -> Non
         assert (await payee.channel(CHANNEL)).deposited == 600
 
 
-async def test_events_come_in_batches_with_a_cursor(market: Market) -> None:
+async def test_news_name_the_channels_and_exits_and_where_to_go_on(market: Market) -> None:
     async with market.adapter(ALICE) as payer:
         await payer.deposit(CAROL.address, BOB.address, Amount(600), "deposit")
-        async for batch in payer.events(Cursor(), poll=0.01):
-            assert [type(event) for event in batch.events] == [Deposited]
-            break
+        first = await anext(payer.news(""))
+        assert (first.channels, first.exits, first.is_rewound) == ((CHANNEL,), (), False)
+        await payer.start_exit(CAROL.address, BOB.address, Amount(100), "exit")
+        second = await anext(payer.news(first.cursor))
+        assert (second.channels, second.exits) == ((CHANNEL,), (CHANNEL,))
 
 
 async def test_it_is_a_chain(market: Market) -> None:
