@@ -29,7 +29,8 @@ _withdrawn = msgspec.json.Decoder(Withdrawn)
 _delta = msgspec.json.Decoder(BookDelta)
 _log = structlog.get_logger("book")
 PAGE: Final = 400
-MAX_LIFE: Final = 7 * 86_400_000
+MAX_LIFE: Final = 8 * 86_400_000
+"""In ms: orders may rest for seven days, and clocks differ."""
 SCORES_KEPT: Final = 1_000
 SHUN: Final = 5_000
 """How long a provider that refused or did not answer is passed over, in ms."""
@@ -203,10 +204,10 @@ class Book:
         return order
 
     def _check_life(self, envelope: Envelope, *things: Offer | Order) -> None:
-        """What outlives its envelope, or a week, would never leave the book."""
+        """What outlives its envelope, or eight days, would never leave the book."""
         latest = min(envelope.expires_at, self._now() + MAX_LIFE)
         if any(thing.expires_at > latest for thing in things):
-            raise BadMessage("it lives longer than its message or a week", expected=latest)
+            raise BadMessage("it lives longer than its message or eight days", expected=latest)
 
     def _receive_withdrawal(self, envelope: Envelope) -> None:
         for id in payload_of(envelope, _withdrawn).ids:

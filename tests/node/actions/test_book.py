@@ -14,6 +14,7 @@ from market.errors import BadMessage, BadSignature, NeugridError, StaleMessage
 from market.messages import Kind, seal
 from market.offers import Offer
 from market.orders import Order
+from node.actions.selling import OFFER_TTL
 from tests.builders import NOW, an_offer, an_order
 from tests.node.actions.stage import NETWORK, Stage, key_of, staged
 
@@ -190,7 +191,7 @@ def test_own_offers_are_gossiped_and_withdrawn(tmp_path: Path) -> None:
         assert stage.seller.selling is not None
         for topic in stage.buyer.book.topics():
             await stage.buyer.peers.network.subscribe(topic)
-        await stage.seller.book.publish_offers(stage.seller.selling.offers(1), 60_000)
+        await stage.seller.book.publish_offers(stage.seller.selling.offers(1), OFFER_TTL)
         await stage.seller.book.withdraw(*(offer.id for offer in stage.seller.book.own_offers()))
         counts = []
         async with asyncio.timeout(5):
