@@ -54,7 +54,7 @@ class Changes:
         """Store a new noun with its first effects; Conflict when its id is taken."""
         self.tx.insert(noun)
         self._record(type(noun).__name__, noun.id, "Created", _encode(noun))
-        self._add(effects)
+        self._add(effects, created=noun.id)
 
     def apply(self, noun: str, id: str, event: Event) -> Any:
         """Take one step of a machine; NotFound or InvalidTransition leave the transaction as it was."""
@@ -73,12 +73,12 @@ class Changes:
         self.tx.insert(Entry(noun=noun, subject=id, at=self.now, event=event, body=body))  # type: ignore[arg-type]
         self.changed.append(id)
 
-    def _add(self, effects: tuple[Effect, ...] | list[Effect]) -> None:
+    def _add(self, effects: tuple[Effect, ...] | list[Effect], created: str = "") -> None:
         for effect in effects:
             if isinstance(effect, Tell):
                 self._tell(effect)
             else:
-                self._store(effect)
+                self._store(effect, is_new=effect.subject == created)
 
     def _tell(self, tell: Tell) -> None:
         try:
@@ -86,7 +86,8 @@ class Changes:
         except (InvalidTransition, NotFound) as error:
             _log.info("not told", noun=tell.noun, subject=tell.subject, why=str(error))
 
-    def _store(self, effect: Effect) -> None:
+    def _store(self, effect: Effect, is_new: bool) -> None:
+        """Store an effect unless it waits already; for a subject that is new there is none to look for."""
         attempt = getattr(effect, "attempt", 0)
         name = type(effect).__name__
         pending = Pending(
@@ -96,8 +97,9 @@ class Changes:
             body=_encode(effect),
             created_at=self.now,  # type: ignore[arg-type]
         )
-        if self.tx.get(Pending, pending.id) is None:
-            self.tx.put(pending)
+        is_begun = any(begun.id == pending.id for begun in self.pending)
+        if not is_begun and (is_new or self.tx.get(Pending, pending.id) is None):
+            self.tx.insert(pending)
             self.pending.append(pending)
 
 

@@ -24,32 +24,28 @@ class Row(SQLModel):
 class JobRow(Row, table=True):
     __tablename__ = "job"
     __table_args__ = (
-        Index(None, "created", "id"),
         Index(None, "account", "created", "id"),
         Index(None, "state", "created", "id"),
     )
     id: str = Field(primary_key=True)
     account: str
     state: str
-    lease: str = Field(index=True)
+    lease: str
     deadline: int = Field(sa_type=BigInteger, index=True)
     version: int = Field(sa_type=BigInteger)
 
 
 class LeaseRow(Row, table=True):
     __tablename__ = "lease"
-    __table_args__ = (
-        Index(None, "created", "id"),
-        Index(None, "state", "created", "id"),
-    )
+    __table_args__ = (Index(None, "state", "created", "id"),)
     id: str = Field(primary_key=True)
     side: str
     state: str
     job: str = Field(index=True)
     channel: str = Field(index=True)
     deadline: int = Field(sa_type=BigInteger, index=True)
-    provider: str = Field(index=True)
-    requester: str = Field(index=True)
+    provider: str
+    requester: str
 
 
 class ChannelRow(Row, table=True):
@@ -95,7 +91,6 @@ class EntryRow(Row, table=True):
     __tablename__ = "entry"
     __table_args__ = (
         Index(None, "subject", "seq"),
-        Index(None, "noun", "seq"),
         {"sqlite_autoincrement": True},
     )
     seq: int = Field(sa_type=BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
@@ -106,9 +101,9 @@ class EntryRow(Row, table=True):
 class PendingRow(Row, table=True):
     __tablename__ = "pending"
     id: str = Field(primary_key=True)
-    subject: str = Field(index=True)
+    subject: str
     effect: str
-    not_before: int = Field(sa_type=BigInteger, index=True)
+    not_before: int = Field(sa_type=BigInteger)
 
 
 class LogChunkRow(Row, table=True):
