@@ -18,6 +18,7 @@ from market.receipts import output_digest
 from market.units import Amount
 from market.workloads import File, Workload
 from node.actions.files import Files
+from node.actions.ids import new_id
 from node.actions.logs import next_line, read_lines
 from node.actions.placing import Placing
 from node.engine import Changes, Engine
@@ -26,7 +27,6 @@ from node.records import Account, Answer, Entry
 
 ANSWER_KEPT: Final = 86_400_000
 ATTEMPT_LINES: Final = 10**9
-ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class Jobs:
         self._placing = placing
         self._funds = funds
         self._storage = engine.storage
-        self._caps: dict[str, int] | None = None
+        self._capped: int | None = None
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -76,7 +76,7 @@ class Jobs:
         Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters.
         """
         workload = replace(new.workload, inputs=tuple(self._input(file) for file in new.files))
-        id, nonce = f"job_{''.join(secrets.choice(ALPHABET) for _ in range(16))}", secrets.token_hex(16)
+        id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
             known = _known_answer(changes.tx, account, idempotency)
@@ -214,24 +214,24 @@ class Jobs:
     def _check_funds(self, tx: Tx, job: Job) -> None:
         """402 when wallet and channels can not cover this cap beside those of all live jobs; unknown lets it pass.
 
-        The caps are summed in memory and counted anew only before a refusal; the writer's thread alone comes here.
+        The caps are summed as jobs come and counted anew only before a refusal; the writer's thread alone comes here.
         """
-        if self._caps is None:
-            self._caps = _live_caps(tx)
+        if self._capped is None:
+            self._capped = _live_caps(tx)
         funds = self._funds()
-        if funds is not None and job.cap + sum(self._caps.values()) > funds:
-            self._caps = _live_caps(tx)
-            needed = job.cap + sum(self._caps.values())
+        if funds is not None and self._capped + job.cap > funds:
+            self._capped = _live_caps(tx)
+            needed = self._capped + job.cap
             if needed > funds:
                 raise InsufficientFunds("the wallet does not cover the price cap", needed=needed, available=funds)
-        self._caps[job.id] = job.cap
+        self._capped += job.cap
 
     def _has_all_lines(self, job: Job, at: int) -> bool:
         return not job.lease or at >= next_line(self._storage, job.lease)
 
 
-def _live_caps(tx: Tx) -> dict[str, int]:
-    return {job.id: job.cap for job in tx.find(Job, state=LIVE)}
+def _live_caps(tx: Tx) -> int:
+    return sum(job.cap for job in tx.find(Job, state=LIVE))
 
 
 def _job(id: str, nonce: str, account: Account, new: NewJob, workload: Workload, now: int) -> Job:
