@@ -53,16 +53,19 @@ def up(
     json: Annotated[bool, Flag, Parameter(help="Print url, peer and wallet as JSON.")] = False,
 ) -> None:
     """Run a node until Ctrl-C."""
+    from node.config import load_config
+
+    settings = load_config(_settings(config, data_dir))  # what is wrong there is said at once
+
     import uvloop
 
     from node.app import Contact, run_node
-    from node.config import load_config
 
     def ready(contact: Contact) -> None:
         fields = {"url": contact.url, "peer": contact.peer, "wallet": contact.wallet, "addresses": contact.addresses}
         print_json(fields) if json else print_fields([*list(fields.items())[:3], ("docs", f"{contact.url}/docs")])
 
-    uvloop.run(run_node(load_config(_settings(config, data_dir)), ready))
+    uvloop.run(run_node(settings, ready))
 
 
 def devnet(
