@@ -42,7 +42,6 @@ from market.messages import Envelope, Kind
 from market.provision import (
     AwaitFunding,
     CancelRequested,
-    ChannelFunded,
     CleanUp,
     Committed,
     CreditExhausted,
@@ -71,6 +70,7 @@ _countersigned = msgspec.json.Decoder(Countersigned)
 _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("provisioning")
 FUND_POLL: Final = 0.25
+MAX_FUND_POLL: Final = 3.0
 STOP_GRACE: Final = 2
 """Seconds between SIGTERM and SIGKILL for a lease that is over; part of `leases.MARGIN`."""
 
@@ -142,15 +142,12 @@ class Provisioning:
 
     # --- effects ---
 
-    async def await_funding(self, effect: AwaitFunding) -> Event | None:
+    async def await_funding(self, effect: AwaitFunding) -> None:
         """Wait until the channel covers the caps of all its open leases; any armed exit counts as gone."""
-        lease = self._lease(effect.subject)
-        while lease.state is LeaseState.ACCEPTED:
-            if await self._funding.covers(lease):
-                return ChannelFunded()
-            await asyncio.sleep(FUND_POLL)
-            lease = self._lease(effect.subject)
-        return None
+        lease, pause = self._lease(effect.subject), FUND_POLL
+        while lease.state is LeaseState.ACCEPTED and not await self._funding.admit(lease):
+            await asyncio.sleep(pause)
+            lease, pause = self._lease(effect.subject), min(MAX_FUND_POLL, 1.1 * pause)
 
     async def prepare(self, effect: PrepareWorkload) -> Event | None:
         """Fetch image and inputs side by side; what the requester named wrongly is its fault, the rest ours."""

@@ -21,7 +21,7 @@ from node.actions.funding import Funding, succeeded
 from node.actions.payments import reserved_on
 from node.actions.peers import Peers
 from node.engine import Engine
-from node.ports import Chain
+from node.ports import Chain, Reader
 from node.records import Account, Withdrawal
 
 _refunded = msgspec.json.Decoder(Refunded)
@@ -150,21 +150,18 @@ class Wallets:
 
     async def release(self, envelope: Envelope, message: RefundAsked) -> Refunded:
         """Provider's side: claim what is ours on the channel, then give the rest back to its payer."""
-        channel = self._storage.get(Channel, message.channel)
-        leases = self._storage.find(Lease, side="provider", channel=message.channel)
-        if channel is None or not any(lease.terms.requester == envelope.sender for lease in leases):
-            raise NotFound("no such channel", id=message.channel)
-        if any(lease.state in OPEN for lease in leases) or reserved_on(self._storage, channel.id, "provider"):
-            raise Refused("leases on this channel are still open", codes=("LEASES_OPEN",))
-        await self._funding.claim_all()
-        await self._funding.refresh(channel)
-        channel = self._storage.get(Channel, message.channel) or channel
-        left = Amount(max(0, channel.deposited - channel.claimed))
-        if left == 0:
-            return Refunded(0)
-        key = f"release:{channel.id[:16]}:{channel.deposited}:{channel.claimed}"
-        receipt = succeeded(await self._chain.release(channel.payer, channel.signer, left, key))
-        await self._funding.refresh(channel)
+        with self._funding.closing(message.channel):
+            channel = await self._engine.transact(lambda changes: _at_rest(changes.tx, message.channel, envelope))
+            if channel.promised > channel.claimed:
+                await self._funding.claim([channel])
+            await self._funding.refresh(channel)
+            channel = self._storage.get(Channel, message.channel) or channel
+            left = Amount(max(0, channel.deposited - max(channel.claimed, channel.promised)))
+            if left == 0:
+                return Refunded(0)
+            key = f"release:{channel.id[:16]}:{channel.deposited}:{channel.claimed}"
+            receipt = succeeded(await self._chain.release(channel.payer, channel.signer, left, key))
+            await self._funding.refresh(channel)
         return Refunded(left, receipt.hash)
 
     async def refresh_funds(self) -> None:
@@ -237,6 +234,16 @@ class Wallets:
             await self._funding.refresh(channel)
         problem = f"the provider is silent: {seen.exiting} base units come back from {_instant(seen.exit_ready_at)} on"
         return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
+
+
+def _at_rest(reader: Reader, id: str, envelope: Envelope) -> Channel:
+    """The channel of this requester's leases, when none of them is open or unpaid."""
+    channel = reader.get(Channel, id)
+    if channel is None or not reader.count(Lease, side="provider", channel=id, requester=envelope.sender):
+        raise NotFound("no such channel", id=id)
+    if reader.count(Lease, side="provider", channel=id, state=OPEN) or reserved_on(reader, id, "provider"):
+        raise Refused("leases on this channel are still open", codes=("LEASES_OPEN",))
+    return channel
 
 
 def _instant(ms: int) -> str:
