@@ -21,9 +21,9 @@ def test_a_lease_is_covered_by_what_the_chain_holds(tmp_path: Path) -> None:
         lease = await stage.lease("seller", S.ACCEPTED)
         await stage.put("seller", stage.channel(deposited=Amount(0)))
         deposit(stage, CAP - 1)
-        assert not await stage.seller.funding.covers(lease)
+        assert not await stage.seller.funding.admit(lease)
         deposit(stage, CAP)
-        assert await stage.seller.funding.covers(lease)
+        assert await stage.seller.funding.admit(lease)
         assert stage.stored_channel("seller").deposited == CAP
 
     staged(tmp_path, play)
@@ -36,7 +36,7 @@ def test_one_deposit_does_not_cover_two_leases(tmp_path: Path) -> None:
         for amount, is_covered in ((CAP, False), (2 * CAP - 21, False), (2 * CAP - 20, True)):
             deposit(stage, amount)
             await stage.put("seller", stage.channel(deposited=Amount(0)))
-            assert await stage.seller.funding.covers(lease) is is_covered
+            assert await stage.seller.funding.admit(lease) is is_covered
 
     staged(tmp_path, play)
 
@@ -46,7 +46,7 @@ def test_an_armed_exit_counts_as_gone(tmp_path: Path) -> None:
         lease = await stage.lease("seller", S.ACCEPTED)
         await stage.put("seller", stage.channel(deposited=Amount(CAP), exiting=Amount(1)))
         deposit(stage, 0)
-        assert not await stage.seller.funding.covers(lease)
+        assert not await stage.seller.funding.admit(lease)
 
     staged(tmp_path, play)
 
@@ -58,9 +58,9 @@ def test_a_chain_that_does_not_answer_leaves_the_cover_unknown(tmp_path: Path) -
     async def play(stage: Stage) -> None:
         lease = await stage.lease("seller", S.ACCEPTED)
         stage.seller.funding._chain.channel = down  # type: ignore[method-assign]
-        assert await stage.seller.funding.covers(lease)
+        assert await stage.seller.funding.admit(lease)
         await stage.put("seller", stage.channel(deposited=Amount(0)))
-        assert not await stage.seller.funding.covers(lease)
+        assert not await stage.seller.funding.admit(lease)
 
     staged(tmp_path, play)
 
