@@ -109,7 +109,7 @@ weathers = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(weathers)
 def test_in_any_weather_one_attempt_runs_at_a_time_and_the_bills_agree(weather: Weather) -> None:
     exchange = Exchange(weather)
@@ -137,7 +137,7 @@ cut_off = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(cut_off)
 def test_no_attempt_runs_beside_one_that_was_cut_off(weather: Weather) -> None:
     exchange = Exchange(weather)

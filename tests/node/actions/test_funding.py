@@ -1,5 +1,6 @@
 """Deposits and vouchers at the provider: work begins when the channel covers it, and nothing is claimed twice."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def test_a_lease_is_covered_by_what_the_chain_holds(tmp_path: Path) -> None:
         assert not await stage.seller.funding.admit(lease)
         deposit(stage, CAP)
         assert await stage.seller.funding.admit(lease)
-        assert stage.stored_channel("seller").deposited == CAP
+        assert (stage.stored_channel("seller").deposited, stage.stored("seller").state) == (CAP, S.PULLING)
 
     staged(tmp_path, play)
 
@@ -37,6 +38,17 @@ def test_one_deposit_does_not_cover_two_leases(tmp_path: Path) -> None:
             deposit(stage, amount)
             await stage.put("seller", stage.channel(deposited=Amount(0)))
             assert await stage.seller.funding.admit(lease) is is_covered
+
+    staged(tmp_path, play)
+
+
+def test_two_leases_at_once_are_not_let_in_by_one_deposit(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        leases = [await stage.lease("seller", S.ACCEPTED, id=id) for id in (LEASE, "lse_000002")]
+        await stage.put("seller", stage.channel(deposited=Amount(0)))
+        deposit(stage, CAP)
+        let_in = await asyncio.gather(*(stage.seller.funding.admit(lease) for lease in leases))
+        assert sorted(let_in) == [False, True]
 
     staged(tmp_path, play)
 
@@ -58,9 +70,10 @@ def test_a_chain_that_does_not_answer_leaves_the_cover_unknown(tmp_path: Path) -
     async def play(stage: Stage) -> None:
         lease = await stage.lease("seller", S.ACCEPTED)
         stage.seller.funding._chain.channel = down  # type: ignore[method-assign]
-        assert await stage.seller.funding.admit(lease)
         await stage.put("seller", stage.channel(deposited=Amount(0)))
         assert not await stage.seller.funding.admit(lease)
+        await stage.put("seller", stage.channel())
+        assert await stage.seller.funding.admit(lease)
 
     staged(tmp_path, play)
 
