@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.plans import Command, Fetch, Moments, Publish, Share, Shared
 from market.leases import Lease, LeaseState, Terms
-from market.offers import Offer
+from market.offers import Offer, offer_prefix
 from market.resources import Prices, Resources
 from market.units import GIB, Bytes, MilliCpu
 from market.workloads import File, Workload, spec_digest
@@ -42,7 +42,8 @@ class Commands:
         return Moments(moments=self._seen, neighbours=await self._neighbours())
 
     async def _publish(self, command: Publish) -> Moments:
-        offers = [self._offer(f"off_{command.name}{number:06}") for number in range(command.count)]
+        prefix = offer_prefix(self._node.peers.signer.address)
+        offers = [self._offer(f"{prefix}{command.name}{number:06}") for number in range(command.count)]
         begun, sent, running = time.monotonic_ns(), {}, []
         if not command.rate:
             await self._node.book.publish_offers(offers, TTL)

@@ -7,10 +7,12 @@ so that a slower neighbour's copy does not bring it back. Ids fall into 64 bucke
 
 import hashlib
 from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar
 
 BUCKETS: Final = 64
+REMEMBERED: Final = 65_536
+"""So many ids that are held no more are remembered, the latest ones."""
 
 
 class Expiring(Protocol):
@@ -45,6 +47,8 @@ class Holdings(Generic[T]):
         self._held: dict[str, T] = {}
         self._known: dict[str, tuple[str, int, int]] = {}
         """Owner, newest version seen, and when the last known copy expires."""
+        self._gone: dict[str, None] = {}
+        """Known and held no more, in the order in which they went."""
         self._ends: list[tuple[int, str]] = []
         self._marks = [0] * BUCKETS
         self._buckets: list[set[str]] = [set() for _ in range(BUCKETS)]
@@ -71,9 +75,10 @@ class Holdings(Generic[T]):
         if known is not None and (known[0] != owner or version <= known[1]):
             return False
         self.remove(thing.id)
+        self._gone.pop(thing.id, None)
         self._held[thing.id] = thing
         self._known[thing.id] = (owner, version, max(thing.expires_at, known[2] if known else 0))
-        heappush(self._ends, (thing.expires_at, thing.id))
+        self._note_end(thing)
         self._mark(thing)
         return True
 
@@ -82,6 +87,7 @@ class Holdings(Generic[T]):
         thing = self._held.pop(identifier, None)
         if thing is not None:
             self._mark(thing)
+            self._remember_gone(identifier)
         return thing
 
     def expire(self, now: int) -> list[T]:
@@ -95,6 +101,7 @@ class Holdings(Generic[T]):
                 went.append(held)
             if identifier in self._known and self._known[identifier][2] <= now:
                 del self._known[identifier]
+                self._gone.pop(identifier, None)
         return went
 
     def digest(self) -> dict[int, int]:
@@ -104,6 +111,20 @@ class Holdings(Generic[T]):
     def versions(self, bucket: int) -> list[tuple[str, int]]:
         """The (id, version) pairs of a bucket, sorted."""
         return sorted((identifier, self._version_of(self._held[identifier])) for identifier in self._buckets[bucket])
+
+    def _remember_gone(self, identifier: str) -> None:
+        self._gone[identifier] = None
+        if len(self._gone) > REMEMBERED:
+            oldest = next(iter(self._gone))
+            del self._gone[oldest], self._known[oldest]
+
+    def _note_end(self, thing: T) -> None:
+        """When to look at it; ends of versions that were replaced long before are dropped now and then."""
+        heappush(self._ends, (thing.expires_at, thing.id))
+        if len(self._ends) > 4 * len(self._known) + 1024:
+            known = {(end, identifier) for identifier, (_, _, end) in self._known.items()}
+            self._ends = list(known | {(held.expires_at, held.id) for held in self._held.values()})
+            heapify(self._ends)
 
     def _mark(self, thing: T) -> None:
         bucket = bucket_of(thing.id)

@@ -57,6 +57,11 @@ class Offer(Struct, frozen=True, kw_only=True):
     expires_at: Millis
 
 
+def offer_prefix(provider: str) -> str:
+    """How the ids of a provider's offers begin: nobody else can take them."""
+    return f"off_{provider[2:22]}"
+
+
 class Provider(Struct, frozen=True, kw_only=True):
     """A provider as this node sees it: identity and score 0..1000."""
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.book import OrderBook
 from market.dialogue import BookDelta, BookDigest, Offers, OrderPosted, Withdrawn
@@ -21,6 +22,7 @@ from market.reputation import score
 from market.topics import joined_topics, offer_topic, order_topic
 from market.units import Rate
 from node.actions.experience import Experiences
+from node.actions.gossiped import Quota, check_offers, check_order
 from node.actions.peers import Peers
 
 _offers = msgspec.json.Decoder(Offers)
@@ -28,9 +30,11 @@ _order = msgspec.json.Decoder(OrderPosted)
 _withdrawn = msgspec.json.Decoder(Withdrawn)
 _delta = msgspec.json.Decoder(BookDelta)
 _log = structlog.get_logger("book")
-PAGE: Final = 400
-MAX_LIFE: Final = 8 * 86_400_000
-"""In ms: orders may rest for seven days, and clocks differ."""
+PAGE: Final = 2 * 1024 * 1024
+"""Bytes of messages in one answer; base64 makes a third more of them."""
+MAX_PAGES: Final = 1000
+ORDER_LIFE: Final = 1_800_000
+"""How long an order is valid in gossip, in ms; one that rests longer is posted anew in time."""
 SCORES_KEPT: Final = 1_000
 SHUN: Final = 5_000
 """How long a provider that refused or did not answer is passed over, in ms."""
@@ -52,6 +56,8 @@ class Book:
         self._peers = peers
         self._region = region
         self._raw: dict[str, Posted] = {}
+        self._offers = Quota()
+        self._orders = Quota()
         self._shunned: dict[str, int] = {}
         self._scores: dict[str, int] = {}
         self._scored_at = 0
@@ -101,13 +107,12 @@ class Book:
 
     async def post(self, order: Order) -> None:
         """Gossip our order and keep it in our own book; a newer version is bid on anew, the same does nothing."""
-        if not self.book.put_order(order):
-            return
+        now = self._now()
+        order = replace(order, expires_at=min(order.expires_at, now + ORDER_LIFE))
         topic = order_topic(self._peers.network_id, order)
-        payload = OrderPosted(order)
-        data = self._peers.seal(Kind.ORDER, payload, order.expires_at - self._now())
-        self._raw[order.id] = Posted(topic, data)
-        await self._peers.network.publish(topic, data)
+        data = self._peers.seal(Kind.ORDER, OrderPosted(order), max(0, order.expires_at - now))
+        if self._keep_order(order, topic, data):
+            await self._peers.network.publish(topic, data)
 
     async def withdraw(self, *ids: str) -> None:
         """Take our own offers and orders out of every book."""
@@ -141,14 +146,11 @@ class Book:
         envelope = open_envelope(data, self._peers.network_id, self._now(), MAX_GOSSIP)
         if envelope.kind is Kind.OFFERS:
             offers = payload_of(envelope, _offers).offers
-            if any(offer.provider != envelope.sender for offer in offers):
-                raise BadMessage("an offer must be signed by its provider", sender=envelope.sender)
-            self._check_life(envelope, *offers)
+            check_offers(envelope, offers, self._now())
             self._keep_offers(offers, topic, data)
-            return None
-        if envelope.kind is Kind.ORDER:
+        elif envelope.kind is Kind.ORDER:
             return self._receive_order(envelope, topic, data)
-        if envelope.kind is Kind.WITHDRAW:
+        elif envelope.kind is Kind.WITHDRAW:
             self._receive_withdrawal(envelope)
         return None
 
@@ -158,26 +160,25 @@ class Book:
         differing = [bucket for bucket, mark in self.book.digest().items() if theirs.get(bucket, 0) != mark]
         ids = (id for _, id, _ in self.book.versions(differing))
         raws = dict.fromkeys(self._raw[id].raw for id in ids if id in self._raw)
-        page = list(raws)[message.page * PAGE : (message.page + 1) * PAGE]
-        texts = tuple(base64.b64encode(raw).decode() for raw in page)
-        return BookDelta(texts, more=len(raws) > (message.page + 1) * PAGE)
+        page, more = _page(raws, message.page)
+        return BookDelta(tuple(base64.b64encode(raw).decode() for raw in page), more=more)
 
     async def repair(self, peer: str) -> int:
         """Ask a neighbour for what our book lacks; how many messages came."""
-        page, taken = 0, 0
+        taken = 0
         marks = tuple(self.book.digest().items())
-        while True:
+        for page in range(MAX_PAGES):
             delta = await self._peers.ask(peer, Kind.BOOK, BookDigest(marks, page), _delta, 15.0)
             taken += sum(self._take(text) for text in delta.messages)
-            page += 1
-            if not delta.more or page > 1000:
-                return taken
+            if not delta.more:
+                break
+        return taken
 
     def sweep(self) -> int:
         """Forget what has expired; how many entries went."""
         gone = self.book.expire(self._now())
         for thing in gone:
-            self._raw.pop(thing.id, None)
+            self._forget(thing.id)
         return len(gone)
 
     def _take(self, text: str) -> bool:
@@ -190,24 +191,21 @@ class Book:
 
     def _keep_offers(self, offers: Iterable[Offer], topic: str, data: bytes) -> None:
         for offer in offers:
-            if self.book.put_offer(offer):
+            if self._offers.has_room(offer.id, offer.provider) and self.book.put_offer(offer):
+                self._offers.add(offer.id, offer.provider)
                 self._raw[offer.id] = Posted(topic, data)
 
     def _receive_order(self, envelope: Envelope, topic: str, data: bytes) -> Order | None:
         order = payload_of(envelope, _order).order
-        if order.requester != envelope.sender:
-            raise BadMessage("an order must be signed by its requester", sender=envelope.sender)
-        self._check_life(envelope, order)
-        if not self.book.put_order(order):
-            return None
-        self._raw[order.id] = Posted(topic, data)
-        return order
+        check_order(envelope, order, self._now())
+        return order if self._keep_order(order, topic, data) else None
 
-    def _check_life(self, envelope: Envelope, *things: Offer | Order) -> None:
-        """What outlives its envelope, or eight days, would never leave the book."""
-        latest = min(envelope.expires_at, self._now() + MAX_LIFE)
-        if any(thing.expires_at > latest for thing in things):
-            raise BadMessage("it lives longer than its message or eight days", expected=latest)
+    def _keep_order(self, order: Order, topic: str, data: bytes) -> bool:
+        if not self._orders.has_room(order.id, order.requester) or not self.book.put_order(order):
+            return False
+        self._orders.add(order.id, order.requester)
+        self._raw[order.id] = Posted(topic, data)
+        return True
 
     def _receive_withdrawal(self, envelope: Envelope) -> None:
         for id in payload_of(envelope, _withdrawn).ids:
@@ -218,7 +216,25 @@ class Book:
     def _drop(self, id: str) -> None:
         self.book.remove_offer(id)
         self.book.remove_order(id)
+        self._forget(id)
+
+    def _forget(self, id: str) -> None:
         self._raw.pop(id, None)
+        self._offers.discard(id)
+        self._orders.discard(id)
 
     def _now(self) -> int:
         return self._peers.clock.now()
+
+
+def _page(raws: Iterable[bytes], wanted: int) -> tuple[list[bytes], bool]:
+    """The page of that number, each of PAGE bytes at most, and whether another follows."""
+    page, number, size = list[bytes](), 0, 0
+    for raw in raws:
+        if page and size + len(raw) > PAGE:
+            if number == wanted:
+                return page, True
+            page, number, size = [], number + 1, 0
+        page.append(raw)
+        size += len(raw)
+    return (page, False) if number == wanted else ([], False)

@@ -10,14 +10,17 @@ from msgspec import Struct
 
 from market.dialogue import MAX_CHUNK, Refusal
 from market.errors import BadMessage, BadSignature, NeugridError, Refused, StaleMessage, Unavailable
-from market.messages import MAX_DIRECT, Envelope, Kind, open_envelope, payload_of, seal
+from market.messages import MAX_DIRECT, Envelope, Kind, open_envelope, payload_of, read_header, seal
 from market.signing import Signer
 from market.units import PeerId
+from node.p2p.rates import Buckets
 from node.ports import Clock, Network
 
 T = TypeVar("T", bound=Struct)
 Answerer = Callable[[Envelope, Any], Awaitable[Struct | bytes]]
 TTL: Final = 30_000
+DEAR: Final = {Kind.BOOK: (2.0, 100.0), Kind.REFUND: (0.1, 6.0)}
+"""Questions that cost much to answer: how many one peer may ask a second, and at once."""
 _FILE: Final = b"F"
 _refusal = msgspec.json.Decoder(Refusal)
 _log = structlog.get_logger("peers")
@@ -32,6 +35,7 @@ class Peers:
         self.network_id = network_id
         self.clock = clock
         self._seq = count(clock.now() * 1000)
+        self._rates = {kind: Buckets(rate, burst) for kind, (rate, burst) in DEAR.items()}
         self._answers: dict[Kind, tuple[msgspec.json.Decoder[Any], Answerer]] = {}
 
     def seal(self, kind: Kind, payload: Struct, ttl: int = TTL) -> bytes:
@@ -73,7 +77,7 @@ class Peers:
     async def answer(self, peer: PeerId, data: bytes) -> bytes:
         """The bytes that answer a request; every failure becomes a signed refusal with a code."""
         try:
-            reply = await self._dispatch(data)
+            reply = await self._dispatch(peer, data)
         except (BadMessage, BadSignature, StaleMessage) as error:
             reply = Refusal((error.code,), error.message[:512])
         except Refused as error:
@@ -87,7 +91,10 @@ class Peers:
             return _FILE + reply
         return self.seal(Kind.REFUSAL if isinstance(reply, Refusal) else Kind.REPLY, reply)
 
-    async def _dispatch(self, data: bytes) -> Struct | bytes:
+    async def _dispatch(self, peer: PeerId, data: bytes) -> Struct | bytes:
+        rate = self._rates.get(read_header(data, self.network_id, MAX_DIRECT).kind)
+        if rate is not None and not rate.take(peer, self.clock.now() / 1000):
+            raise Refused("asked too often", codes=("TOO_OFTEN",))
         envelope = open_envelope(data, self.network_id, self.clock.now(), MAX_DIRECT)
         known = self._answers.get(envelope.kind)
         if known is None:

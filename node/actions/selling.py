@@ -10,7 +10,7 @@ from market.dialogue import Accepted, BidMade, Done, Propose
 from market.errors import NeugridError, Refused
 from market.leases import OPEN, Lease, Terms
 from market.messages import Envelope, Kind
-from market.offers import Hardware, Offer
+from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
 from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for
 from market.provision import accept_proposal
@@ -59,7 +59,7 @@ class Selling:
         now = self._engine.clock.now()
         load = self.load()
         offer = Offer(
-            id=f"off_{self._peers.signer.address[2:22]}",
+            id=offer_prefix(self._peers.signer.address),
             provider=self._peers.signer.address,
             payee=self._payee,
             peer=self._peers.network.peer,

@@ -26,7 +26,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     origin_rate: float = 120
     """Gossip messages that one sender may issue."""
     origin_burst: float = 2000
-    max_ttl: int = 7 * 24 * 3600
+    max_ttl: int = 3600
     """A gossip message that wants to live longer is ignored."""
 
     request_rate: float = 3000

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market import holdings
 from market.book import OrderBook
 from market.holdings import BUCKETS, Holdings, bucket_of, differing, mark_of
 from market.offers import Offer
@@ -112,3 +113,24 @@ def test_nothing_is_remembered_for_ever() -> None:
     held.expire(NOW + 100)
     assert held.__dict__["_known"] == {}
     assert held.__dict__["_ends"] == []
+
+
+def test_versions_that_were_replaced_leave_nothing_behind() -> None:
+    held = offers_held()
+    for seq in range(10_000):
+        held.put(an_offer(seq=seq, expires_at=NOW + 10**9 - seq))
+    assert len(held._ends) <= 2048
+    assert [offer.seq for offer in held.expire(NOW + 10**9 - 9_999)] == [9_999]
+    assert held.expire(NOW + 10**9) == []
+    assert not held._known
+
+
+def test_only_so_many_that_went_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holdings, "REMEMBERED", 3)
+    held = offers_held()
+    for number in range(5):
+        held.put(an_offer(id=f"off_00000{number}"))
+        held.remove(f"off_00000{number}")
+    assert [held.is_news(f"off_00000{number}", 1) for number in range(5)] == [True, True, False, False, False]
+    assert not held.expire(NOW + 10**9)
+    assert (held._known, held._gone) == ({}, {})

@@ -12,11 +12,14 @@ from msgspec.structs import replace
 from market.dialogue import BookDelta, BookDigest, Offers, OrderPosted, Withdrawn
 from market.errors import BadMessage, BadSignature, NeugridError, StaleMessage
 from market.messages import Kind, seal
-from market.offers import Offer
+from market.offers import Offer, offer_prefix
 from market.orders import Order
+from node.actions import book
+from node.actions.gossiped import Quota
+from node.actions.peers import DEAR
 from node.actions.selling import OFFER_TTL
 from tests.builders import NOW, an_offer, an_order
-from tests.node.actions.stage import NETWORK, Stage, key_of, staged
+from tests.node.actions.stage import NETWORK, Refused, Stage, key_of, staged
 
 TOPIC = "offers"
 
@@ -26,8 +29,13 @@ def gossiped(kind: Kind, payload: Struct, by: str, **changes: Any) -> bytes:
     return seal(key_of(by), fields.pop("network"), kind, payload, seq=1, **fields)
 
 
+def id_of(name: str) -> str:
+    return f"{offer_prefix(key_of(name).address)}1"
+
+
 def offer_of(name: str, **changes: object) -> Offer:
-    return an_offer(**{"provider": key_of(name).address, "expires_at": NOW + 60_000, **changes})
+    address = key_of(name).address
+    return an_offer(**{"id": id_of(name), "provider": address, "expires_at": NOW + 60_000, **changes})
 
 
 def order_of(name: str, **changes: object) -> Order:
@@ -69,7 +77,7 @@ def test_an_order_comes_back_once_for_the_bid_engine(tmp_path: Path) -> None:
         (gossiped(Kind.OFFERS, Offers((offer_of("seller"),)), "seller")[:-1] + b"\x00", BadSignature),
         (gossiped(Kind.OFFERS, Offers((offer_of("seller", expires_at=NOW + 60_001),)), "seller"), BadMessage),
         (gossiped(Kind.ORDER, OrderPosted(order_of("buyer", expires_at=2**53)), "buyer", ttl=2**53), BadMessage),
-        (gossiped(Kind.OFFERS, Withdrawn(("off_000001",)), "seller"), BadMessage),
+        (gossiped(Kind.OFFERS, Withdrawn((id_of("seller"),)), "seller"), BadMessage),
         (b"", BadMessage),
         (b"NG1" * 100, BadMessage),
     ],
@@ -99,8 +107,9 @@ def test_what_is_false_is_refused_and_changes_nothing(tmp_path: Path, data: byte
 def test_an_offer_can_not_be_replaced_by_another_provider(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         stage.buyer.book.receive(TOPIC, gossiped(Kind.OFFERS, Offers((offer_of("seller"),)), "seller"))
-        stolen = Offers((offer_of("stranger", seq=99),))
-        stage.buyer.book.receive(TOPIC, gossiped(Kind.OFFERS, stolen, "stranger"))
+        stolen = Offers((offer_of("stranger", id=id_of("seller"), seq=99),))
+        with pytest.raises(BadMessage):
+            stage.buyer.book.receive(TOPIC, gossiped(Kind.OFFERS, stolen, "stranger"))
         assert offers_in(stage) == [key_of("seller").address]
 
     staged(tmp_path, play)
@@ -120,7 +129,7 @@ def test_an_earlier_offer_does_not_replace_a_later_one(tmp_path: Path) -> None:
 def test_only_its_owner_withdraws_an_offer(tmp_path: Path, by: str, left: int) -> None:
     async def play(stage: Stage) -> None:
         stage.buyer.book.receive(TOPIC, gossiped(Kind.OFFERS, Offers((offer_of("seller"),)), "seller"))
-        stage.buyer.book.receive(TOPIC, gossiped(Kind.WITHDRAW, Withdrawn(("off_000001",)), by))
+        stage.buyer.book.receive(TOPIC, gossiped(Kind.WITHDRAW, Withdrawn((id_of("seller"),)), by))
         assert len(offers_in(stage)) == left
 
     staged(tmp_path, play)
@@ -141,11 +150,58 @@ def test_a_late_joiner_takes_the_whole_book_from_a_neighbour(tmp_path: Path) -> 
     async def play(stage: Stage) -> None:
         for number in range(5):
             name = f"provider {number}"
-            message = Offers((offer_of(name, id=f"off_00000{number}"),))
+            message = Offers((offer_of(name),))
             stage.seller.book.receive(TOPIC, gossiped(Kind.OFFERS, message, name))
         assert await stage.buyer.book.repair("peer-seller") == 5
         assert len(offers_in(stage)) == 5
         assert await stage.buyer.book.repair("peer-seller") == 0
+
+    staged(tmp_path, play)
+
+
+def test_a_book_of_many_pages_is_taken_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book, "PAGE", 1500)
+
+    async def play(stage: Stage) -> None:
+        for number in range(7):
+            name = f"provider {number}"
+            stage.seller.book.receive(TOPIC, gossiped(Kind.OFFERS, Offers((offer_of(name),)), name))
+        assert await stage.buyer.book.repair("peer-seller") == 7
+
+    staged(tmp_path, play)
+
+
+def test_the_book_is_not_searched_for_who_asks_all_the_time(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        most = int(DEAR[Kind.BOOK][1])
+        for _ in range(most):
+            await stage.say("seller", Kind.BOOK, BookDigest(), "stranger")
+        with pytest.raises(Refused, match="TOO_OFTEN"):
+            await stage.say("seller", Kind.BOOK, BookDigest(), "stranger")
+        await stage.say("seller", Kind.BOOK, BookDigest(), "buyer")
+
+    staged(tmp_path, play)
+
+
+def test_one_account_does_not_fill_the_book(tmp_path: Path) -> None:
+    quota = Quota(most=3, most_of_one=2)
+    for id in ("a", "b", "a"):
+        quota.add(id, "one")
+    assert quota.has_room("a", "one")
+    assert not quota.has_room("c", "one")
+    quota.add("c", "two")
+    assert not quota.has_room("d", "two")
+    quota.discard("a")
+    assert quota.has_room("d", "one")
+
+
+def test_a_long_order_is_posted_for_a_while_only(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        order = order_of("buyer", expires_at=NOW + 86_400_000)
+        await stage.buyer.book.post(order)
+        posted = stage.buyer.book.book.order(order.id)
+        assert posted is not None
+        assert posted.expires_at == NOW + book.ORDER_LIFE
 
     staged(tmp_path, play)
 
