@@ -57,7 +57,7 @@ class Killer:
         self._pids: dict[str, int] = {}
         self.kills = 0
         self.starts = 0
-        self.stages: Counter[tuple[str, str]] = Counter()
+        self.ways: Counter[str] = Counter()
 
     async def raise_all(self) -> None:
         """Start every node and wait until it serves."""
@@ -66,29 +66,41 @@ class Killer:
         await asyncio.gather(*(self._world.port_of(name) for name in self._birth))
 
     async def haunt(self, number: int, pair: tuple[Role, Role]) -> None:
-        """Let both of the pair serve for a moment, kill one, start it again at once; at times kill it in its start."""
+        """Let both of the pair serve for a moment, kill one, start it again at once, until there were enough kills.
+
+        Some are killed again: in their start, or by themselves right after one of their next steps.
+        """
         rng = Random(f"{self._plan.seed} {number}")
         while self.kills < self._plan.kills:
-            victim, share, is_early = pair[rng.randrange(2)].name, rng.random(), rng.random() < 0.2
+            victim, again, share = pair[rng.randrange(2)].name, rng.random(), rng.random()
             for role in pair:
                 await self._world.port_of(role.name)
             await asyncio.sleep(rng.random() * 0.25)
-            await self.kill(victim)
-            await self.start(victim)
-            if is_early:
-                await asyncio.sleep(share * 0.06)
-                await self.kill(victim)
+            await self.kill(victim, "at any time")
+            if again < 0.2:
                 await self.start(victim)
+                await asyncio.sleep(share * 0.06)
+                await self.kill(victim, "in its start")
+            elif again < 0.6:
+                await self.start(victim, steps=1 + int(30 * share**2))
+                await self._end_of(victim)
+                await self.kill(victim, "after a step")
+            await self.start(victim)
 
-    async def start(self, name: str) -> None:
-        birth = replace(self._birth[name], number=self._world.expect(name))
+    async def start(self, name: str, steps: int = 0) -> None:
+        birth = replace(self._birth[name], number=self._world.expect(name), steps=steps)
         self._pids[name] = await self._nursery.start(birth)
         self.starts += 1
 
-    async def kill(self, name: str) -> None:
+    async def kill(self, name: str, how: str) -> None:
         self.kills += 1
-        self.stages[(name.rstrip("0123456789"), self._world.lives[name].stage)] += 1
+        self.ways[f"{name.rstrip('0123456789')} {how}"] += 1
         await self.end(name)
+
+    async def _end_of(self, name: str) -> None:
+        """The life's own end, or a second, if it finds too little to do."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._world.lives[name].ended.wait(), 1)
 
     async def end(self, name: str) -> None:
         status = await self._nursery.end(self._pids[name])
@@ -197,13 +209,14 @@ def tell(report: Report) -> None:
     """One screen."""
     found, killer = report.findings, report.killer
     for title in ("lost", "duplicated", "billed_twice", "other"):
-        texts = getattr(found, title)
-        for text in texts[:12]:
-            print(f"  {title}: {text}")
+        for text in getattr(found, title)[:12]:
+            print(f"! {title}: {text}")
     print(f"seed {report.plan.seed}: {report.plan.pairs} requesters and {report.plan.pairs} providers in one market")
-    print(f"kills {killer.kills}, restarts {killer.starts - 2 * report.plan.pairs}, by stage {dict(killer.stages)}")
+    print(f"kills {killer.kills}, restarts {killer.starts - 2 * report.plan.pairs}, {dict(killer.ways)}")
     print(f"distinct kill points {len(report.points)} (last line of the journal, effects under way)")
-    print(f"jobs acknowledged {report.asked}, {found.facts}")
+    print(f"jobs acknowledged {report.asked}")
+    for name, fact in found.facts.items():
+        print(f"  {name}: {fact}")
     print(f"seconds {report.seconds}")
     print(
         f"lost {len(found.lost)}, duplicated {len(found.duplicated)}, billed twice {len(found.billed_twice)}, "

@@ -75,12 +75,14 @@ def audit(world: World, users: Users, books: list[Books]) -> Findings:
     return Findings(
         lost=[text for asked in users.asked for text in _lost(asked, buying[asked.role.name])],
         duplicated=[*_duplicated(users.asked, buying.values()), *_run_twice(world)],
-        billed_twice=[text for book in buying.values() for text in _billed_twice(book, sold)],
+        billed_twice=[
+            *(text for book in buying.values() for text in _billed_twice(book, sold)),
+            *_wrong_channels(world, books, sold),
+        ],
         other=[
             *world.violations,
             *(problem for book in books for problem in book.problems),
             *(text for book in buying.values() for text in _wrong_logs(book)),
-            *_wrong_channels(world, books, sold),
             *_wrong_containers(world, sold, buying.values()),
             *_wrong_withdrawals(world, selling),
         ],
@@ -168,7 +170,8 @@ def _wrong_channels(world: World, books: list[Books], sold: dict[str, Lease]) ->
         other = payees.get(id) or Channel(id=id, payer=channel.payer, signer=channel.signer, payee=channel.payee)
         loose = sum(adrift(lease, sold) for lease in bought if lease.channel == id)
         if channel.promised != other.credited + loose or not other.credited <= other.promised <= channel.promised:
-            yield f"channel {id[:8]}: {channel.promised} promised, {other} on the other side, {loose} adrift"
+            theirs = f"{other.promised} accepted, {other.credited} credited, {loose} adrift"
+            yield f"channel {id[:8]}: {channel.promised} promised, {theirs}"
         if channel.promised > ledger.deposited[id]:
             yield f"channel {id[:8]}: {channel.promised} promised of {ledger.deposited[id]}"
         if channel.deposited != ledger.deposited[id]:

@@ -26,6 +26,7 @@ from node.engine import supervise
 from node.ports import Storage
 from node.records import Account, ApiKey, Entry, Pending
 from tests.e2e.killing.doors import LargeMachine, WiredChain, WiredNetwork, WiredRuntime
+from tests.e2e.killing.fate import Fate, FatedStorage
 from tests.e2e.killing.pace import Pace, QuickLoop
 from tests.e2e.killing.roles import Role
 from tests.e2e.killing.wires import Wire
@@ -39,6 +40,8 @@ class Birth(Struct, frozen=True):
     pace: Pace
     number: int = 0
     """How many lives this node had, this one included."""
+    steps: int = 0
+    """After how many steps it kills itself, 0 = never; see `fate`."""
 
 
 class House:
@@ -81,12 +84,14 @@ async def _live(birth: Birth, house: House) -> None:
     reader, writer = await asyncio.open_unix_connection(birth.socket)
     writer.write(f"{role.name} {birth.number}\n".encode())
     network: WiredNetwork
-    async with open_storage(role.folder / "node.db") as storage:
+    async with open_storage(role.folder / "node.db") as opened:
+        fate = Fate(birth.steps)
+        storage: Any = FatedStorage(opened, fate)
 
         async def answer(call: str, args: list[Any]) -> Any:
             return _census(storage) if call == "census" else await network.take(call, args)
 
-        wire = Wire(reader, writer, answer)
+        wire = Wire(reader, writer, answer, fate.step)
         network = WiredNetwork(wire, role.peer)
         hearing = asyncio.create_task(_exit_after(wire))
         wire.tell("remember", *_last_words(storage))

@@ -29,12 +29,22 @@ _decode = msgspec.msgpack.Decoder(Frame).decode
 
 
 class Wire:
-    """One end of a connection; `run` it, and it answers calls with `answer`, each in a task of its own."""
+    """One end of a connection; `run` it, and it answers calls with `answer`, each in a task of its own.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> None:
+    `on_answer` is called for each answer that comes, before it is handed on.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answer: Answer,
+        on_answer: Callable[[], None] | None = None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._answer = answer
+        self._on_answer = on_answer
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +58,10 @@ class Wire:
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send(Frame(number, name, args))
         try:
-            return await future
+            result = await future
+            if self._on_answer:
+                self._on_answer()
+            return result
         finally:
             self._waiting.pop(number, None)
 

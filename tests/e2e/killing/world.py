@@ -25,6 +25,7 @@ class Life:
         self.stage = "forked"
         self.port = 0
         self.answers = False
+        self.ended = asyncio.Event()
         self.topics: set[str] = set()
         self.wire: Wire | None = None
 
@@ -82,6 +83,7 @@ class World:
         life.wire = Wire(reader, writer, lambda call, args: self._answer(life, call, args))
         await life.wire.run()
         life.answers = False
+        life.ended.set()
 
     async def _answer(self, life: Life, call: str, args: list[Any]) -> Any:
         part, _, name = call.rpartition(".")
