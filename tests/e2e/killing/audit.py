@@ -188,7 +188,7 @@ def _wrong_channels(world: World, books: list[Books], sold: dict[str, Lease]) ->
 def _wrong_containers(world: World, sold: dict[str, Lease], buying: Iterable[Books]) -> Iterator[str]:
     """Every container has its lease, every lease that ran its container, and nothing is left.
 
-    But for the stopped container of a provider that waits for a payment, up to SETTLE_WITHIN, which will not come,
+    But for the ended container of a provider that waits for a payment, up to SETTLE_WITHIN, which will not come,
     because the requester has given the lease up as lost.
     """
     ran = {run.spec.lease for engine in world.engines.values() for run in engine.runs.values()}
@@ -198,7 +198,7 @@ def _wrong_containers(world: World, sold: dict[str, Lease], buying: Iterable[Boo
     for engine in world.engines.values():
         for name, run in engine.left():
             lease = sold.get(run.spec.lease)
-            if lease is None or lease.state not in ENDED or lease.id not in closed or not run.stopped.is_set():
+            if lease is None or lease.state not in ENDED or lease.id not in closed or not run.has_ended(world.now()):
                 yield f"{name}: container left behind"
 
 

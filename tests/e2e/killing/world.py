@@ -58,6 +58,10 @@ class World:
         async with server:
             await server.serve_forever()
 
+    def now(self) -> int:
+        """The time of the nodes."""
+        return self._pace.now()
+
     def expect(self, name: str) -> int:
         """A new life of this node is about to begin; its number."""
         self.lives[name] = Life(self.roles[name], self.lives[name].number + 1)
