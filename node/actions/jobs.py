@@ -16,7 +16,7 @@ from market.leases import Lease
 from market.orders import Constraints
 from market.receipts import output_digest
 from market.units import Amount
-from market.workloads import File, Workload
+from market.workloads import File, Workload, files_limit, fits_into
 from node.actions.files import Files
 from node.actions.ids import new_id
 from node.actions.logs import next_line, read_lines
@@ -75,7 +75,7 @@ class Jobs:
 
         Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters.
         """
-        workload = replace(new.workload, inputs=tuple(self._input(file) for file in new.files))
+        workload = _with_inputs(new.workload, tuple(self._input(file) for file in new.files))
         id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
@@ -228,6 +228,16 @@ class Jobs:
 
     def _has_all_lines(self, job: Job, at: int) -> bool:
         return not job.lease or at >= next_line(self._storage, job.lease)
+
+
+def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:
+    """The workload with its inputs; a provider fetches no more than was ordered."""
+    if not fits_into(inputs, workload.resources):
+        limit = files_limit(workload.resources)
+        raise InvalidParameters(
+            f"inputs may have {limit} bytes in all; order more disk for more", field="inputs", expected=limit
+        )
+    return replace(workload, inputs=inputs)
 
 
 def _live_caps(tx: Tx) -> int:
