@@ -3,12 +3,15 @@
 import asyncio
 from typing import Final
 
+import structlog
+
 from market.jobs import Job
 from market.leases import OPEN, Lease
-from market.machines import DeadlinePassed
+from market.machines import DeadlinePassed, Event
 from market.provision import LeaseExpired
 from node.engine import Engine
 
+_log = structlog.get_logger("deadlines")
 TICK: Final = 0.5
 
 
@@ -23,9 +26,17 @@ async def sweep(engine: Engine) -> None:
     """Tell every overdue job and lease once; a provider's lease without renewals ends at `until`."""
     now = engine.clock.now()
     for job in engine.storage.find(Job, deadline_until=now):
-        await engine.attempt("Job", job.id, DeadlinePassed())
+        await _tell(engine, "Job", job.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, deadline_until=now):
-        await engine.attempt("Lease", lease.id, DeadlinePassed())
+        await _tell(engine, "Lease", lease.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, side="provider", state=OPEN[1:]):
         if lease.until <= now:
-            await engine.attempt("Lease", lease.id, LeaseExpired())
+            await _tell(engine, "Lease", lease.id, LeaseExpired())
+
+
+async def _tell(engine: Engine, noun: str, id: str, event: Event) -> None:
+    """One that fails, in whatever way, keeps no other from its end."""
+    try:
+        await engine.attempt(noun, id, event)
+    except Exception:  # noqa: BLE001 - whatever it is, the others go on
+        _log.exception("deadline not told", noun=noun, subject=id)

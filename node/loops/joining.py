@@ -11,6 +11,8 @@ from node.ports import Network
 
 _log = structlog.get_logger("joining")
 LOOK_EVERY: Final = 0.5
+PATIENCE: Final = 60.0
+"""Seconds that one neighbour's book may take; the rest of it comes with the repairs."""
 
 
 async def run(network: Network, book: Book) -> None:
@@ -21,15 +23,15 @@ async def run(network: Network, book: Book) -> None:
             connected = {str(peer.id) for peer in await network.peers()}
         except NeugridError:
             connected = set()
-        for peer in connected - known:
-            await _snapshot(book, peer)
+        await asyncio.gather(*(_snapshot(book, peer) for peer in connected - known))
         known = connected
         await asyncio.sleep(LOOK_EVERY)
 
 
 async def _snapshot(book: Book, peer: str) -> None:
     try:
-        taken = await book.repair(peer)
+        async with asyncio.timeout(PATIENCE):
+            taken = await book.repair(peer)
         _log.info("snapshot", peer=peer, messages=taken)
-    except NeugridError as error:
-        _log.info("no snapshot", peer=peer, why=error.code)
+    except (NeugridError, TimeoutError) as error:
+        _log.info("no snapshot", peer=peer, why=repr(error))

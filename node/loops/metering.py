@@ -3,26 +3,64 @@
 import asyncio
 from typing import Final
 
+import structlog
+
 from market.leases import STATE_EVERY, Lease, LeaseState
 from node.actions.provisioning import Provisioning
 from node.engine import Engine
 
+_log = structlog.get_logger("metering")
 TICK: Final = 0.25
 STATES: Final = (LeaseState.PULLING, LeaseState.STARTING, LeaseState.RUNNING)
 
 
 async def run(engine: Engine, provisioning: Provisioning) -> None:
     """State every lease when its phase changed or its interval is over, until cancelled."""
-    stated: dict[str, tuple[str, int]] = {}
-    while True:
-        now = engine.clock.now()
-        leases = engine.storage.find(Lease, side="provider", state=STATES)
-        due = [lease for lease in leases if _is_due(stated.get(lease.id), lease, now)]
-        stated = {lease.id: stated[lease.id] for lease in leases if lease.id in stated}
-        stated.update({lease.id: (lease.state.value, now) for lease in due})
-        await asyncio.gather(*(provisioning.state_usage(lease, now) for lease in await provisioning.in_use(due)))
-        await asyncio.sleep(TICK)
+    meter = Meter(engine, provisioning)
+    try:
+        while True:
+            await meter.tick()
+            await asyncio.sleep(TICK)
+    finally:
+        await meter.close()
 
 
-def _is_due(last: tuple[str, int] | None, lease: Lease, now: int) -> bool:
-    return last is None or last[0] != lease.state.value or now - last[1] >= STATE_EVERY
+class Meter:
+    """What was stated when, and the statements under way: a requester that does not answer delays only its own."""
+
+    def __init__(self, engine: Engine, provisioning: Provisioning) -> None:
+        self._engine = engine
+        self._provisioning = provisioning
+        self._stated: dict[str, tuple[str, int]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def tick(self) -> None:
+        """Begin the statements that are due."""
+        now = self._engine.clock.now()
+        leases = self._engine.storage.find(Lease, side="provider", state=STATES)
+        due = [lease for lease in leases if lease.id not in self._asking and self._is_due(lease, now)]
+        self._stated = {lease.id: self._stated[lease.id] for lease in leases if lease.id in self._stated}
+        self._stated.update({lease.id: (lease.state.value, now) for lease in due})
+        for lease in await self._provisioning.in_use(due):
+            self._begin(lease, now)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _is_due(self, lease: Lease, now: int) -> bool:
+        last = self._stated.get(lease.id)
+        return last is None or last[0] != lease.state.value or now - last[1] >= STATE_EVERY
+
+    def _begin(self, lease: Lease, now: int) -> None:
+        task = asyncio.create_task(self._provisioning.state_usage(lease, now))
+        self._asking[lease.id] = task
+        task.add_done_callback(lambda done: self._end(lease.id, done))
+
+    def _end(self, id: str, task: "asyncio.Task[None]") -> None:
+        del self._asking[id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("use not stated", lease=id, exc_info=error)

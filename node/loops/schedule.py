@@ -2,8 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -21,6 +23,8 @@ from node.ports import Network, Tx
 from node.records import Answer
 
 _log = structlog.get_logger("schedule")
+REPAIR_WITHIN: Final = 50.0
+FORGET_AT_ONCE: Final = 1000
 Tick = Callable[[], Awaitable[Any]]
 
 
@@ -83,18 +87,21 @@ async def _repair_book(ticks: Ticks) -> None:
     """Compare books with one random neighbour: a lost message is only latency."""
     peers = await ticks.network.peers()
     if peers:
-        await ticks.book.repair(random.choice(peers).id)  # noqa: S311  which neighbour is no secret
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REPAIR_WITHIN):
+                await ticks.book.repair(random.choice(peers).id)  # noqa: S311  which neighbour is no secret
 
 
 async def _forget_answers(ticks: Ticks) -> None:
+    """Answers to old Idempotency-Keys go, a page at a time, so that others may write in between."""
     before = ticks.engine.clock.now() - ANSWER_KEPT
-    old = [answer for answer in ticks.engine.storage.find(Answer, limit=5000) if answer.created_at < before]
+    while old := ticks.engine.storage.find(Answer, created_until=before, limit=FORGET_AT_ONCE):
+        await ticks.engine.storage.write(partial(_delete, old))
 
-    def work(tx: Tx) -> None:
-        for answer in old:
-            tx.delete(Answer, answer.id)
 
-    await ticks.engine.storage.write(work)
+def _delete(old: Sequence[Answer], tx: Tx) -> None:
+    for answer in old:
+        tx.delete(Answer, answer.id)
 
 
 async def _claim(ticks: Ticks) -> None:
