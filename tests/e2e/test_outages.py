@@ -88,9 +88,9 @@ def _second_run(market: Market, id: str) -> dict[str, Any] | None:
 def _withdrawn(market: Market, name: str) -> int:
     client = market.client(name)
     earned = client.earnings()
-    if parse_amount(earned["unclaimed"]) + parse_amount(earned["withdrawable"]) == 0:
-        return 0
-    return parse_amount(client.withdraw()["amount"])
+    if parse_amount(earned["unclaimed"]) + parse_amount(earned["withdrawable"]) > 0:
+        client.withdraw()
+    return parse_amount(client.earnings()["withdrawn"])
 
 
 def _network_process(parent: int) -> int:
