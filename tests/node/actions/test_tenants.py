@@ -305,8 +305,21 @@ def test_a_last_voucher_that_the_deposit_does_not_cover_promises_nothing_new(tmp
         for owner in ("buyer", "seller"):
             await stage.lease(owner, S.FINISHED, due=Amount(500), receipt=a_receipt(due=500))
         await stage.put("buyer", stage.channel(deposited=Amount(499)))
+        stage.world.ledger.deposited[stage.channel().id] = 499
         assert await stage.perform("buyer", SendPayment(subject=LEASE)) == PaymentConfirmed()
         assert (stage.stored_channel("buyer").promised, stage.stored("seller").paid) == (0, 0)
+
+    staged(tmp_path, play)
+
+
+def test_a_deposit_that_we_have_not_seen_yet_pays_all_the_same(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        for owner in ("buyer", "seller"):
+            await stage.lease(owner, S.FINISHED, due=Amount(500), receipt=a_receipt(due=500))
+        await stage.put("buyer", stage.channel(deposited=Amount(0)))
+        stage.world.ledger.deposited[stage.channel().id] = 1_000_000
+        assert await stage.perform("buyer", SendPayment(subject=LEASE)) == PaymentConfirmed()
+        assert stage.stored("seller").paid == 500
 
     staged(tmp_path, play)
 
