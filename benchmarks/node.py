@@ -28,6 +28,7 @@ from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services
+from node.app import leave_loaded_alone
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.config import ApiSettings
 from node.engine import supervise
@@ -78,6 +79,7 @@ async def run(plan: Plan, lines: asyncio.StreamReader) -> None:
         url, key = await _served(stack, node, ports) if plan.serves else ("", "")
         commands = Commands(node)
         listens = await ports.network.addresses()
+        leave_loaded_alone()
         _say(Hello(url=url, key=key, address=node.peers.signer.address, peer=ports.network.peer, listens=listens))
         decoder = msgspec.json.Decoder(Command)
         while line := await lines.readline():
