@@ -144,7 +144,7 @@ class Cluster:
             api=ApiSettings(port=self._api_port if role == "requester" else 0),
             network=NetworkSettings(listen=(listen,), bootstrap=bootstrap),
             chain=ChainSettings(rpc=self.rpc, deployment=str(self.folder / "network.toml"), confirmations=0),
-            provider=ProviderSettings(cpu_hour=price, cpu_share=1000),
+            provider=ProviderSettings(cpu_hour=price),
         )
 
     def _address_of(self, name: str) -> str:

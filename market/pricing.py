@@ -22,6 +22,10 @@ class PricingPolicy(Struct, frozen=True, kw_only=True):
     """A provider's rules. `floor` and `surge` in thousandths of `base`, durations and starts in seconds."""
 
     base: Prices
+    cost: Prices = Prices(cpu=0, memory=0)
+    """What serving costs the provider itself: nothing is bid below it."""
+    share: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    """The part of the machine that is sold, in thousandths."""
     floor: Annotated[int, Meta(ge=0, le=1000)] = 700
     surge: Annotated[int, Meta(ge=1000, le=10_000)] = 1000
     min_rate: Rate = Rate(0)

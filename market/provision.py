@@ -138,6 +138,10 @@ class SendReceipt(Effect, frozen=True, tag=True, kw_only=True):
     """Tell the requester how it ended, until it answers."""
 
 
+class ForgetLease(Effect, frozen=True, tag=True, kw_only=True):
+    """Drop a proposal that came to nothing, and its journal: anybody can make any number of them."""
+
+
 class CleanUp(Effect, frozen=True, tag=True, kw_only=True):
     """Remove container, volumes and inputs."""
 
@@ -237,7 +241,7 @@ def _lose(lease: Lease, event: LeaseExpired, now: int) -> Step[Lease]:
 
 def _let_go(lease: Lease, event: Event, now: int) -> Step[Lease]:
     after = replace(lease, state=S.SETTLED, outcome=S.CANCELLED.value, code="RELEASED", deadline=0, ended_at=now)
-    return after, []
+    return after, [ForgetLease(subject=lease.id)]
 
 
 def _time_out(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:

@@ -19,6 +19,10 @@ CHAIN_WEIGHT: Final = 5.0
 """How many dealings of one's own weigh as much as the score on chain."""
 
 
+PATIENCE: Final = 9.0
+"""How much bad more than good is borne of a requester: three leases that nobody paid for."""
+
+
 class Ending(Enum):
     """How a dealing ended for the one who is judged: the first five for providers, the rest for requesters."""
 
@@ -74,6 +78,11 @@ def score(experience: Experience, now: int) -> int:
     kept = _decay(experience, now)
     good, bad = experience.good * kept, experience.bad * kept
     return int(1000 * good / (good + SEVERITY * bad + PRIOR))
+
+
+def is_bad_debtor(experience: Experience, now: int) -> bool:
+    """Whether a requester has left so much unpaid that it is not served; it is forgiven as the memory of it fades."""
+    return (experience.bad - experience.good) * _decay(experience, now) > PATIENCE
 
 
 def combined_score(experience: Experience, on_chain: int, now: int) -> int:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from market.units import Bytes, MilliCpu, Rate
 
@@ -34,6 +35,8 @@ class Prices(Struct, frozen=True, kw_only=True):
 
 
 GIB = 2**30
+LEAST_MEMORY = 6 * 2**20
+"""Container engines refuse less."""
 
 
 def misfits(need: Resources, have: Resources) -> tuple[str, ...]:
@@ -44,6 +47,21 @@ def misfits(need: Resources, have: Resources) -> tuple[str, ...]:
     if need.gpus and need.vram > have.vram:
         found.append("vram")
     return tuple(found)
+
+
+def is_sellable(need: Resources) -> bool:
+    """Whether a container of this size can be: some of a core, and the least memory."""
+    return need.cpu > 0 and need.memory >= LEAST_MEMORY
+
+
+def share_of(have: Resources, thousandths: int) -> Resources:
+    """That part of cores, memory and disk; GPUs are not divided."""
+    return replace(
+        have,
+        cpu=have.cpu * thousandths // 1000,
+        memory=have.memory * thousandths // 1000,
+        disk=have.disk * thousandths // 1000,
+    )
 
 
 def price_of(need: Resources, prices: Prices) -> Rate:

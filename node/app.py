@@ -153,6 +153,8 @@ def policy_of(settings: ProviderSettings, region: str) -> PricingPolicy:
             disk=_rate(settings.disk_gib_hour),
             gpu=_rate(settings.gpu_hour),
         ),
+        cost=Prices(cpu=_rate(settings.cpu_hour_cost), memory=0, gpu=_rate(settings.gpu_hour_cost)),
+        share=settings.share,
         floor=settings.floor,
         surge=settings.surge,
         max_duration=settings.max_duration,

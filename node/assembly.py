@@ -18,7 +18,7 @@ from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
 from node.actions.provisioning import Provisioning
-from node.actions.selling import Selling
+from node.actions.selling import Selling, Shop
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
@@ -131,6 +131,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     engine = Engine(ports.storage, ports.clock, MACHINES)
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
+    engine.listen(experiences.touch)
     book = Book(peers, settings.region, experiences)
     files = Files(settings.folder / "files", peers, ports.storage)
     funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
@@ -156,7 +157,8 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     if ports.runtime is None or ports.machine is None or settings.policy is None:
         return None, ()
     runtime, machine = ports.runtime, ports.machine
-    selling = Selling(core.engine, core.peers, settings.policy, identity.wallet, settings.region, settings.isolation)
+    shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
+    selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences)
     provisioning = Provisioning(core.engine, core.peers, core.files, runtime, core.funding, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.files.folder)
     core.engine.bind(*provider_performers(provisioning, watching))

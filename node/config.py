@@ -77,11 +77,14 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_gib_hour: Price = "0.005"
     disk_gib_hour: Price = "0.0001"
     gpu_hour: Price = "0.5"
+    cpu_hour_cost: Price = "0"
+    gpu_hour_cost: Price = "0"
+    """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
     isolation: Name = "hardened"
     max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
-    cpu_share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
+    share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""
     max_leases: Positive = 64
     claim_above: Price = "1.0"

@@ -112,12 +112,17 @@ class Engine:
         self._machines = machines
         self._performers: dict[str, Performer] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._listeners: list[Callable[[list[str]], None]] = []
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._is_running = False
 
     def bind(self, *performers: Performer) -> None:
         """Say who performs which effect; before `run`."""
         self._performers.update({performer.effect.__name__: performer for performer in performers})
+
+    def listen(self, listener: Callable[[list[str]], None]) -> None:
+        """Tell `listener` the ids of what changed, after each commit."""
+        self._listeners.append(listener)
 
     async def transact(self, work: Callable[[Changes], R]) -> R:
         """Run `work` in one durable transaction, then start the effects it asked for.
@@ -182,6 +187,8 @@ class Engine:
     def _after(self, changes: Changes) -> None:
         for id in changes.changed:
             self.notify(id)
+        for listener in self._listeners:
+            listener(changes.changed)
         if self._is_running:
             for pending in changes.pending:
                 self._start(pending)

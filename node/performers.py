@@ -23,6 +23,7 @@ from market.messages import Kind
 from market.provision import (
     AwaitFunding,
     CleanUp,
+    ForgetLease,
     PrepareWorkload,
     SendReceipt,
     StartWorkload,
@@ -75,6 +76,7 @@ def provider_performers(provisioning: Provisioning, watching: Watching) -> tuple
         Performer(StopWorkload, "Lease", provisioning.stop),
         Performer(SendReceipt, "Lease", provisioning.send_receipt),
         Performer(CleanUp, "Lease", provisioning.clean_up),
+        Performer(ForgetLease, "Lease", provisioning.forget),
     )
 
 

@@ -1,36 +1,61 @@
 """Reputation from this node's own leases: a fold over how they ended, on both sides of the market."""
 
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final
 
-from market.leases import ENDED, Lease, LeaseState
+from market.leases import Lease, LeaseState
 from market.reputation import Ending, Experience, Outcome, record
 from node.ports import Reader
 
 FAULTS: Final = frozenset({"INFRASTRUCTURE", "PULL_TIMEOUT", "START_TIMEOUT", "OUTPUTS_LOST"})
-STATES: Final = (*ENDED, LeaseState.SETTLED)
-PAGE: Final = 1000
+HISTORY: Final = 10_000
+"""So many leases are remembered of the last life; what lies further back weighs little."""
+PAGE: Final = 500
 
 
 class Experiences:
-    """What is known of the others, kept up to date from the leases that ended since the last look."""
+    """What is known of the others: read once from the leases that have ended, then kept up as leases end."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._counted: set[str] = set()
+        self._touched: set[str] = set()
+        self._counted: OrderedDict[str, None] = OrderedDict()
         self.providers: dict[str, Experience] = {}
         self.requesters: dict[str, Experience] = {}
 
-    def update(self) -> int:
-        """Count the leases that ended; how many were new. Settled ones count once."""
-        fresh = [lease for lease in self._ended() if lease.id not in self._counted]
-        for lease in sorted(fresh, key=lambda lease: lease.ended_at):
-            self._counted.add(lease.id)
-            self._count(lease)
-        return len(fresh)
+    def touch(self, ids: Iterable[str]) -> None:
+        """These nouns have changed: leases among them are looked at by the next `update`."""
+        self._touched.update(ids)
 
-    def _ended(self) -> list[Lease]:
-        limit = PAGE if self._counted else 0
-        return self._reader.find(Lease, state=LeaseState.SETTLED, newest=True, limit=limit)
+    async def remember(self) -> int:
+        """Count the latest leases of the last life, page by page, so that others may run in between; how many."""
+        settled: list[Lease] = []
+        after: tuple[int, str] | None = None
+        while len(settled) < HISTORY:
+            page = self._reader.find(Lease, state=LeaseState.SETTLED, newest=True, limit=PAGE, after=after)
+            settled += page
+            if len(page) < PAGE:
+                break
+            after = page[-1].created_at, page[-1].id
+            await asyncio.sleep(0)
+        return self._count_all(settled)
+
+    def update(self) -> int:
+        """Count the leases that were settled since the last look; how many were new."""
+        touched, self._touched = self._touched, set()
+        leases = [self._reader.get(Lease, id) for id in touched]
+        return self._count_all([lease for lease in leases if lease and lease.state is LeaseState.SETTLED])
+
+    def _count_all(self, leases: list[Lease]) -> int:
+        fresh = [lease for lease in leases if lease.id not in self._counted and lease.code != "RELEASED"]
+        for lease in sorted(fresh, key=lambda lease: lease.ended_at):
+            self._counted[lease.id] = None
+            self._count(lease)
+        while len(self._counted) > 2 * HISTORY:
+            self._counted.popitem(last=False)
+        return len(fresh)
 
     def _count(self, lease: Lease) -> None:
         known = self.providers if lease.side == "requester" else self.requesters

@@ -45,6 +45,7 @@ from market.provision import (
     CleanUp,
     Committed,
     CreditExhausted,
+    ForgetLease,
     PreparationFailed,
     PrepareWorkload,
     ProposalReleased,
@@ -65,6 +66,7 @@ from node.actions.payments import credit_lease
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 from node.ports import ContainerSpec, Image, Runtime
+from node.records import Entry
 
 _countersigned = msgspec.json.Decoder(Countersigned)
 _covered = msgspec.json.Decoder(Covered)
@@ -216,6 +218,18 @@ class Provisioning:
         lease = self._lease(effect.subject)
         await self._runtime.remove(lease.container)
         await asyncio.to_thread(shutil.rmtree, self._inputs(lease).parent, ignore_errors=True)
+
+    async def forget(self, effect: ForgetLease) -> None:
+        """Drop a lease that was never committed, with its journal."""
+
+        def work(changes: Changes) -> None:
+            lease = changes.tx.get(Lease, effect.subject)
+            if lease is not None and lease.state is LeaseState.SETTLED and lease.workload is None:
+                changes.tx.delete(Lease, lease.id)
+                for entry in changes.tx.find(Entry, subject=lease.id):
+                    changes.tx.delete(Entry, str(entry.seq))
+
+        await self._engine.transact(work)
 
     # --- usage ---
 

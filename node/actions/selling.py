@@ -2,50 +2,67 @@
 
 from typing import Final
 
+import msgspec
 import structlog
-from msgspec.structs import replace
+from msgspec import Struct
 
 from market.bids import Bid
 from market.dialogue import Accepted, BidMade, Done, Propose
 from market.errors import NeugridError, Refused
-from market.leases import OPEN, Lease, Terms
+from market.leases import ENDED, OPEN, Lease, LeaseState, Terms
 from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
 from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for
 from market.provision import accept_proposal
-from market.resources import Resources, minus, misfits, price_of
+from market.reputation import is_bad_debtor
+from market.resources import Resources, is_sellable, minus, misfits, price_of, share_of
 from market.units import Rate, Timestamp, amount_due
-from market.vouchers import channel_id
+from market.vouchers import Channel, channel_id
+from node.actions.experience import Experiences
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
-
-import msgspec  # isort: skip
+from node.ports import Reader
 
 _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("selling")
 OFFER_TTL: Final = 900_000
 BID_TTL: Final = 30_000
+UNFUNDED: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED)
+PAY_WITHIN: Final = 60_000
+"""A lease that ended so long ago, in ms, and is not paid counts as unpaid."""
+UNPAID_LEASES: Final = 3
+
+
+class Shop(Struct, frozen=True, kw_only=True):
+    """Who is paid, and what of the machine's surroundings the offers name."""
+
+    payee: str
+    region: str
+    isolation: str
 
 
 class Selling:
     """The provider's shop: one machine, its prices, what is free, and what was promised."""
 
     def __init__(
-        self, engine: Engine, peers: Peers, policy: PricingPolicy, payee: str, region: str, isolation: str
+        self, engine: Engine, peers: Peers, policy: PricingPolicy, shop: Shop, experiences: Experiences
     ) -> None:
         self._engine = engine
         self._peers = peers
         self._policy = policy
-        self._payee = payee
-        self._region = region
-        self._isolation = isolation
+        self._shop = shop
+        self._experiences = experiences
         self.total = Resources(cpu=0, memory=0)
         self.hardware = Hardware()
         self.images: tuple[str, ...] = ()
         self.is_open = False
         """False while the engine does not run: nothing is offered or accepted then."""
         self._bids: dict[str, tuple[Order, Bid]] = {}
+
+    def stock(self, total: Resources, hardware: Hardware) -> None:
+        """Sell the policy's share of this machine."""
+        self.total, self.hardware = share_of(total, self._policy.share), hardware
 
     def load(self) -> Load:
         """What is sold now."""
@@ -61,16 +78,17 @@ class Selling:
         offer = Offer(
             id=offer_prefix(self._peers.signer.address),
             provider=self._peers.signer.address,
-            payee=self._payee,
+            payee=self._shop.payee,
             peer=self._peers.network.peer,
             seq=seq,
             total=self.total,
             free=load.free,
             prices=asking_prices(self._policy, load),
-            region=self._region,
-            isolation=self._isolation,
+            region=self._shop.region,
+            isolation=self._shop.isolation,
             hardware=self.hardware,
             images=tuple(image[:128] for image in self.images[:16]),
+            notice=self._policy.notice,
             issued_at=now,
             expires_at=now + OFFER_TTL,
         )
@@ -85,9 +103,11 @@ class Selling:
             present = changes.tx.get(Lease, terms.lease)
             if present is not None and present.terms == terms:
                 return
-            load = self._load_of(changes.tx.find(Lease, side="provider", state=OPEN))
-            self._check_price(terms, load, changes.now)
+            leases = changes.tx.find(Lease, side="provider", state=OPEN)
             channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
+            self._check_standing(changes.tx, terms, channel, changes.now)
+            self._check_room(terms, leases)
+            self._check_price(terms, self._load_of(leases), changes.now)
             changes.create(accept_proposal(terms, channel, changes.now))
 
         await self._engine.transact(work)
@@ -98,14 +118,15 @@ class Selling:
         if not self.is_open or order.requester == self._peers.signer.address:
             return
         now = self._engine.clock.now()
-        answer = bid_for(self._policy, self.load(), order, None, Timestamp(now))
+        cost = price_of(order.resources, self._policy.cost)
+        answer = bid_for(self._policy, self.load(), order, cost, Timestamp(now))
         if not isinstance(answer, BidTerms):
             _log.info("no bid", order=order.id, reasons=answer.reasons)
             return
         bid = Bid(
             order=order.id,
             provider=self._peers.signer.address,
-            payee=self._payee,
+            payee=self._shop.payee,
             peer=self._peers.network.peer,
             rate=answer.rate,
             start_within=answer.start_within,
@@ -128,7 +149,7 @@ class Selling:
             raise Refused("the container engine does not run", codes=("RUNTIME_DOWN",))
         if terms.requester != envelope.sender or terms.provider != self._peers.signer.address:
             raise Refused("these terms name other parties", codes=("WRONG_PARTIES",))
-        if terms.payee != self._payee:
+        if terms.payee != self._shop.payee:
             raise Refused("these terms pay somebody else", codes=("WRONG_PAYEE",))
         if terms.requester in self._policy.blocked:
             raise Refused("this requester is not served", codes=("BLOCKED",))
@@ -136,10 +157,32 @@ class Selling:
             raise Refused("shorter or longer than this provider rents out", codes=("DURATION",))
         if terms.cap < amount_due(Rate(terms.rate), terms.timeout):
             raise Refused("the cap does not pay for the whole time limit", codes=("CAP_TOO_LOW",))
+        if not is_sellable(terms.resources):
+            raise Refused("a container can not be so small", codes=("TOO_SMALL",))
+
+    def _check_standing(self, reader: Reader, terms: Terms, channel: str, now: int) -> None:
+        """Refuse who leaves leases unpaid: several now that are worth more than all it ever promised, or too often."""
+        ended = reader.find(Lease, side="provider", requester=terms.requester, state=ENDED)
+        unpaid = [lease for lease in ended if lease.due > lease.paid and now - lease.ended_at > PAY_WITHIN]
+        known = reader.get(Channel, channel)
+        owed, promised = sum(lease.due - lease.paid for lease in unpaid), known.promised if known else 0
+        experience = self._experiences.requesters.get(terms.requester)
+        is_bad = experience is not None and is_bad_debtor(experience, now)
+        if is_bad or (len(unpaid) >= UNPAID_LEASES and owed > promised):
+            raise Refused("this requester leaves leases unpaid", codes=("UNPAID_LEASES",), owed=owed)
+
+    def _check_room(self, terms: Terms, leases: list[Lease]) -> None:
+        """Nobody holds more than half of what can be held without a deposit for it."""
+        most = max(1, self._policy.max_leases // 2)
+        held = sum(lease.state in UNFUNDED and lease.terms.requester == terms.requester for lease in leases)
+        if len(leases) >= self._policy.max_leases:
+            raise Refused("no more leases at once", codes=("NO_CAPACITY",))
+        if held >= most:
+            raise Refused("fund what you hold first", codes=("TOO_MANY_HELD",), expected=most)
 
     def _check_price(self, terms: Terms, load: Load, now: int) -> None:
         short = misfits(terms.resources, load.free)
-        if short or load.running >= self._policy.max_leases:
+        if short:
             raise Refused("no free capacity", codes=("NO_CAPACITY", *short))
         if self._has_bid(terms, now):
             return
@@ -159,4 +202,5 @@ class Selling:
         free = self.total
         for lease in leases:
             free = minus(free, lease.terms.resources)
-        return Load(total=self.total, free=replace(free), running=len(leases), queue=0)
+        running = sum(lease.state is LeaseState.RUNNING for lease in leases)
+        return Load(total=self.total, free=free, running=running, queue=len(leases) - running)

@@ -19,7 +19,7 @@ CHECK_ENGINE: Final = 5_000
 
 async def run(selling: Selling, book: Book, network: Network, runtime: Runtime, machine: Machine, clock: Clock) -> None:
     """Measure the machine, then keep the market's picture of it true until cancelled."""
-    selling.total, selling.hardware = await machine.measure()
+    selling.stock(*await machine.measure())
     published, checked, shown, peers = 0, 0, None, 0
     while True:
         now = clock.now()

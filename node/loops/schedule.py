@@ -49,7 +49,7 @@ async def run(ticks: Ticks) -> None:
     scheduler.start()
     try:
         await _quietly(ticks.wallets.refresh_funds)
-        ticks.experiences.update()
+        await ticks.experiences.remember()
         await asyncio.Event().wait()
     finally:
         scheduler.shutdown(wait=False)

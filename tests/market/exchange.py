@@ -142,6 +142,9 @@ class Provider(Side):
         self.open.pop("AwaitFunding")
         self.take(provision.ChannelFunded())
 
+    def _ForgetLease(self) -> None:  # noqa: N802
+        self.open.pop("ForgetLease")
+
     def _PrepareWorkload(self) -> None:  # noqa: N802
         self.open.pop("PrepareWorkload")
         self.take(provision.WorkloadPrepared(image="sha256:1"))

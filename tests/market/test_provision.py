@@ -31,6 +31,7 @@ from market.provision import (
     CleanUp,
     Committed,
     CreditExhausted,
+    ForgetLease,
     LeaseExpired,
     PreparationFailed,
     PrepareWorkload,
@@ -103,7 +104,7 @@ def test_a_commit_brings_the_workload_and_waits_for_the_deposit() -> None:
 def test_an_offer_that_is_not_taken_frees_its_capacity_and_owes_nothing(event: Event) -> None:
     after, effects = step(lease(S.OFFERED), event, NOW + COMMIT_WITHIN)
     assert (after.state, after.outcome, after.code, after.due) == (S.SETTLED, "cancelled", "RELEASED", 0)
-    assert (after.receipt, effects) == (None, [])
+    assert (after.receipt, effects) == (None, [ForgetLease(subject=ID)])
 
 
 def test_a_funded_lease_fetches_its_image_and_inputs() -> None:

@@ -6,14 +6,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from market.dialogue import BidMade, Done, Propose
+from market.dialogue import BidMade, Done, Propose, Release
 from market.leases import LeaseState, Terms
 from market.messages import Kind
+from market.offers import Hardware
 from market.pricing import PricingPolicy
-from market.units import GIB
-from node.actions.selling import BID_TTL
-from tests.builders import PROVIDER, a_workload, an_order, resources
-from tests.node.actions.stage import LEASE, RATE, Stage, key_of, staged
+from market.provision import ForgetLease
+from market.resources import Prices
+from market.topics import offer_topic
+from market.units import GIB, Amount
+from node.actions.selling import BID_TTL, PAY_WITHIN, UNPAID_LEASES
+from tests.builders import NOW, PROVIDER, a_gpu, a_workload, an_order, resources
+from tests.node.actions.stage import LEASE, NETWORK, RATE, Stage, key_of, staged
 
 S = LeaseState
 
@@ -62,6 +66,8 @@ def test_the_same_proposal_again_is_accepted_and_held_once(tmp_path: Path) -> No
         ({"cap": 0}, "buyer", "CAP_TOO_LOW"),
         ({"resources": resources(memory=17 * GIB)}, "buyer", "NO_CAPACITY"),
         ({"timeout": 8 * 86_400}, "buyer", "DURATION"),
+        ({"resources": resources(cpu=0), "rate": 10**13, "cap": 10**9}, "buyer", "TOO_SMALL"),
+        ({"resources": resources(memory=0)}, "buyer", "TOO_SMALL"),
     ],
     ids=[
         "sent by another",
@@ -72,6 +78,8 @@ def test_the_same_proposal_again_is_accepted_and_held_once(tmp_path: Path) -> No
         "for free",
         "too large",
         "too long",
+        "no core",
+        "no memory",
     ],
 )
 def test_a_proposal_that_is_not_ours_to_accept_is_refused(
@@ -202,5 +210,127 @@ def test_nobody_bids_on_its_own_order(tmp_path: Path) -> None:
         assert stage.seller.selling is not None
         await stage.seller.selling.consider(an_order(requester=key_of("seller").address, max_rate=10**13))
         assert stage.seller.selling._bids == {}
+
+    staged(tmp_path, play)
+
+
+# --- who is served -------------------------------------------------------------------------------------------------
+
+
+async def ended(stage: Stage, count: int, due: int = 1000, paid: int = 0, **changes: object) -> None:
+    """So many ended leases of the buyer, a minute and more ago."""
+    for number in range(count):
+        id = f"lse_00009{number}"
+        fields = {"due": Amount(due), "paid": Amount(paid), "ended_at": NOW, **changes}
+        state = fields.pop("state", S.FINISHED)
+        await stage.lease("seller", state, id=id, terms=stage.terms(lease=id), **fields)  # type: ignore[arg-type]
+    stage.clock.advance(PAY_WITHIN + 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "paid", "promised", "code"),
+    [
+        (UNPAID_LEASES, 0, 0, "UNPAID_LEASES"),
+        (UNPAID_LEASES, 0, 3000, ""),
+        (UNPAID_LEASES, 1000, 0, ""),
+        (UNPAID_LEASES - 1, 0, 0, ""),
+    ],
+    ids=["never paid", "paid more before", "paid", "a few"],
+)
+def test_who_leaves_its_leases_unpaid_is_served_no_more(
+    tmp_path: Path, count: int, paid: int, promised: int, code: str
+) -> None:
+    async def play(stage: Stage) -> None:
+        await ended(stage, count, paid=paid)
+        await stage.put("seller", stage.channel(promised=Amount(promised)))
+        if code:
+            await stage.is_refused(code, "seller", Kind.PROPOSE, Propose(stage.terms()), "buyer")
+        else:
+            await propose(stage, stage.terms())
+
+    staged(tmp_path, play)
+
+
+def test_who_has_often_not_paid_is_known_after_a_restart(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await ended(stage, 4, state=S.SETTLED, outcome="finished")
+        assert stage.seller.selling is not None
+        await propose(stage, stage.terms(lease="lse_000011"))
+        assert await stage.seller.selling._experiences.remember() == 4
+        await stage.is_refused("UNPAID_LEASES", "seller", Kind.PROPOSE, Propose(stage.terms()), "buyer")
+        stage.clock.advance(60 * 86_400_000)
+        stage.seller.selling._check_standing(stage.storages["seller"], stage.terms(), "", stage.clock.now())
+
+    staged(tmp_path, play)
+
+
+def test_nobody_holds_all_of_a_machine_without_a_deposit(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        policy(stage, max_leases=4)
+        for number in range(2):
+            await propose(stage, stage.terms(lease=f"lse_00001{number}"))
+        await stage.is_refused("TOO_MANY_HELD", "seller", Kind.PROPOSE, Propose(stage.terms()), "buyer")
+
+    staged(tmp_path, play)
+
+
+def test_a_proposal_that_came_to_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await propose(stage, stage.terms())
+        await stage.say("seller", Kind.RELEASE, Release(LEASE), "buyer")
+        await stage.perform("seller", ForgetLease(subject=LEASE))
+        assert {table for table, rows in stage.rows("seller").items() if rows} <= {"pending"}
+        await stage.perform("seller", ForgetLease(subject=LEASE))
+
+    staged(tmp_path, play)
+
+
+def test_a_committed_lease_is_never_forgotten(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("seller", S.SETTLED, outcome="finished")
+        await stage.perform("seller", ForgetLease(subject=LEASE))
+        assert stage.stored("seller").state is S.SETTLED
+
+    staged(tmp_path, play)
+
+
+# --- what is offered -----------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_machine_is_offered_with_all_of_its_gpus(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        selling = stage.seller.selling
+        assert selling is not None
+        policy(stage, share=500, notice=60)
+        gpus = {"gpus": 4, "gpu_model": "nvidia-a100", "vram": 80 * GIB}
+        selling.stock(resources(cpu=8000, memory=16 * GIB, disk=100 * GIB, **gpus), Hardware(gpus=(a_gpu(),) * 4))
+        (offer,) = selling.offers(1)
+        assert offer.total == resources(cpu=4000, memory=8 * GIB, disk=50 * GIB, **gpus)
+        assert (offer.notice, len(offer.hardware.gpus)) == (60, 4)
+        assert offer_topic(NETWORK, offer).endswith("/offers/gpu/local")
+
+    staged(tmp_path, play)
+
+
+def test_leases_that_wait_to_start_delay_the_promised_start(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("seller", S.RUNNING)
+        await stage.lease("seller", S.PULLING, id="lse_000002", terms=stage.terms(lease="lse_000002"))
+        assert stage.seller.selling is not None
+        load = stage.seller.selling.load()
+        assert (load.running, load.queue, load.free.cpu) == (1, 1, 6000)
+
+    staged(tmp_path, play)
+
+
+def test_nothing_is_bid_below_its_own_cost(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        policy(stage, cost=Prices(cpu=1900 * 10**9, memory=0))
+        assert stage.seller.selling is not None
+        order = an_order(requester=key_of("buyer").address, max_rate=1899 * 10**9, peer="peer-buyer")
+        await stage.seller.selling.consider(order)
+        assert not stage.seller.selling._bids
+        await stage.seller.selling.consider(replace(order, max_rate=1901 * 10**9))
+        assert stage.seller.selling._bids[order.id][1].rate >= 1900 * 10**9
 
     staged(tmp_path, play)
