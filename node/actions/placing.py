@@ -45,7 +45,11 @@ _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("placing")
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
+LOOKS: Final = 200
+"""Resting orders that are looked at again a second, at most: more of them are looked at less often."""
 MAX_BIDS: Final = 256
+BID_EVERY: Final = 1_000
+"""A provider may bid anew on the same order after so many ms."""
 REMIND: Final = 10_000
 MAX_REMIND: Final = 300_000
 """A resting order is posted anew after REMIND ms, then after twice as long each time, up to this."""
@@ -76,7 +80,10 @@ class Resting:
     """An order of ours that waits in the book: the bids since the last look, and a bell for the next."""
 
     job: str
+    max_rate: int
     bids: list[Bid] = field(default_factory=list)
+    heard: dict[str, int] = field(default_factory=dict)
+    """When each provider bid last."""
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     remind: int = REMIND
 
@@ -117,13 +124,23 @@ class Placing:
         resting = self._resting.get(bid.order)
         if resting is None:
             raise NotFound("this order does not wait for bids", id=bid.order)
-        kept = [other for other in resting.bids if other.provider != bid.provider]
-        if len(kept) < MAX_BIDS:
-            event = BidReceived(provider=bid.provider, rate=Rate(bid.rate), start_within=bid.start_within)
-            await self._engine.attempt("Job", resting.job, event)
-            resting.bids = [*kept, bid]
-            resting.bell.set()
+        self._check_bid(resting, bid)
+        event = BidReceived(provider=bid.provider, rate=Rate(bid.rate), start_within=bid.start_within)
+        await self._engine.attempt("Job", resting.job, event)
+        resting.bids = [*(other for other in resting.bids if other.provider != bid.provider), bid]
+        resting.bell.set()
         return Done()
+
+    def _check_bid(self, resting: Resting, bid: Bid) -> None:
+        """Refuse what can not win, and who bids all the time: every bid is written down."""
+        now = self._engine.clock.now()
+        if bid.rate > resting.max_rate or bid.expires_at <= now:
+            raise Refused("above the price of the order, or expired", codes=("BID_USELESS",))
+        if now - resting.heard.get(bid.provider, 0) < BID_EVERY:
+            raise Refused("this provider bid just now", codes=("TOO_OFTEN",))
+        if bid.provider not in resting.heard and len(resting.heard) >= MAX_BIDS:
+            raise Refused("there are enough bids", codes=("TOO_MANY_BIDS",))
+        resting.heard[bid.provider] = now
 
     def explain_now(self, job: Job) -> tuple[Reason, ...]:
         """Why each live offer does not take the job, at most 50."""
@@ -162,7 +179,7 @@ class Placing:
 
     async def _make(self, job: Job, order: Order) -> bool:
         """Rest the order in the gossip book until bids come or the books change; True when a lease was agreed."""
-        resting = self._resting[order.id] = Resting(job.id)
+        resting = self._resting[order.id] = Resting(job.id, order.max_rate)
         try:
             if job.state is JobState.PENDING:
                 await self._engine.attempt("Job", job.id, OrderRested(reasons=self._book.reasons(order)))
@@ -173,7 +190,7 @@ class Placing:
 
     async def _collect(self, job: Job, order: Order, resting: Resting) -> bool:
         while self._engine.clock.now() < order.expires_at and self._is_live(job):
-            await _wait_for_bids(resting, order.bid_window)
+            await _wait_for_bids(resting, order.bid_window, max(LOOK_AGAIN, len(self._resting) / LOOKS))
             scores, now = self._book.scores(), self._engine.clock.now()
             received, resting.bids = resting.bids, []
             eligible = [bid for bid in received if is_eligible(bid, order.constraints, scores)]
@@ -299,12 +316,12 @@ async def _best_answer(tasks: "list[asyncio.Task[Terms | None]]") -> Terms | Non
     return None
 
 
-async def _wait_for_bids(resting: Resting, window: int) -> None:
-    """Until the first bid and `window` ms longer, or until it is time to look at the book again."""
+async def _wait_for_bids(resting: Resting, window: int, pause: float) -> None:
+    """Until the first bid and `window` ms longer, or for `pause` seconds: then it is time to look at the book again."""
     resting.bell.clear()
     if not resting.bids:
         try:
-            async with asyncio.timeout(LOOK_AGAIN):
+            async with asyncio.timeout(pause):
                 await resting.bell.wait()
         except TimeoutError:
             return

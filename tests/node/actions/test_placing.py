@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from market.jobs import Job, JobState, PlaceJob, order_id
 from market.messages import Kind
 from market.orders import Constraints
 from market.units import Amount
+from node.actions.placing import BID_EVERY
 from tests.builders import NOW, a_bid, a_job, an_address, an_offer, prices
-from tests.node.actions.stage import RATE, Stage, key_of, staged
+from tests.node.actions.stage import RATE, Refused, Stage, key_of, staged
 
 JOB = a_job(cap=Amount(2001 * 60), bid_window=0)
 
@@ -124,10 +125,26 @@ def test_a_bid_that_does_not_fit_is_not_taken(
         stage.seller.peers.on(Kind.PROPOSE, Propose, accept)
         stage.buyer.book.book.put_offer(an_offer(provider=an_address(9), prices=prices(cpu=10**18)))
         async with resting(stage, constraints=constraints):
-            await bids(stage, bid_of("seller", **changes), "seller")
+            with suppress(Refused):
+                await bids(stage, bid_of("seller", **changes), "seller")
             await asyncio.sleep(0.05)
         assert asked == []
         assert job(stage).state is JobState.RESTING
+
+    staged(tmp_path, play)
+
+
+def test_bids_are_written_down_in_measure(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        async with resting(stage, bid_window=60_000):
+            await bids(stage, bid_of("seller", rate=9), "seller")
+            again = BidMade(bid_of("seller", rate=8))
+            await stage.is_refused("TOO_OFTEN", "buyer", Kind.BID, again, "seller")
+            useless = BidMade(bid_of("stranger", rate=RATE + 10**9))
+            await stage.is_refused("BID_USELESS", "buyer", Kind.BID, useless, "stranger")
+            stage.clock.advance(BID_EVERY)
+            await bids(stage, again.bid, "seller")
+            assert [bid.rate for bid in job(stage).bids] == [8]
 
     staged(tmp_path, play)
 
