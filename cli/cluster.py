@@ -1,6 +1,5 @@
 """A whole market on this machine: devnet, one requester, two providers, each an operating-system process of its own."""
 
-import asyncio
 import contextlib
 import ctypes
 import json
@@ -16,13 +15,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from cli.workplace import remove_containers
 from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import SECRETS
 from market.errors import Unavailable
 from market.units import parse_amount
-from node.adapters.clock import SystemClock
-from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.runtime import DockerRuntime
 from node.config import ApiSettings, ChainSettings, Config, NetworkSettings, ProviderSettings
 from node.setup import Made, init
 
@@ -129,7 +126,7 @@ class Cluster:
     def _remove_containers(self) -> None:
         for name in self.providers:
             if name in self.made:
-                asyncio.run(_remove_all(self.made[name].identity, self.folder / name / "volumes"))
+                remove_containers(self.made[name].identity, self.folder / name)
 
     def _config(self, name: str, port: int) -> Config:
         role = "requester" if name == "requester" else "provider"
@@ -169,18 +166,6 @@ class Cluster:
         """The end of a process's log."""
         file = self.folder / f"{name}.log"
         return file.read_text(errors="replace")[-2000:] if file.exists() else ""
-
-
-async def _remove_all(node: str, folder: Path) -> None:
-    """Remove what a provider's node left in the engine; an engine that is gone has nothing."""
-    runtime = DockerRuntime(RuntimeSettings(node=node, folder=folder), SystemClock())
-    try:
-        for container in await runtime.containers():
-            await runtime.remove(container.name)
-    except Unavailable:
-        return
-    finally:
-        await runtime.close()
 
 
 def free_port() -> int:

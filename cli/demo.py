@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import secrets
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +15,7 @@ from rich.table import Table
 from cli.client import Client
 from cli.cluster import Cluster
 from cli.witness import Witness
+from cli.workplace import workplace
 from market.errors import NeugridError, Unavailable
 from market.signing import Signer
 from market.units import Address, format_amount, parse_address, parse_amount
@@ -34,19 +33,18 @@ SHOWN: Final = ("status", "phase", "provider", "pricePerSecond", "bids")
 def run(console: Console | None = None) -> int:
     """Play the demo; 0 when every job ended well and every unit of money is accounted for."""
     out = console or Console()
-    folder = Path(tempfile.mkdtemp(prefix="neugrid-demo-"))
-    cluster = Cluster(folder, prices=PRICES)
     begun = time.monotonic()
-    try:
-        asyncio.run(ensure_base_images())
-        cluster.start(lambda line: out.print(f"[dim]{time.monotonic() - begun:5.1f} s[/] {line}"))
-        return _play(cluster, out)
-    except NeugridError as error:
-        out.print(f"[red]{error.message}[/]")
-        return 1
-    finally:
-        cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with workplace("demo") as folder:
+        cluster = Cluster(folder, prices=PRICES)
+        try:
+            asyncio.run(ensure_base_images())
+            cluster.start(lambda line: out.print(f"[dim]{time.monotonic() - begun:5.1f} s[/] {line}"))
+            return _play(cluster, out)
+        except NeugridError as error:
+            out.print(f"[red]{error.message}[/]")
+            return 1
+        finally:
+            cluster.stop()
 
 
 def _play(cluster: Cluster, out: Console) -> int:

@@ -4,37 +4,47 @@ import asyncio
 import json
 import shutil
 import signal
-import tempfile
-import threading
+import sys
+import time
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from cli.cluster import Cluster
-from market.errors import NeugridError
+from cli.workplace import workplace
 from node.adapters.base_images import ensure_base_images
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(port: int = 0, *, as_json: bool = False) -> int:
-    """Start devnet, requester and two providers, say how to use them, and wait; 1 when one did not start."""
+    """Start devnet, requester and two providers, say how to use them, and wait for Ctrl-C; then 0."""
     out = Console(stderr=as_json)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    folder = Path(tempfile.mkdtemp(prefix="neugrid-dev-"))
-    cluster = Cluster(folder, api_port=port)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        with workplace("dev") as folder:
+            _stay_up(Cluster(folder, api_port=port), out, as_json)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _stay_up(cluster: Cluster, out: Console, as_json: bool) -> None:
     try:
         asyncio.run(ensure_base_images())
         cluster.start(lambda line: out.print(f"[dim]{line}[/]"))
         _invite(cluster, out, as_json)
-        _wait(cluster, stopping, out)
-        return 0
-    except NeugridError as error:
-        out.print(f"[red]{error.message}[/]")
-        return 1
+        _watch(cluster, out)
     finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         cluster.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _invite(cluster: Cluster, out: Console, as_json: bool) -> None:
@@ -45,18 +55,27 @@ def _invite(cluster: Cluster, out: Console, as_json: bool) -> None:
     out.print(f"\n  API   {contact.url}   (docs at {contact.url}/docs)\n  key   {contact.key}\n  chain {cluster.rpc}\n")
     out.print("Try, in another terminal:\n", highlight=False)
     out.print(f"  export NEUGRID_URL={contact.url} NEUGRID_KEY={contact.key}", highlight=False, soft_wrap=True)
-    for command in (
-        "neugrid providers",
-        "neugrid job submit --image busybox --max-price 0.01 --timeout 5m --wait -- echo hello",
-        "neugrid wallet balance",
+    for words in (
+        "providers",
+        "job submit --image busybox --max-price 0.01 --timeout 5m --wait -- echo hello",
+        "wallet balance",
     ):
-        out.print(f"  .venv/bin/{command}", highlight=False, soft_wrap=True)
+        out.print(f"  {_program()} {words}", highlight=False, soft_wrap=True)
     out.print("\nCtrl-C ends it.")
 
 
-def _wait(cluster: Cluster, stopping: threading.Event, out: Console) -> None:
+def _program() -> str:
+    """How this very program is called from here."""
+    beside = Path(sys.executable).with_name("neugrid")
+    if not beside.exists() or shutil.which("neugrid") == str(beside):
+        return "neugrid"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
+def _watch(cluster: Cluster, out: Console) -> None:
     """Until a signal comes; a process that dies is started again."""
-    while not stopping.wait(1.0):
+    while True:
+        time.sleep(1.0)
         for name, process in list(cluster.processes.items()):
             if process.poll() is not None:
                 out.print(f"[yellow]{name} ended with code {process.returncode}; it is started again[/]")
