@@ -20,6 +20,8 @@ from market.workloads import Sha256, Workload
 Amounts = Annotated[int, Meta(ge=0, le=2**62)]
 Base64 = Annotated[str, Meta(max_length=24_000)]
 MAX_CHUNK = 1024 * 1024
+MOST_LINES = 4096
+"""Lines of output in one message."""
 Mark = tuple[Annotated[int, Meta(ge=0, le=1023)], Annotated[int, Meta(ge=0)]]
 
 
@@ -160,7 +162,7 @@ class Logs(Struct, frozen=True):
 
     lease: Id
     first: Annotated[int, Meta(ge=0, le=2**40)]
-    lines: Annotated[tuple[Line, ...], Meta(max_length=4096)] = ()
+    lines: Annotated[tuple[Line, ...], Meta(max_length=MOST_LINES)] = ()
 
 
 class LogsKept(Struct, frozen=True):

@@ -44,15 +44,17 @@ class Reader(Protocol):
         noun: type[N],
         *,
         limit: int = 0,
+        offset: int = 0,
         after: tuple[int, str] | None = None,
         newest: bool = False,
         **where: object,
     ) -> list[N]:
         """Nouns whose columns equal `where` (a tuple or list value means any of), in order of (created, id).
 
-        `<column>_until=n` means at most n; a deadline of 0 is none and never found so. `limit` 0 = all; `newest` turns
-        the order round; `after` is the (created, id) of the last one seen. Entries come in order of `seq` alone, their
-        id is `str(seq)`; log chunks in order of `first`. Raises TypeError for a column that the noun's row lacks.
+        `<column>_until=n` means at most n; a deadline of 0 is none and never found so. `limit` 0 = all; `offset` passes
+        over as many, where there is a limit; `newest` turns the order round; `after` is the (created, id) of the last
+        one seen. Entries come in order of `seq` alone, their id is `str(seq)`; log chunks in order of `first`. Raises
+        TypeError for a column that the noun's row lacks.
         """
         ...
 

@@ -58,6 +58,7 @@ class MemoryStorage:
         noun: type[N],
         *,
         limit: int = 0,
+        offset: int = 0,
         after: tuple[int, str] | None = None,
         newest: bool = False,
         **where: object,
@@ -67,7 +68,10 @@ class MemoryStorage:
         if after is not None:
             last = _place(shape, {"created": after[0], shape.key: shape.key_of(after[1])})
             found = [row for row in found if (_place(shape, row[0]) < last if newest else _place(shape, row[0]) > last)]
-        return [shape.decode(columns[shape.key], body) for columns, body in found[: limit or None]]
+        return [
+            shape.decode(columns[shape.key], body)
+            for columns, body in (found[offset : offset + limit] if limit else found)
+        ]
 
     def count(self, noun: type[Struct], **where: object) -> int:
         return len(self._fitting(shape_of(noun), where))

@@ -19,7 +19,7 @@ from market.units import Amount
 from market.workloads import File, Workload, files_limit, fits_into
 from node.actions.files import Files
 from node.actions.ids import new_id
-from node.actions.logs import next_line, read_lines
+from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.engine import Changes, Engine
 from node.ports import LogLine, OutputFile, Tx
@@ -27,6 +27,8 @@ from node.records import Account, Answer, Entry
 
 ANSWER_KEPT: Final = 86_400_000
 ATTEMPT_LINES: Final = 10**9
+EVENTS: Final = 200
+"""Lines of the journal that are read at once."""
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -115,8 +117,8 @@ class Jobs:
         where: dict[str, object] = {"account": account.id}
         if states:
             where["state"] = states
-        jobs = self._storage.find(Job, limit=limit + offset, after=after, newest=True, **where)
-        return jobs[offset:], self._storage.count(Job, **where)
+        jobs = self._storage.find(Job, limit=limit, offset=offset, after=after, newest=True, **where)
+        return jobs, self._storage.count(Job, **where)
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after `seconds`."""
@@ -140,9 +142,7 @@ class Jobs:
     ) -> builtins.list[LogLine]:
         """The last `tail` lines of the present attempt, from `since` (ms) on."""
         job = self.get(account, id)
-        lines = [line for _, line in read_lines(self._storage, job.lease)] if job.lease else []
-        kept = [line for line in lines if line.at >= since and stream in ("", line.stream)]
-        return kept[-tail:] if tail else []
+        return last_lines(self._storage, job.lease, tail, since, stream) if job.lease and tail else []
 
     async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
         """Numbered lines from `after` on as they come, to the end of the job.
@@ -155,7 +155,7 @@ class Jobs:
             for number, line in read_lines(self._storage, job.lease, after - first) if job.lease else ():
                 after = first + number + 1
                 yield first + number, line
-            if job.state in DONE and self._has_all_lines(job, after - first):
+            if job.state in DONE and self._has_all_lines(job, max(0, after - first)):
                 return
             await self._engine.changed(f"logs:{job.lease}" if job.lease else id, 0.5)
 
@@ -187,8 +187,8 @@ class Jobs:
             job = self.get(account, id)
             leases = self._storage.find(Lease, side="requester", job=id)
             subjects = (id, *(lease.id for lease in leases))
-            for entry in self._storage.find(Entry, subject=subjects):
-                if entry.seq > after:
+            while entries := self._storage.find(Entry, subject=subjects, after=(0, str(after)), limit=EVENTS):
+                for entry in entries:
                     after = entry.seq
                     yield entry
             if job.state in DONE:

@@ -40,13 +40,14 @@ class SqlReader:
         noun: type[N],
         *,
         limit: int = 0,
+        offset: int = 0,
         after: tuple[int, str] | None = None,
         newest: bool = False,
         **where: object,
     ) -> list[N]:
         shape = shape_of(noun)
         sql = self._statements.find(shape, where, limit > 0, after is not None, newest)
-        values = {**values_of(where), "limit": limit, "offset": 0, **_place(shape, after)}
+        values = {**values_of(where), "limit": limit, "offset": offset, **_place(shape, after)}
         return [shape.decode(*row) for row in self._connection.rows(sql, values)]
 
     def count(self, noun: type[Struct], **where: object) -> int:

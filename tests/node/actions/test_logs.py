@@ -1,6 +1,7 @@
 """Kept output: every line once, in order, whatever is sent."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from market.dialogue import Line
 from market.errors import Refused
 from node.actions import logs
-from node.actions.logs import keep_lines, next_line, read_lines
+from node.actions.logs import keep_lines, last_lines, next_line, read_lines
 from tests.builders import NOW
 from tests.fakes import MemoryStorage
 
@@ -68,3 +69,45 @@ def test_a_lease_that_has_written_enough_is_refused(monkeypatch: pytest.MonkeyPa
         kept(storage, 4, OUTPUT[4:10])
     assert caught.value.details["codes"] == ("LOGS_FULL",)
     assert next_line(storage, LEASE) == 4
+
+
+def written(*sizes: int) -> MemoryStorage:
+    """Chunks of so many lines; line n says n, at second n, odd ones on stderr."""
+    storage, first = MemoryStorage(), 0
+    for size in sizes:
+        numbers = range(first, first + size)
+        kept(storage, first, tuple(Line(NOW + n * 1000, ("stdout", "stderr")[n % 2], str(n)) for n in numbers))
+        first += size
+    return storage
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 5), max_size=40), st.integers(0, 120))
+def test_lines_from_any_number_on_are_those_behind_it(sizes: list[int], after: int) -> None:
+    assert texts(written(*sizes), after) == [str(number) for number in range(after, sum(sizes))]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 5), max_size=40), st.integers(1, 120), st.integers(0, 120))
+def test_the_last_lines_are_the_end_of_all_lines(sizes: list[int], count: int, since: int) -> None:
+    found = last_lines(written(*sizes), LEASE, count, NOW + since * 1000)
+    assert [line.text for line in found] == [str(number) for number in range(since, sum(sizes))][-count:]
+
+
+def test_the_last_lines_of_one_stream() -> None:
+    assert [line.text for line in last_lines(written(3, 3, 3), LEASE, 2, stream="stderr")] == ["5", "7"]
+
+
+def test_following_a_long_log_reads_its_end_alone() -> None:
+    storage, read = written(*[1] * 500), list[int]()
+    find = storage.find
+
+    def counted(*args: Any, **where: Any) -> Any:
+        found = find(*args, **where)
+        read.append(len(found))
+        return found
+
+    storage.find = counted  # type: ignore[method-assign]
+    assert texts(storage, 499) == ["499"]
+    assert texts(storage, 500) == []
+    assert sum(read) <= 3
