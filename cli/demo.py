@@ -34,6 +34,7 @@ def run(console: Console | None = None) -> int:
     """Play the demo; 0 when every job ended well and every unit of money is accounted for."""
     out = console or Console()
     begun = time.monotonic()
+    RESULT.unlink(missing_ok=True)  # a report of an earlier demo says nothing about this one
     with workplace("demo") as folder:
         cluster = Cluster(folder, prices=PRICES)
         try:
@@ -62,7 +63,7 @@ def _play(cluster: Cluster, out: Console) -> int:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     owed = sum(parse_amount(job["cost"]) for job in jobs)
-    return _verdict(report, money, owed, words == len(_text().split()), out)
+    return verdict(report, money, owed, words == len(_text().split()), out)
 
 
 def _hello() -> dict[str, Any]:
@@ -209,7 +210,7 @@ def _job_line(job: dict[str, Any]) -> dict[str, Any]:
     return {field: job[field] for field in fields}
 
 
-def _verdict(report: dict[str, Any], money: Money, owed: int, is_right: bool, out: Console) -> int:
+def verdict(report: dict[str, Any], money: Money, owed: int, is_right: bool, out: Console) -> int:
     """Print the table; 1 when deposit = paid + fee + refund does not hold to the last unit."""
     table = Table(title="where the money went, in tokens, read from the chain")
     table.add_column("")
