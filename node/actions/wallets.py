@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from market.dialogue import RefundAsked, Refunded
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused, Unavailable
-from market.leases import OPEN, Lease
+from market.leases import ENDED, OPEN, Lease, LeaseState
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
@@ -198,10 +198,10 @@ class Wallets:
         return after
 
     async def _ask_back(self, channel: Channel) -> RefundResult:
-        leases = self._storage.find(Lease, side="requester", channel=channel.id, newest=True, limit=1)
-        if not leases:
+        lease = _latest_lease(self._storage, channel.id, side="requester")
+        if lease is None:
             return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem="NO_LEASE")
-        peer = leases[0].terms.provider_peer
+        peer = lease.terms.provider_peer
         try:
             answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
         except Unavailable:
@@ -236,10 +236,19 @@ class Wallets:
         return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
 
 
+def _latest_lease(reader: Reader, channel: str, **where: str) -> Lease | None:
+    """The latest settled lease of a channel, or one that is not; the index knows states, and most are settled."""
+    for states in ((LeaseState.SETTLED,), (*OPEN, *ENDED)):
+        found = reader.find(Lease, channel=channel, state=states, newest=True, limit=1, **where)  # type: ignore[arg-type]
+        if found:
+            return found[0]
+    return None
+
+
 def _at_rest(reader: Reader, id: str, envelope: Envelope) -> Channel:
     """The channel of this requester's leases, when none of them is open or unpaid."""
     channel = reader.get(Channel, id)
-    if channel is None or not reader.count(Lease, side="provider", channel=id, requester=envelope.sender):
+    if channel is None or _latest_lease(reader, id, side="provider", requester=envelope.sender) is None:
         raise NotFound("no such channel", id=id)
     if reader.count(Lease, side="provider", channel=id, state=OPEN) or reserved_on(reader, id, "provider"):
         raise Refused("leases on this channel are still open", codes=("LEASES_OPEN",))

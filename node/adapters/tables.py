@@ -37,12 +37,15 @@ class JobRow(Row, table=True):
 
 class LeaseRow(Row, table=True):
     __tablename__ = "lease"
-    __table_args__ = (Index(None, "state", "created", "id"),)
+    __table_args__ = (
+        Index(None, "state", "created", "id"),
+        Index(None, "channel", "state", "created", "id"),
+    )
     id: str = Field(primary_key=True)
     side: str
     state: str
     job: str = Field(index=True)
-    channel: str = Field(index=True)
+    channel: str
     deadline: int = Field(sa_type=BigInteger, index=True)
     provider: str
     requester: str

@@ -6,7 +6,7 @@ from market.errors import NeugridError
 from market.vouchers import Channel
 from node.actions.funding import Funding
 from node.engine import Engine
-from node.ports import Chain, ChainNews
+from node.ports import Chain, ChainNews, Reader
 from node.records import Mark
 
 _log = structlog.get_logger("chain")
@@ -27,13 +27,20 @@ async def _keep(engine: Engine, mark: Mark) -> None:
 
 async def _take(engine: Engine, funding: Funding, news: ChainNews) -> None:
     """Events are a wake-up: what counts is what the contract holds now."""
-    known = engine.storage.find(Channel)
-    touched = [channel for channel in known if news.is_rewound or channel.id in news.channels]
+    touched = _touched(engine.storage, news)
     for channel in touched:
         await funding.refresh(channel)
     if any(channel.id in news.exits and channel.payee == funding.payee for channel in touched):
         _log.warning("exit armed", channels=news.exits)
         await _claim(funding)
+
+
+def _touched(reader: Reader, news: ChainNews) -> list[Channel]:
+    """The channels of ours that the news are about; the chain has those of everybody."""
+    if news.is_rewound:
+        return reader.find(Channel)
+    found = (reader.get(Channel, id) for id in news.channels)
+    return [channel for channel in found if channel is not None]
 
 
 async def _claim(funding: Funding) -> None:

@@ -34,7 +34,7 @@ INDEXES = (
     ("job", "account", "created", "id"),
     ("job", "deadline"),
     ("job", "state", "created", "id"),
-    ("lease", "channel"),
+    ("lease", "channel", "state", "created", "id"),
     ("lease", "deadline"),
     ("lease", "job"),
     ("lease", "state", "created", "id"),
