@@ -106,7 +106,7 @@ class Selling:
             leases = changes.tx.find(Lease, side="provider", state=OPEN)
             channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
             self._check_standing(changes.tx, terms, channel, changes.now)
-            self._check_room(terms, leases)
+            self._check_room(changes.tx, terms, channel, leases)
             self._check_price(terms, self._load_of(leases), changes.now)
             changes.create(accept_proposal(terms, channel, changes.now))
 
@@ -171,14 +171,21 @@ class Selling:
         if is_bad or (len(unpaid) >= UNPAID_LEASES and owed > promised):
             raise Refused("this requester leaves leases unpaid", codes=("UNPAID_LEASES",), owed=owed)
 
-    def _check_room(self, terms: Terms, leases: list[Lease]) -> None:
-        """Nobody holds more than half of what can be held without a deposit for it."""
+    def _check_room(self, reader: Reader, terms: Terms, channel: str, leases: list[Lease]) -> None:
+        """Nobody holds more than half of what can be held without a deposit for it, nor do all strangers together.
+
+        A new name costs nothing, a deposit does: whoever has one is not kept out by those who have none.
+        """
         most = max(1, self._policy.max_leases // 2)
-        held = sum(lease.state in UNFUNDED and lease.terms.requester == terms.requester for lease in leases)
+        unfunded = [lease for lease in leases if lease.state in UNFUNDED]
         if len(leases) >= self._policy.max_leases:
             raise Refused("no more leases at once", codes=("NO_CAPACITY",))
-        if held >= most:
+        if sum(lease.terms.requester == terms.requester for lease in unfunded) >= most:
             raise Refused("fund what you hold first", codes=("TOO_MANY_HELD",), expected=most)
+        if len(unfunded) >= most and not _has_deposit(reader, channel):
+            strangers = sum(not _has_deposit(reader, lease.channel) for lease in unfunded)
+            if strangers >= most:
+                raise Refused("too much is held without any deposit", codes=("TOO_MANY_HELD",), expected=most)
 
     def _check_price(self, terms: Terms, load: Load, now: int) -> None:
         short = misfits(terms.resources, load.free)
@@ -204,3 +211,8 @@ class Selling:
             free = minus(free, lease.terms.resources)
         running = sum(lease.state is LeaseState.RUNNING for lease in leases)
         return Load(total=self.total, free=free, running=running, queue=len(leases) - running)
+
+
+def _has_deposit(reader: Reader, channel: str) -> bool:
+    known = reader.get(Channel, channel)
+    return known is not None and known.deposited > known.exiting

@@ -274,6 +274,20 @@ def test_nobody_holds_all_of_a_machine_without_a_deposit(tmp_path: Path) -> None
     staged(tmp_path, play)
 
 
+def test_strangers_together_leave_room_for_those_who_deposited(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        policy(stage, max_leases=4)
+        for name in ("one", "two"):
+            agreed = stage.terms(lease=f"lse_00000{name}", requester=key_of(name).address, payer=key_of(name).address)
+            await propose(stage, agreed, name)
+        third = stage.terms(lease="lse_00three", requester=key_of("three").address, payer=key_of("three").address)
+        await stage.is_refused("TOO_MANY_HELD", "seller", Kind.PROPOSE, Propose(third), "three")
+        await stage.put("seller", stage.channel())
+        await propose(stage, stage.terms())
+
+    staged(tmp_path, play)
+
+
 def test_a_proposal_that_came_to_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await propose(stage, stage.terms())
