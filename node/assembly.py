@@ -10,9 +10,10 @@ from market.units import Address, Amount
 from node.actions.accounts import Accounts
 from node.actions.book import Book
 from node.actions.experience import Experiences
-from node.actions.files import Files
+from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.health import Health
+from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.peers import Peers
@@ -81,6 +82,7 @@ class Node:
     book: Book
     jobs: Jobs
     files: Files
+    lent: Files
     market: Market
     wallets: Wallets
     funding: Funding
@@ -98,6 +100,8 @@ class _Core:
     peers: Peers
     book: Book
     files: Files
+    lent: Files
+    stores: Stores
     funding: Funding
     wallets: Wallets
     experiences: Experiences
@@ -115,6 +119,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         book=core.book,
         jobs=jobs,
         files=core.files,
+        lent=core.lent,
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
@@ -134,11 +139,21 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     engine.listen(experiences.touch)
     book = Book(peers, settings.region, experiences)
     files = Files(settings.folder / "files", peers, ports.storage)
+    lent = Files(settings.folder / "lent", peers, ports.storage)
+    stores = Stores(ports.storage, files, lent)
     funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
     wallets = Wallets(engine, peers, ports.chain, funding, identity.wallet)
-    answer_as_peer(peers, book, files, wallets)
+    answer_as_peer(peers, book, stores, wallets)
     return _Core(
-        engine=engine, peers=peers, book=book, files=files, funding=funding, wallets=wallets, experiences=experiences
+        engine=engine,
+        peers=peers,
+        book=book,
+        files=files,
+        lent=lent,
+        stores=stores,
+        funding=funding,
+        wallets=wallets,
+        experiences=experiences,
     )
 
 
@@ -159,8 +174,9 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     runtime, machine = ports.runtime, ports.machine
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences)
-    provisioning = Provisioning(core.engine, core.peers, core.files, runtime, core.funding, settings.folder / "leases")
-    watching = Watching(core.engine, core.peers, runtime, core.files.folder)
+    inputs = Inputs(core.lent, settings.folder / "leases")
+    provisioning = Provisioning(core.engine, core.peers, inputs, runtime, core.funding)
+    watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
     core.engine.bind(*provider_performers(provisioning, watching))
     answer_as_provider(core.peers, selling, provisioning)
     return selling, (
@@ -178,6 +194,7 @@ def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | Non
         funding=core.funding,
         wallets=core.wallets,
         experiences=core.experiences,
+        stores=core.stores,
         claim_above=settings.claim_above,
         is_provider=selling is not None,
     )

@@ -34,7 +34,7 @@ from market.provision import step as step_provision
 from market.tenancy import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
 from market.tenancy import step as step_tenancy
 from node.actions.book import Book
-from node.actions.files import Files
+from node.actions.files import Stores
 from node.actions.peers import Peers
 from node.actions.placing import Placing
 from node.actions.provisioning import Provisioning
@@ -80,10 +80,10 @@ def provider_performers(provisioning: Provisioning, watching: Watching) -> tuple
     )
 
 
-def answer_as_peer(peers: Peers, book: Book, files: Files, wallets: Wallets) -> None:
+def answer_as_peer(peers: Peers, book: Book, stores: Stores, wallets: Wallets) -> None:
     """What every node answers."""
     peers.on(Kind.BOOK, BookDigest, book.answer_digest)
-    peers.on(Kind.FILE, GetFile, files.answer)
+    peers.on(Kind.FILE, GetFile, stores.answer)
     peers.on(Kind.REFUND, RefundAsked, wallets.release)
 
 

@@ -2,20 +2,24 @@
 
 import asyncio
 import hashlib
+import math
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Final
 
 from market.dialogue import MAX_CHUNK, GetFile
 from market.errors import BadMessage, InvalidParameters, NotFound, Refused
-from market.leases import Lease
+from market.leases import ENDED, OPEN, Lease
 from market.messages import Envelope
 from market.workloads import File
 from node.actions.peers import Peers
 from node.ports import OutputFile, Reader
 
+PART_KEPT: Final = 86_400
+LENT_KEPT: Final = 3_600
+"""Seconds that a file of a settled lease stays: its requester may still fetch it, and the next job may need it."""
 WINDOW: Final = 4
 """Chunks that are asked for at once."""
 
@@ -71,6 +75,7 @@ class Files:
         """
         target = self.path(file.digest)
         if target.is_file():
+            os.utime(target)  # it is in use again: `sweep` leaves it
             return target
         part = self.folder / f"{file.digest}.{lease}.part"
         part.touch()
@@ -92,6 +97,16 @@ class Files:
         except FileNotFoundError:
             raise NotFound("no such file", digest=message.digest) from None
 
+    def sweep(self, keep: Collection[str], age: float, now: float) -> int:
+        """Remove files that are older than `age` seconds at `now` and not in `keep`; how many. Parts go after a day."""
+        gone = 0
+        for path in self.folder.iterdir():
+            limit = PART_KEPT if path.suffix == ".part" else age
+            if path.name not in keep and path.is_file() and now - path.stat().st_mtime > limit:
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
     async def _fill(self, part: Path, peer: str, lease: str, file: File) -> None:
         with part.open("r+b") as target:
             target.seek(0, os.SEEK_END)
@@ -111,6 +126,33 @@ class Files:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(digest))
+
+
+class Stores:
+    """The two stores of a node: what its users own, kept for good, and what is lent to leases it works on."""
+
+    def __init__(self, reader: Reader, own: Files, lent: Files) -> None:
+        self._reader = reader
+        self._own = own
+        self._lent = lent
+
+    async def answer(self, envelope: Envelope, message: GetFile) -> bytes:
+        """A range of a file of a lease, from the store of this side of it."""
+        lease = self._reader.get(Lease, message.lease)
+        store = self._lent if lease is not None and lease.side == "provider" else self._own
+        return await store.answer(envelope, message)
+
+    async def sweep(self, now: int) -> int:
+        """Remove what no lease needs any more at `now` (epoch ms); how many files."""
+        needed, seconds = self._needed(), now / 1000
+        own = await asyncio.to_thread(self._own.sweep, (), math.inf, seconds)
+        return own + await asyncio.to_thread(self._lent.sweep, needed, LENT_KEPT, seconds)
+
+    def _needed(self) -> set[str]:
+        leases = self._reader.find(Lease, side="provider", state=(*OPEN, *ENDED))
+        inputs = (lease.workload.inputs for lease in leases if lease.workload)
+        outputs = (lease.receipt.outputs for lease in leases if lease.receipt)
+        return {file.digest for files in (*inputs, *outputs) for file in files}
 
 
 def _may_read(lease: Lease, sender: str, digest: str) -> bool:

@@ -1,9 +1,7 @@
 """The provider's side of its leases: accept, prepare, start, watch, report, stop, clean up."""
 
 import asyncio
-import shutil
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -59,9 +57,9 @@ from market.provision import (
 )
 from market.receipts import receipt_digest
 from market.units import Seconds
-from market.workloads import File, Workload, fits_into, spec_digest
-from node.actions.files import Files
+from market.workloads import Workload, fits_into, spec_digest
 from node.actions.funding import Funding
+from node.actions.inputs import Inputs
 from node.actions.payments import credit_lease
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -80,15 +78,12 @@ STOP_GRACE: Final = 2
 class Provisioning:
     """Performs the provider's effects and answers its requesters."""
 
-    def __init__(
-        self, engine: Engine, peers: Peers, files: Files, runtime: Runtime, funding: Funding, folder: Path
-    ) -> None:
+    def __init__(self, engine: Engine, peers: Peers, inputs: Inputs, runtime: Runtime, funding: Funding) -> None:
         self._engine = engine
         self._peers = peers
-        self._files = files
+        self._inputs = inputs
         self._runtime = runtime
         self._funding = funding
-        self._folder = folder
 
     # --- messages from requesters ---
 
@@ -217,7 +212,7 @@ class Provisioning:
         """Remove the container, its volumes and the lease's inputs."""
         lease = self._lease(effect.subject)
         await self._runtime.remove(lease.container)
-        await asyncio.to_thread(shutil.rmtree, self._inputs(lease).parent, ignore_errors=True)
+        await self._inputs.discard(lease)
 
     async def forget(self, effect: ForgetLease) -> None:
         """Drop a lease that was never committed, with its journal."""
@@ -280,7 +275,7 @@ class Provisioning:
 
     async def _prepared(self, lease: Lease, workload: Workload) -> Image:
         """Image and inputs side by side; when one fails, the other goes no further."""
-        fetching = asyncio.create_task(self._fetch_inputs(lease, workload))
+        fetching = asyncio.create_task(self._inputs.fetch(lease, workload))
         try:
             image = await self._runtime.ensure_image(workload.image)
             await fetching
@@ -288,15 +283,6 @@ class Provisioning:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
         return image
-
-    async def _fetch_inputs(self, lease: Lease, workload: Workload) -> None:
-        folder = self._inputs(lease)
-        for file in workload.inputs:
-            source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)
-            await asyncio.to_thread(_place, source, folder, file)
-
-    def _inputs(self, lease: Lease) -> Path:
-        return self._folder / lease.id / "input"
 
     def _container_spec(self, lease: Lease) -> ContainerSpec:
         workload = lease.workload
@@ -310,7 +296,7 @@ class Provisioning:
             env=workload.env,
             resources=workload.resources,
             timeout=Seconds(lease.terms.timeout),
-            inputs=self._inputs(lease) if workload.inputs else None,
+            inputs=self._inputs.of(lease) if workload.inputs else None,
             has_outputs=bool(workload.outputs),
         )
 
@@ -345,15 +331,3 @@ class Provisioning:
 
 def _is_as_sold(workload: Workload, terms: Terms) -> bool:
     return workload.resources == terms.resources and workload.timeout == terms.timeout
-
-
-def _place(source: Path, folder: Path, file: File) -> None:
-    """Copy a fetched input to its path, in whole or not at all; a path that leaves the folder is refused."""
-    target = (folder / file.path).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise OutputRefused("an input path must stay inside /input", path=file.path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        part = folder.with_name("part")
-        shutil.copyfile(source, part)
-        part.replace(target)

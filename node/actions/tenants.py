@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from typing import Final
 
 import msgspec
 import structlog
@@ -52,6 +53,10 @@ from node.ports import Chain
 
 _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("tenants")
+ONE_TRY: Final = 60.0
+"""Seconds for the outputs of a lease that ended long ago: this node was away."""
+SLOWEST: Final = 256 * 1024
+"""Bytes a second at which outputs must come, when they are many."""
 
 
 class Tenants:
@@ -131,15 +136,23 @@ class Tenants:
         if lease.state is not LeaseState.FINISHED or lease.receipt is None:
             return None
         try:
-            for file in lease.receipt.outputs:
-                await self._files.fetch(lease.terms.provider_peer, lease.id, file)
+            async with asyncio.timeout(max(ONE_TRY, self._left(lease, lease.receipt))):
+                for file in lease.receipt.outputs:
+                    await self._files.fetch(lease.terms.provider_peer, lease.id, file)
         except Refused as error:
             return OutputsLost(message=f"the provider refused its outputs: {error.message}")
+        except TimeoutError:
+            return OutputsLost(message="the outputs did not come in time")
         except (Unavailable, BadMessage) as error:
-            if self._engine.clock.now() > lease.acknowledged_at + SETTLE_WITHIN:
+            if self._left(lease, lease.receipt) <= 0:
                 return OutputsLost(message=f"the outputs could not be had: {error.message}")
             raise
         return OutputsStored()
+
+    def _left(self, lease: Lease, receipt: Receipt) -> float:
+        """Seconds that the provider still has to give its outputs: ten minutes, and a second for every 256 KiB."""
+        end = lease.acknowledged_at + SETTLE_WITHIN + sum(file.size for file in receipt.outputs) * 1000 // SLOWEST
+        return (end - self._engine.clock.now()) / 1000
 
     async def pay(self, effect: SendPayment) -> Event | None:
         """Sign what is due and hand it over until the provider confirms; what can not be covered is not promised."""

@@ -15,6 +15,7 @@ from market.errors import NeugridError
 from market.units import Amount
 from node.actions.book import Book
 from node.actions.experience import Experiences
+from node.actions.files import Stores
 from node.actions.funding import Funding
 from node.actions.jobs import ANSWER_KEPT
 from node.actions.wallets import Wallets
@@ -37,6 +38,7 @@ class Ticks(Struct, frozen=True, kw_only=True):
     funding: Funding
     wallets: Wallets
     experiences: Experiences
+    stores: Stores
     claim_above: Amount
     is_provider: bool
 
@@ -61,6 +63,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: _learn(ticks), 5),
         (lambda: _repair_book(ticks), 60),
         (lambda: _forget_answers(ticks), 3600),
+        (lambda: ticks.stores.sweep(ticks.engine.clock.now()), 600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
         (ticks.wallets.finish_exits, 60),

@@ -7,7 +7,7 @@ import pytest
 
 from market.errors import OutputRefused
 from market.workloads import File
-from node.actions.provisioning import _place
+from node.actions.inputs import place
 
 CONTENT = b"x" * 100
 FILE = File(path="deep/data", digest="0" * 64, size=len(CONTENT))
@@ -29,9 +29,9 @@ def test_a_copy_that_was_cut_off_is_made_again(tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copyfile", killed_half_way)
         with pytest.raises(KeyboardInterrupt):
-            _place(source, folder, FILE)
+            place(source, folder, FILE)
     assert not (folder / FILE.path).exists()
-    _place(source, folder, FILE)
+    place(source, folder, FILE)
     assert (folder / FILE.path).read_bytes() == CONTENT
     assert [path.name for path in folder.iterdir()] == ["deep"]
 
@@ -41,4 +41,4 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "deep").symlink_to(tmp_path)
     with pytest.raises(OutputRefused):
-        _place(source, folder, FILE)
+        place(source, folder, FILE)

@@ -31,7 +31,7 @@ class Engine:
 
 def in_use(running: bool | None) -> list[LeaseState]:
     nothing = cast(Any, None)
-    provisioning = Provisioning(nothing, nothing, nothing, cast(Any, Engine(running)), nothing, nothing)
+    provisioning = Provisioning(nothing, nothing, nothing, cast(Any, Engine(running)), nothing)
     return [lease.state for lease in asyncio.run(provisioning.in_use([RUNNING, PULLING]))]
 
 

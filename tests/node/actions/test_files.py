@@ -1,6 +1,9 @@
 """Files by content: a name is a digest, a lease opens only its own files, and hostile bytes end nowhere."""
 
 import hashlib
+import math
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ from market.errors import BadMessage, InvalidParameters, Refused, Unavailable
 from market.leases import LeaseState
 from market.messages import Kind
 from market.workloads import File
-from tests.builders import DIGEST, a_file, a_receipt, a_workload
+from node.actions.files import LENT_KEPT, PART_KEPT, Stores
+from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload
 from tests.node.actions.stage import LEASE, Stage, staged
 
 S = LeaseState
@@ -74,7 +78,7 @@ def test_an_upload_above_its_limit_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def with_output(stage: Stage, content: bytes = b"result") -> File:
-    stored = stage.seller.files.put(content)
+    stored = stage.seller.lent.put(content)
     file = a_file(path="out", digest=stored.digest, size=len(content))
     await stage.lease("seller", S.FINISHED, receipt=a_receipt(outputs=(file,)))
     return file
@@ -95,7 +99,7 @@ def test_the_provider_reads_the_inputs_of_its_lease(tmp_path: Path) -> None:
         stored = stage.buyer.files.put(b"input")
         file = a_file(digest=stored.digest, size=5)
         await stage.lease("buyer", S.ACCEPTED, workload=a_workload(inputs=(file,)))
-        path = await stage.seller.files.fetch("peer-buyer", LEASE, file)
+        path = await stage.seller.lent.fetch("peer-buyer", LEASE, file)
         assert path.read_bytes() == b"input"
 
     staged(tmp_path, play)
@@ -104,7 +108,7 @@ def test_the_provider_reads_the_inputs_of_its_lease(tmp_path: Path) -> None:
 def test_nobody_else_reads_them_and_no_other_file_is_opened(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         file = await with_output(stage)
-        secret = stage.seller.files.put(b"somebody else's")
+        secret = stage.seller.lent.put(b"somebody else's")
         for digest, lease, by in (
             (file.digest, LEASE, "stranger"),
             (file.digest, "lse_000009", "buyer"),
@@ -199,5 +203,61 @@ def test_what_is_here_already_is_not_asked_for(tmp_path: Path) -> None:
         stored = stage.buyer.files.put(b"words")
         path = await stage.buyer.files.fetch("nobody", LEASE, a_file(digest=stored.digest, size=5))
         assert path.read_bytes() == b"words"
+
+    staged(tmp_path, play)
+
+
+# --- what is kept --------------------------------------------------------------------------------------------------
+
+
+def aged(path: Path, seconds: float) -> Path:
+    os.utime(path, (NOW / 1000 - seconds, NOW / 1000 - seconds))
+    return path
+
+
+def test_files_of_leases_that_are_over_go_and_those_of_users_stay(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        needed, over, own = await with_output(stage), stage.seller.lent.put(b"over"), stage.seller.files.put(b"own")
+        stores = Stores(stage.storages["seller"], stage.seller.files, stage.seller.lent)
+        for path in (*stage.seller.lent.folder.iterdir(), stage.seller.files.path(own.digest)):
+            aged(path, LENT_KEPT + 1)
+        assert await stores.sweep(NOW) == 1
+        assert stage.seller.lent.has(needed.digest)
+        assert not stage.seller.lent.has(over.digest)
+        assert stage.seller.files.has(own.digest)
+
+    staged(tmp_path, play)
+
+
+def test_a_file_that_is_used_again_stays(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        stored = stage.seller.lent.put(b"again")
+        aged(stage.seller.lent.path(stored.digest), 10**9)
+        await stage.seller.lent.fetch("nobody", LEASE, a_file(digest=stored.digest, size=5))
+        assert stage.seller.lent.sweep((), LENT_KEPT, time.time()) == 0
+
+    staged(tmp_path, play)
+
+
+def test_parts_of_transfers_that_nobody_ends_go_after_a_day(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        folder = stage.buyer.files.folder
+        for name, age in (("old.part", PART_KEPT + 1), ("new.part", PART_KEPT - 1)):
+            (folder / name).write_bytes(b"x")
+            aged(folder / name, age)
+        assert stage.buyer.files.sweep((), math.inf, NOW / 1000) == 1
+        assert [path.name for path in folder.iterdir()] == ["new.part"]
+
+    staged(tmp_path, play)
+
+
+def test_a_peer_that_gives_a_file_in_crumbs_is_not_fetched_from(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        async def crumb(envelope: Any, message: GetFile) -> bytes:
+            return b"x"
+
+        stage.seller.peers.on(Kind.FILE, GetFile, crumb)
+        with pytest.raises(Refused):
+            await stage.buyer.files.fetch("peer-seller", LEASE, a_file(size=100))
 
     staged(tmp_path, play)

@@ -24,7 +24,7 @@ from market.provision import (
 )
 from market.units import GIB, Amount
 from market.workloads import spec_digest
-from node.actions.provisioning import _place
+from node.actions.inputs import place
 from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload, resources
 from tests.node.actions.stage import LEASE, Stage, staged
 
@@ -340,7 +340,7 @@ def test_an_input_path_that_leaves_its_folder_is_refused(tmp_path: Path) -> None
     (tmp_path / "source").write_bytes(b"evil")
     folder = tmp_path / "lease" / "input"
     with pytest.raises(OutputRefused):
-        _place(tmp_path / "source", folder, a_file(path="../../escaped"))
+        place(tmp_path / "source", folder, a_file(path="../../escaped"))
     assert not (tmp_path / "escaped").exists()
 
 

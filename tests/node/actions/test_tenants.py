@@ -1,5 +1,6 @@
 """What a requester believes its providers: no bill beyond its own clock and terms, nothing about others' leases."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from market.tenancy import (
     SendPayment,
 )
 from market.units import Amount
+from node.actions import tenants
 from tests.builders import DIGEST, NOW, a_file, a_job, a_receipt
 from tests.node.actions.stage import ACCOUNT, LEASE, Stage, key_of, staged
 
@@ -333,7 +335,7 @@ async def finished(stage: Stage, *files: Any) -> FetchOutputs:
 
 def test_outputs_are_fetched_by_their_digest(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
-        stored = stage.seller.files.put(b"42")
+        stored = stage.seller.lent.put(b"42")
         effect = await finished(stage, a_file(digest=stored.digest, size=2))
         assert await stage.perform("buyer", effect) == OutputsStored()
         assert stage.buyer.files.path(stored.digest).read_bytes() == b"42"
@@ -360,5 +362,21 @@ def test_outputs_without_their_digest_are_asked_for_again_until_they_are_lost(tm
         stage.clock.advance(SETTLE_WITHIN + 1)
         assert isinstance(await stage.perform("buyer", effect), OutputsLost)
         assert list(stage.buyer.files.folder.iterdir()) == []
+
+    staged(tmp_path, play)
+
+
+def test_outputs_that_come_too_slowly_are_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenants, "ONE_TRY", 0.01)
+
+    async def play(stage: Stage) -> None:
+        async def never(envelope: Any, message: GetFile) -> bytes:
+            await asyncio.Event().wait()
+            return b""
+
+        stage.seller.peers.on(Kind.FILE, GetFile, never)
+        receipt = a_receipt(outputs=(a_file(path="out", size=100),))
+        await stage.lease("buyer", S.FINISHED, receipt=receipt, acknowledged_at=NOW - SETTLE_WITHIN + 10)
+        assert isinstance(await stage.perform("buyer", FetchOutputs(subject=LEASE)), OutputsLost)
 
     staged(tmp_path, play)

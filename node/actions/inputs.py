@@ -1,0 +1,44 @@
+"""A lease's inputs: fetched from the requester, laid out as the container sees them, gone with the lease."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from market.errors import OutputRefused
+from market.leases import Lease
+from market.workloads import File, Workload
+from node.actions.files import Files
+
+
+class Inputs:
+    """One folder a lease below `folder`; the files come from `files`, which keeps them for the next lease."""
+
+    def __init__(self, files: Files, folder: Path) -> None:
+        self._files = files
+        self._folder = folder
+
+    def of(self, lease: Lease) -> Path:
+        """What is mounted at /input."""
+        return self._folder / lease.id / "input"
+
+    async def fetch(self, lease: Lease, workload: Workload) -> None:
+        """Bring all inputs into place. Raises what `Files.fetch` raises; OutputRefused for a path that leads out."""
+        for file in workload.inputs:
+            source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)
+            await asyncio.to_thread(place, source, self.of(lease), file)
+
+    async def discard(self, lease: Lease) -> None:
+        """Remove the lease's folder."""
+        await asyncio.to_thread(shutil.rmtree, self.of(lease).parent, ignore_errors=True)
+
+
+def place(source: Path, folder: Path, file: File) -> None:
+    """Copy a fetched input to its path, in whole or not at all; a path that leaves the folder is refused."""
+    target = (folder / file.path).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise OutputRefused("an input path must stay inside /input", path=file.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        part = folder.with_name("part")
+        shutil.copyfile(source, part)
+        part.replace(target)
