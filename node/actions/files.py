@@ -126,6 +126,11 @@ class Files:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(self.path(digest))
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name must last as long as the content
+        finally:
+            os.close(folder)
 
 
 class Stores:
