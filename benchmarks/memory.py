@@ -28,8 +28,8 @@ def _held(cluster: Cluster, name: str) -> Taken:
     node = cluster.processes[name].pid
     sizes = {pid: _held_mb(pid, "Pss") for pid in (node, *_children(node))}
     others = ", ".join(f"{size:.0f}" for pid, size in sizes.items() if pid != node)
-    resident = sum(_held_mb(pid, "Rss") for pid in sizes)
-    return Taken(sum(sizes.values()), f"node {sizes[node]:.0f}, network {others}; {resident:.0f} MB resident")
+    private = sum(_held_mb(pid, "Private") for pid in sizes)
+    return Taken(sum(sizes.values()), f"node {sizes[node]:.0f}, network {others}; {private:.0f} MB shared with nobody")
 
 
 def _start_time(cluster: Cluster, name: str) -> float:
@@ -48,9 +48,10 @@ def _start_time(cluster: Cluster, name: str) -> float:
 
 
 def _held_mb(pid: int, kind: str) -> float:
-    """MB (10^6 bytes); kind "Pss" counts pages that processes share in parts, "Rss" in full for each."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{kind}:")) * 1024 / 1e6
+    """MB (10^6 bytes); kind "Pss" counts pages that processes share in parts, "Private" leaves them out."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    names = {"Pss": ("Pss:",), "Private": ("Private_Clean:", "Private_Dirty:")}[kind]
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names)) * 1024 / 1e6
 
 
 def _children(pid: int) -> list[int]:
