@@ -29,12 +29,6 @@ class Unauthorized(NeugridError):
     code = "UNAUTHORIZED"
 
 
-class Forbidden(NeugridError):
-    """The caller is known, and may not do this."""
-
-    code = "FORBIDDEN"
-
-
 class NotFound(NeugridError):
     """There is no such thing, or it belongs to somebody else."""
 

@@ -78,7 +78,6 @@ class Job(Struct, frozen=True, kw_only=True):
     agreed_at: int = 0
     started_at: int = 0
     finished_at: int = 0
-    paid_at: int = 0
     exit_code: int | None = None
     code: str = ""
     message: str = ""

@@ -5,14 +5,12 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from market.resources import Prices, Resources
-from market.units import Address, PeerId, Timestamp
 
 ShortText = Annotated[str, Meta(max_length=128)]
 AddressText = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{40}$(?!\n)")]
 """`$` alone would let a newline pass, and with it a second spelling of the same address."""
 Id = Annotated[str, Meta(pattern=r"^[a-z]{2,8}_[0-9a-zA-Z]{6,64}$(?!\n)")]
 Millis = Annotated[int, Meta(ge=0, le=2**53)]
-Milli = Annotated[int, Meta(ge=0, le=10_000)]
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
@@ -60,12 +58,3 @@ class Offer(Struct, frozen=True, kw_only=True):
 def offer_prefix(provider: str) -> str:
     """How the ids of a provider's offers begin: nobody else can take them."""
     return f"off_{provider[2:22]}"
-
-
-class Provider(Struct, frozen=True, kw_only=True):
-    """A provider as this node sees it: identity and score 0..1000."""
-
-    address: Address
-    peer: PeerId
-    score: int
-    seen_at: Timestamp

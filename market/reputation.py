@@ -15,8 +15,6 @@ PRIOR: Final = 3.0
 """Weight of the failures that everybody starts with."""
 SEVERITY: Final = 3.0
 """How many good dealings one bad dealing undoes."""
-CHAIN_WEIGHT: Final = 5.0
-"""How many dealings of one's own weigh as much as the score on chain."""
 
 
 PATIENCE: Final = 9.0
@@ -83,13 +81,6 @@ def score(experience: Experience, now: int) -> int:
 def is_bad_debtor(experience: Experience, now: int) -> bool:
     """Whether a requester has left so much unpaid that it is not served; it is forgiven as the memory of it fades."""
     return (experience.bad - experience.good) * _decay(experience, now) > PATIENCE
-
-
-def combined_score(experience: Experience, on_chain: int, now: int) -> int:
-    """The own score and the chain's (0..1000), weighted by how much own experience there is."""
-    kept = _decay(experience, now)
-    weight = (experience.good + experience.bad) * kept
-    return int((score(experience, now) * weight + on_chain * CHAIN_WEIGHT) / (weight + CHAIN_WEIGHT))
 
 
 def _decay(experience: Experience, now: int) -> float:

@@ -11,7 +11,6 @@ class Account(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     role: str = "developer"
-    tier: str = "free"
     created_at: Timestamp
 
 

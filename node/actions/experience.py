@@ -10,6 +10,8 @@ from market.reputation import Ending, Experience, Outcome, record
 from node.ports import Reader
 
 FAULTS: Final = frozenset({"INFRASTRUCTURE", "PULL_TIMEOUT", "START_TIMEOUT", "OUTPUTS_LOST"})
+LATE: Final = 60_000
+"""A bill that is paid so long after the end of its lease, in ms, is paid late."""
 HISTORY: Final = 10_000
 """So many leases are remembered of the last life; what lies further back weighs little."""
 PAGE: Final = 500
@@ -79,4 +81,6 @@ def ending_at_requester(lease: Lease) -> Ending:
     """What a provider learnt about its requester."""
     if lease.due == 0:
         return Ending.NOBODY
-    return Ending.PAID if lease.paid >= lease.due else Ending.UNPAID
+    if lease.paid < lease.due:
+        return Ending.UNPAID
+    return Ending.PAID_LATE if lease.paid_at - lease.ended_at > LATE else Ending.PAID

@@ -30,7 +30,7 @@ _RATE_UNIT: Final = int(10**_RATE_DIGITS)
 
 def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
     """The job as its owner sees it at `now`; `lease` is that of the present attempt."""
-    paid_at = job.paid_at or (lease.paid_at if lease and lease.state is LeaseState.SETTLED else 0)
+    paid_at = lease.paid_at if lease and lease.state is LeaseState.SETTLED else 0
     return JobView(
         id=job.id,
         status=STATUS[job.state],
@@ -66,8 +66,6 @@ def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
 
 def paid_so_far(job: Job, lease: Lease | None) -> Amount:
     """What vouchers cover: earlier attempts, and the present lease as far as it is paid."""
-    if job.paid_at:
-        return job.cost
     return Amount(job.spent + (lease.paid if lease else 0))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.reputation import HALF_LIFE, Ending, Experience, Outcome, combined_score, record, score
+from market.reputation import HALF_LIFE, Ending, Experience, Outcome, is_bad_debtor, record, score
 from tests.builders import NOW
 
 histories = st.lists(st.tuples(st.sampled_from(Ending), st.integers(0, 5 * HALF_LIFE)), max_size=30)
@@ -96,9 +96,11 @@ def test_a_clock_that_steps_back_decays_nothing() -> None:
     assert score(experience, NOW - HALF_LIFE) == score(experience, NOW)
 
 
-def test_without_own_experience_the_chain_decides_and_with_much_it_hardly_does() -> None:
-    assert combined_score(Experience(), 800, NOW) == 800
-    assert combined_score(after(*[Ending.SUCCESS] * 200), 0, NOW) > 900
+def test_a_bad_debtor_is_one_that_left_more_unpaid_than_it_paid_for_and_is_forgiven_in_time() -> None:
+    assert not is_bad_debtor(after(*[Ending.UNPAID] * 3), NOW)
+    assert is_bad_debtor(after(*[Ending.UNPAID] * 4), NOW)
+    assert not is_bad_debtor(after(*[Ending.UNPAID] * 4, *[Ending.PAID] * 3), NOW)
+    assert not is_bad_debtor(after(*[Ending.UNPAID] * 4), NOW + HALF_LIFE)
 
 
 @pytest.mark.parametrize("ending", Ending)

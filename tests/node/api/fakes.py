@@ -58,7 +58,6 @@ def a_done_job(**changes: object) -> Job:
         "exit_code": 0,
         "seconds": 2,
         "cost": Amount(10),
-        "paid_at": NOW + 3100,
         "version": 4,
     }
     return a_job(**(done | changes))

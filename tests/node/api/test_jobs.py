@@ -6,9 +6,10 @@ import httpx
 import pytest
 
 from market.jobs import JobState, Reason
+from market.leases import LeaseState
 from market.units import Amount, Rate
 from node.api.present import format_rate, paid_so_far
-from tests.builders import NOW, PROVIDER
+from tests.builders import NOW, PROVIDER, a_lease
 from tests.node.api.fakes import KEY, OTHER_KEY, World, a_done_job, a_job, an_explanation
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +194,8 @@ async def test_an_idempotency_key_must_be_plain(client: httpx.AsyncClient, key: 
 
 async def test_a_done_job_tells_its_whole_story(client: httpx.AsyncClient, world: World) -> None:
     world.jobs.put(a_done_job())
+    settled = a_lease("requester", state=LeaseState.SETTLED, paid=Amount(10), paid_at=NOW + 3100)
+    world.jobs.leases["lea_000001"] = settled
     job = (await client.get("/v1/jobs/job_0000000000000001")).json()
     assert (job["status"], job["progress"], job["exitCode"]) == ("success", 100, 0)
     assert job["provider"] == f"prov_{PROVIDER[2:]}"
