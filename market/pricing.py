@@ -79,11 +79,14 @@ def asking_prices(policy: PricingPolicy, load: Load) -> Prices:
     return _scaled(policy.base, WHOLE + (policy.surge - WHOLE) * used // WHOLE)
 
 
+def floor_prices(policy: PricingPolicy, load: Load) -> Prices:
+    """The prices under which nothing is bid under this load, rounded up."""
+    return _scaled(policy.base, policy.floor + (WHOLE - policy.floor) * utilisation(load) // WHOLE)
+
+
 def floor_rate(policy: PricingPolicy, load: Load, need: Resources, cost: Rate | None = None) -> Rate:
     """The lowest rate the provider takes for `need` under this load; never below `min_rate` or its own `cost`."""
-    used = utilisation(load)
-    prices = _scaled(policy.base, policy.floor + (WHOLE - policy.floor) * used // WHOLE)
-    return Rate(max(price_of(need, prices), policy.min_rate, cost or 0))
+    return Rate(max(price_of(need, floor_prices(policy, load)), policy.min_rate, cost or 0))
 
 
 def bid_for(policy: PricingPolicy, load: Load, order: Order, cost: Rate | None, now: Timestamp) -> BidTerms | Refusal:

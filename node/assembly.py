@@ -8,6 +8,7 @@ from market.pricing import PricingPolicy
 from market.signing import Signer, eip712_domain
 from market.units import Address, Amount
 from node.actions.accounts import Accounts
+from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
@@ -111,7 +112,8 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
     jobs = _buy(core, ports, identity, settings)
-    selling, selling_loops = _sell(core, ports, identity, settings)
+    bidding, selling_loops = _sell(core, ports, identity, settings)
+    selling = bidding.selling if bidding else None
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
@@ -128,7 +130,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         ),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
-        loops=(*_loops(core, ports, settings, selling), *selling_loops),
+        loops=(*_loops(core, ports, settings, bidding), *selling_loops),
     )
 
 
@@ -168,7 +170,7 @@ def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> J
     return Jobs(core.engine, core.files, placing, core.wallets.funds)
 
 
-def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Selling | None, tuple[Loop, ...]]:
+def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:
     if ports.runtime is None or ports.machine is None or settings.policy is None:
         return None, ()
     runtime, machine = ports.runtime, ports.machine
@@ -179,14 +181,15 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
     core.engine.bind(*provider_performers(provisioning, watching))
     answer_as_provider(core.peers, selling, provisioning)
-    return selling, (
-        ("offering", lambda: offering.run(selling, core.book, ports.network, runtime, machine, ports.clock)),
+    bidding = Bidding(selling, core.book)
+    return bidding, (
+        ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, provisioning)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
 
 
-def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | None) -> tuple[Loop, ...]:
+def _loops(core: _Core, ports: Ports, settings: Settings, bidding: Bidding | None) -> tuple[Loop, ...]:
     ticks = schedule.Ticks(
         engine=core.engine,
         book=core.book,
@@ -196,11 +199,11 @@ def _loops(core: _Core, ports: Ports, settings: Settings, selling: Selling | Non
         experiences=core.experiences,
         stores=core.stores,
         claim_above=settings.claim_above,
-        is_provider=selling is not None,
+        is_provider=bidding is not None,
     )
     return (
         ("engine", core.engine.run),
-        ("gossip", lambda: gossip.run(ports.network, core.book, selling)),
+        ("gossip", lambda: gossip.run(ports.network, core.book, bidding)),
         ("joining", lambda: joining.run(ports.network, core.book)),
         ("deadlines", lambda: deadlines.run(core.engine)),
         ("renewals", lambda: renewals.run(core.engine, core.peers)),

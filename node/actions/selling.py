@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.bids import Bid
 from market.dialogue import Accepted, BidMade, Done, Propose
@@ -13,7 +14,7 @@ from market.leases import ENDED, OPEN, Lease, LeaseState, Terms
 from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
-from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for
+from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for, floor_prices
 from market.provision import accept_proposal
 from market.reputation import is_bad_debtor
 from market.resources import Resources, is_sellable, minus, misfits, price_of, share_of
@@ -93,6 +94,16 @@ class Selling:
             expires_at=now + OFFER_TTL,
         )
         return [offer]
+
+    def lowest_offers(self) -> list[Offer]:
+        """The offers as they would be at the prices under which nothing is bid."""
+        prices = floor_prices(self._policy, self.load())
+        return [replace(offer, prices=prices) for offer in self.offers(0)]
+
+    def has_bid_on(self, order: Order) -> bool:
+        """Whether a bid of ours on this order, or an earlier version of it, still binds us."""
+        _, bid = self._bids.get(order.id, (None, None))
+        return bid is not None and bid.expires_at > self._engine.clock.now()
 
     async def take_proposal(self, envelope: Envelope, message: Propose) -> Accepted:
         """Accept a lease at our price or at our bid, and hold its capacity until the commit; Refused with codes."""

@@ -7,6 +7,7 @@ import structlog
 from msgspec.structs import replace
 
 from market.errors import Unavailable
+from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.selling import OFFER_TTL, Selling
 from node.ports import Clock, Machine, Network, Runtime
@@ -17,8 +18,9 @@ REFRESH: Final = 300_000
 CHECK_ENGINE: Final = 5_000
 
 
-async def run(selling: Selling, book: Book, network: Network, runtime: Runtime, machine: Machine, clock: Clock) -> None:
+async def run(bidding: Bidding, network: Network, runtime: Runtime, machine: Machine, clock: Clock) -> None:
     """Measure the machine, then keep the market's picture of it true until cancelled."""
+    selling, book = bidding.selling, bidding.book
     selling.stock(*await machine.measure())
     published, checked, shown, peers = 0, 0, None, 0
     while True:
@@ -31,6 +33,7 @@ async def run(selling: Selling, book: Book, network: Network, runtime: Runtime, 
         is_news = picture != shown or now - published >= REFRESH or connected > peers
         if is_news and await _publish(selling, book, now, bool(shown)):
             published, shown = now, picture
+            bidding.look_again(now)
         peers = connected
         await asyncio.sleep(LOOK_EVERY)
 

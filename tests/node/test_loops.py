@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from market.leases import LeaseState
 from market.units import Timestamp
+from node.actions.bidding import MAX_OF_ONE, Bidding
 from node.actions.jobs import ANSWER_KEPT
-from node.actions.selling import Selling
 from node.loops import deadlines, gossip, metering, schedule
 from node.ports import Gossip
 from node.records import Answer
 from tests.builders import NOW, an_address, an_order
-from tests.node.actions.stage import LEASE, Stage, staged
+from tests.node.actions.stage import LEASE, Stage, key_of, staged
 
 S = LeaseState
 OTHER = "lse_000002"
@@ -82,12 +82,12 @@ def test_one_requester_does_not_take_up_the_whole_bid_engine() -> None:
             await asyncio.Event().wait()
 
     async def play() -> None:
-        bidding = gossip.Bidding(cast(Selling, Slow()))
-        for number in range(gossip.MAX_OF_ONE + 10):
+        bidding = Bidding(cast(Any, Slow()), cast(Any, None))
+        for number in range(MAX_OF_ONE + 10):
             bidding.consider(an_order(id=f"ord_{number:06}"))
         bidding.consider(an_order(requester=an_address(9)))
         await asyncio.sleep(0)
-        assert len(considered) == gossip.MAX_OF_ONE + 1
+        assert len(considered) == MAX_OF_ONE + 1
         tasks = list(bidding._tasks)
         for task in tasks:
             task.cancel()
@@ -129,5 +129,25 @@ def test_all_old_answers_are_forgotten_and_no_others(tmp_path: Path, monkeypatch
         await stage.put("buyer", replace(answer, id="new", created_at=Timestamp(NOW + 1)))
         await schedule._forget_answers(cast(Any, stage.buyer))
         assert [kept.id for kept in stage.storages["buyer"].find(Answer)] == ["new"]
+
+    staged(tmp_path, play)
+
+
+def test_a_machine_with_room_again_bids_on_what_rests(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        selling = stage.seller.selling
+        assert selling is not None
+        bidding = Bidding(selling, stage.seller.book)
+        order = an_order(requester=key_of("buyer").address, peer="peer-buyer", max_rate=1500 * 10**9)
+        stage.seller.book.book.put_order(order)
+        full = await stage.lease("seller", S.RUNNING, terms=stage.terms(resources=selling.total))
+        bidding.look_again(NOW)
+        assert not bidding._tasks
+        await stage.put("seller", replace(full, state=S.SETTLED))
+        bidding.look_again(NOW)
+        await asyncio.gather(*bidding._tasks)
+        assert selling.has_bid_on(order)
+        bidding.look_again(NOW)
+        assert not bidding._tasks
 
     staged(tmp_path, play)
