@@ -40,6 +40,9 @@ Dial = Annotated[
 Url = Annotated[
     str, Meta(pattern=r"^https?://\S+$", max_length=512, description='a URL such as "http://127.0.0.1:8545"')
 ]
+Origin = Annotated[
+    str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
+]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
@@ -51,6 +54,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     host: Name = "127.0.0.1"
     port: Port = 8080
     requests_per_minute: Positive = 6000
+    origins: tuple[Origin, ...] = ()
+    """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
     body_limit: Annotated[int, _whole(1024, 2**40, " bytes")] = 4 * 1024**3
     """The largest upload, in bytes."""
 

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Router
+from litestar.config.compression import CompressionConfig
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
@@ -20,6 +22,19 @@ from node.api.services import Call, Services
 from node.api.streams import Closing
 from node.config import ApiSettings
 
+COMPRESSED_FROM: Final = 1024
+"""Bytes; less is not worth it."""
+STREAMS: Final = ["/logs$", "/events$", "/results/"]
+"""What is sent as it comes, or is a file of its own kind."""
+EXPOSED: Final = [
+    "ETag",
+    "Location",
+    "Retry-After",
+    "X-Request-Id",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "Idempotent-Replayed",
+]
 ROUTES: Final[list[ControllerRouterHandler]] = [
     jobs.submit_job,
     jobs.list_jobs,
@@ -66,10 +81,19 @@ def create_app(services: Services, settings: ApiSettings) -> Edge:
         exception_handlers=HANDLERS,
         state=State(state),
         openapi_config=openapi_config(),
+        compression_config=CompressionConfig(backend="gzip", minimum_size=COMPRESSED_FROM, exclude=STREAMS),
+        cors_config=_cors(settings),
         logging_config=None,
         request_max_body_size=min(JSON_LIMIT, settings.body_limit),
     )
     return Edge(app, metrics, settings.body_limit)
+
+
+def _cors(settings: ApiSettings) -> CORSConfig | None:
+    """Pages of the settings' origins may call the API and read its headers; by default there are none."""
+    if not settings.origins:
+        return None
+    return CORSConfig(allow_origins=list(settings.origins), allow_headers=["*"], expose_headers=EXPOSED)
 
 
 def _routes() -> Router:

@@ -123,8 +123,8 @@ class _Exchange:
     def _prepare(self) -> None:
         given = self._headers.get(b"x-request-id", b"")
         self.scope[REQUEST_ID] = given.decode() if _ID.match(given) else f"req_{secrets.token_hex(8)}"
-        if self._is_head:
-            self.scope["method"] = "GET"
+        if self._is_head:  # in a copy: the server must still know that the answer has no body
+            self.scope = {**self.scope, "method": "GET"}
         if b"_" in self.scope["query_string"]:
             self.scope["query_string"] = _camel_names(self.scope["query_string"])
 

@@ -110,8 +110,8 @@ def format_rate(rate: int) -> str:
 
 
 def per_hour(rate: int) -> float:
-    """Tokens per hour as a JSON number."""
-    return round(rate * 3600 / _RATE_UNIT, 12)
+    """Tokens per hour as a JSON number of seven digits: a rate is a price per hour rounded to a second's."""
+    return float(f"{rate * 3600 / _RATE_UNIT:.7g}")
 
 
 def iso(ms: int) -> str:

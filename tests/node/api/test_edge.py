@@ -111,7 +111,10 @@ async def test_head_answers_like_get_without_a_body(client: httpx.AsyncClient, w
     got = await client.get("/v1/jobs/job_0000000000000001")
     head = await client.head("/v1/jobs/job_0000000000000001")
     assert (head.status_code, head.content) == (200, b"")
-    assert (head.headers["etag"], head.headers["content-length"]) == (got.headers["etag"], str(len(got.content)))
+    assert (head.headers["etag"], head.headers["content-length"]) == (
+        got.headers["etag"],
+        got.headers["content-length"],
+    )
 
 
 async def test_head_of_a_stream_ends(client: httpx.AsyncClient, world: World) -> None:
@@ -203,3 +206,25 @@ async def test_readiness_is_a_status_code(world: World) -> None:
     assert (await caller(world).get("/v1/ready")).status_code == 200
     world.health.status = "degraded"
     assert (await caller(world).get("/v1/ready")).status_code == 503
+
+
+async def test_long_answers_are_compressed_and_streams_are_not(client: httpx.AsyncClient, world: World) -> None:
+    for number in range(5):
+        world.jobs.put(a_done_job(id=f"job_000000000000000{number}"))
+    assert (await client.get("/v1/jobs")).headers["content-encoding"] == "gzip"
+    plain = await client.get("/v1/jobs", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    logs = await client.get("/v1/jobs/job_0000000000000001/logs?follow=true")
+    assert (logs.headers["content-type"], "content-encoding" in logs.headers) == (
+        "text/event-stream; charset=utf-8",
+        False,
+    )
+
+
+async def test_only_named_origins_may_call_from_a_browser() -> None:
+    world = World(origins=("https://app.example.org",))
+    for origin, allowed in (("https://app.example.org", "https://app.example.org"), ("https://evil.example", None)):
+        answer = await caller(world, **{"X-API-Key": KEY, "Origin": origin}).get("/v1/version")
+        assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (200, allowed)
+    plain = await caller(World(), **{"X-API-Key": KEY, "Origin": "https://evil.example"}).get("/v1/version")
+    assert "access-control-allow-origin" not in plain.headers

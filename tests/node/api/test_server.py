@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from market.errors import ConfigError
+from node.api import heads
+from node.api.heads import MAX_HEAD
 from node.api.server import bind, serve
 from tests.node.api.fakes import KEY, World, a_done_job
 
@@ -69,6 +72,16 @@ async def test_a_client_that_leaves_a_stream_frees_it() -> None:
     await running.stop()
 
 
+async def test_after_head_the_connection_serves_on() -> None:
+    running = Running(World(port=0))
+    async with await running.client() as client:
+        answers = [await client.head("/v1/version"), await client.get("/v1/version"), await client.head("/v1/jobs")]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert int(answers[0].headers["content-length"]) == len(answers[1].content)
+        assert not answers[0].content
+    await running.stop()
+
+
 def test_a_port_in_use_is_one_sentence() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -81,3 +94,44 @@ def test_a_port_in_use_is_one_sentence() -> None:
 def test_an_address_that_is_not_ours_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match=r"can not listen on 192\.0\.2\.1:80"):
         bind("192.0.2.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("begun", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * (MAX_HEAD + 300_000), b"431"),
+        (b"GET / HTTP/1.1\r\nX: a", b"408"),
+        (b"", b"408"),
+    ],
+    ids=["endless", "slow", "silent"],
+)
+async def test_a_head_that_does_not_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, answer: bytes
+) -> None:
+    monkeypatch.setattr(heads, "HEAD_WITHIN", 0.2)
+    running = Running(World(port=0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", await running.bound)
+    writer.write(begun)
+    async with asyncio.timeout(5):
+        try:
+            assert (await reader.read()).startswith(b"HTTP/1.1 " + answer)
+        except ConnectionResetError:  # what is still on its way when the server closes resets the connection
+            assert answer == b"431"
+    writer.close()
+    await running.stop()
+
+
+async def test_a_slow_body_and_a_late_second_request_are_no_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "HEAD_WITHIN", 0.1)
+    running = Running(World(port=0))
+
+    async def body() -> AsyncIterator[bytes]:
+        for part in (b"hello ", b"world"):
+            await asyncio.sleep(0.15)  # the client's own slowness is what is tested
+            yield part
+
+    async with await running.client() as client:
+        assert (await client.put("/v1/files", content=body())).status_code == 201
+        await asyncio.sleep(0.15)
+        assert (await client.get("/v1/version")).status_code == 200
+    await running.stop()
