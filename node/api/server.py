@@ -11,6 +11,7 @@ import uvicorn
 
 from market.errors import ConfigError
 from node.api.edge import Edge
+from node.api.heads import BoundedHeads
 
 GRACE: Final = 3
 """Seconds that running requests have to end when the server stops."""
@@ -71,7 +72,7 @@ def _config(app: Edge) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=BoundedHeads,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -6,7 +6,8 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from market.units import format_amount, parse_address
+from market.errors import InvalidParameters
+from market.units import Address, format_amount, parse_address
 from node.actions.wallets import RefundResult
 from node.api.auth import SECURITY, signed_in
 from node.api.errors import problems
@@ -63,7 +64,7 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
 @post("/wallet/withdraw", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
 async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
     """Claim all vouchers in one batch and withdraw the earnings; repeat it safely with an `Idempotency-Key`."""
-    to = parse_address(data.to, "to") if data.to is not None else None
+    to = _payable(parse_address(data.to, "to")) if data.to is not None else None
     amount = price_of_text(data.amount, "amount") if data.amount is not None else None
     key = idempotency_key(request)
     made = await request.services.wallets.withdraw(request.account, to, amount, key)
@@ -90,6 +91,13 @@ async def refund(request: Call) -> Response[RefundList]:
     found = await request.services.wallets.refund()
     currency = request.services.currency
     return reply(RefundList(refunds=tuple(_refund(item) for item in found), currency=currency), 201)
+
+
+def _payable(to: Address) -> Address:
+    """The address, unless nobody can have its key."""
+    if int(to, 16) == 0:
+        raise InvalidParameters("what is sent to the zero address is lost", field="to", value=to, expected="your own")
+    return to
 
 
 def _refund(found: RefundResult) -> RefundView:

@@ -83,6 +83,7 @@ async def test_a_withdrawal_goes_where_it_is_told(client: httpx.AsyncClient) -> 
     [
         ({"to": "0x12"}, "to"),
         ({"to": "me"}, "to"),
+        ({"to": "0x" + "0" * 40}, "to"),
         ({"amount": "much"}, "amount"),
         ({"amount": -1}, "amount"),
         ({"all": True}, "all"),
