@@ -5,7 +5,7 @@ from typing import Final
 from market.leases import Lease, LeaseState, billed_seconds, cost_of, earliest_start
 from market.receipts import Receipt
 from market.units import Amount
-from market.workloads import Workload, fits_into, is_under
+from market.workloads import Workload, are_under, fits_into
 
 TOLERANCE: Final = 3
 """Seconds that a provider's clock of use may be ahead of ours."""
@@ -51,5 +51,5 @@ def complaint(lease: Lease, receipt: Receipt, now: int) -> str:
 
 def _is_wanted(receipt: Receipt, workload: Workload) -> bool:
     """Whether all outputs were ordered, and hold no more than was ordered."""
-    are_ordered = all(any(is_under(file.path, wanted) for wanted in workload.outputs) for file in receipt.outputs)
+    are_ordered = are_under((file.path for file in receipt.outputs), workload.outputs)
     return are_ordered and fits_into(receipt.outputs, workload.resources)

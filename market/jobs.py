@@ -253,7 +253,7 @@ def _finish(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
         state=S.SUCCEEDED if is_success else S.FAILED,
         exit_code=event.exit_code,
         code=event.code or ("" if is_success else "EXIT_CODE"),
-        message=event.message,
+        message=event.message or ("" if is_success else f"the program ended with exit code {event.exit_code}"),
         started_at=event.started_at,
         finished_at=event.ended_at,
     )

@@ -34,6 +34,8 @@ REPORT_WITHIN: Final = 600_000
 SETTLE_WITHIN: Final = 600_000
 HEARD_LATE: Final = 5_000
 """A word of the other side may be so old when it is heard, in ms: as long as a question waits for its answer."""
+HEARD_EVERY: Final = 1_000
+"""That the other side is still there is written down once in so many ms."""
 STATE_EVERY: Final = 10_000
 """The voucher interval: how often the provider states usage, in ms."""
 UNPAID_GRACE: Final = 30_000

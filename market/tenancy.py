@@ -14,6 +14,7 @@ from market.billing import PROVIDER_FAULTS, USER_FAULTS
 from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
 from market.leases import (
     ENDED,
+    HEARD_EVERY,
     LEASE_TERM,
     MARGIN,
     OPEN,
@@ -142,6 +143,11 @@ def heard(lease: Lease, state: LeaseState, started_at: int) -> Event:
     if is_news:
         return PhaseReported(state=state, started_at=started_at)
     return ProviderHeard(is_waiting=state in _ACTIVE and state is not S.RUNNING)
+
+
+def is_worth_noting(lease: Lease, event: Event, now: int) -> bool:
+    """Whether the event says more than that the provider is there still: that is noted once a second."""
+    return not isinstance(event, ProviderHeard) or now - lease.acknowledged_at >= HEARD_EVERY
 
 
 def step(lease: Lease, event: Event, now: int) -> Step[Lease]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Annotated
 
 import msgspec
@@ -17,6 +16,8 @@ InnerPath = Annotated[str, Meta(max_length=1024, pattern=r"^(?!/)(?!([^\x00]*/)?
 """A relative path that does not lead out of its folder: no leading slash, no "..", no NUL."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 MAX_FILE = 2**40
+MAX_WORKLOAD = 256 * 1024
+"""Bytes of a workload as JSON: both sides write it anew whenever its lease changes."""
 
 
 class File(Struct, frozen=True, kw_only=True):
@@ -53,10 +54,15 @@ def fits_into(files: Iterable[File], resources: Resources) -> bool:
     return sum(file.size for file in files) <= files_limit(resources)
 
 
-def is_under(path: str, wanted: str) -> bool:
-    """Whether `path` is the wanted path, or lies in the wanted folder; "." is the whole of /output."""
-    inner = PurePosixPath(path)
-    return inner.is_relative_to(PurePosixPath(wanted))
+def are_under(paths: Iterable[str], wanted: Iterable[str]) -> bool:
+    """Whether every path is one of the wanted, or lies in a wanted folder."""
+    folders = tuple(f"{path}/" for path in wanted)
+    return all(f"{path}/".startswith(folders) for path in paths)
+
+
+def is_too_large(workload: Workload) -> bool:
+    """Whether image, command and environment are more than MAX_WORKLOAD bytes; long texts belong into inputs."""
+    return len(_encoder.encode(workload)) > MAX_WORKLOAD
 
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -16,7 +16,7 @@ from market.leases import Lease
 from market.orders import Constraints
 from market.receipts import output_digest
 from market.units import Amount
-from market.workloads import File, Workload, files_limit, fits_into
+from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_into, is_too_large
 from node.actions.files import Files
 from node.actions.ids import new_id
 from node.actions.logs import last_lines, next_line, read_lines
@@ -237,7 +237,13 @@ def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:
         raise InvalidParameters(
             f"inputs may have {limit} bytes in all; order more disk for more", field="inputs", expected=limit
         )
-    return replace(workload, inputs=inputs)
+    whole = replace(workload, inputs=inputs)
+    if is_too_large(whole):
+        raise InvalidParameters(
+            f"image, command and env may have {MAX_WORKLOAD} bytes in all; put long texts into inputs",
+            field="command", expected=MAX_WORKLOAD,
+        )  # fmt: skip
+    return whole
 
 
 def _live_caps(tx: Tx) -> int:

@@ -57,7 +57,7 @@ from market.provision import (
 )
 from market.receipts import receipt_digest
 from market.units import Seconds
-from market.workloads import Workload, fits_into, spec_digest
+from market.workloads import Workload, fits_into, is_too_large, spec_digest
 from node.actions.funding import Funding
 from node.actions.inputs import Inputs
 from node.actions.payments import credit_lease
@@ -71,6 +71,8 @@ _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("provisioning")
 FUND_POLL: Final = 0.25
 MAX_FUND_POLL: Final = 3.0
+LEAST_EXTENSION: Final = 1_000
+"""A renewal that extends a lease by less, in ms, is answered and not written down."""
 STOP_GRACE: Final = 2
 """Seconds between SIGTERM and SIGKILL for a lease that is over; part of `leases.MARGIN`."""
 
@@ -98,6 +100,8 @@ class Provisioning:
                 raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
             if not _is_as_sold(message.workload, lease.terms):
                 raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
+            if is_too_large(message.workload):
+                raise Refused("the workload is too large", codes=("WORKLOAD_TOO_LARGE",))
             if not fits_into(message.workload.inputs, lease.terms.resources):
                 raise Refused("the inputs are larger than the disk that was sold", codes=("INPUTS_TOO_LARGE",))
             if lease.state is not LeaseState.OFFERED:
@@ -304,8 +308,9 @@ class Provisioning:
         lease = changes.tx.get(Lease, id)
         if lease is None or lease.side != "provider" or lease.terms.requester != envelope.sender:
             return Phase(id, "unknown")
-        if lease.state in OPEN:
-            lease = changes.apply("Lease", id, Renewed(until=renewed_until(until, changes.now)))
+        extended = renewed_until(until, changes.now)
+        if lease.state in OPEN and extended >= lease.until + LEAST_EXTENSION:
+            lease = changes.apply("Lease", id, Renewed(until=extended))
         return Phase(id, lease.state.value, lease.started_at)
 
     async def _tell(self, envelope: Envelope, id: str, event: Event) -> None:

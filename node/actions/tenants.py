@@ -41,6 +41,7 @@ from market.tenancy import (
     SendCommit,
     SendPayment,
     heard,
+    is_worth_noting,
 )
 from market.units import Address, Amount
 from node.actions.files import Files
@@ -195,7 +196,8 @@ class Tenants:
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
         report = heard(lease, _state_of(message.phase), message.phase.started_at)
-        lease = changes.apply("Lease", lease.id, report)
+        if is_worth_noting(lease, report, changes.now):
+            lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:
             return Covered()
         seconds = min(message.seconds, seconds_limit(lease, changes.now))

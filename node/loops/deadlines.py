@@ -13,21 +13,29 @@ from node.engine import Engine
 
 _log = structlog.get_logger("deadlines")
 TICK: Final = 0.5
+PATIENCE: Final = 10_000
+"""After a start, in ms: providers that ended a job meanwhile deliver its receipt, and the job is not run again."""
 
 
 async def run(engine: Engine) -> None:
     """Sweep every half second until cancelled."""
+    started = engine.clock.now()
     while True:
-        await sweep(engine)
+        await sweep(engine, patient_until=started + PATIENCE)
         await asyncio.sleep(TICK)
 
 
-async def sweep(engine: Engine) -> None:
-    """Tell every overdue job and lease once; a provider's lease without renewals ends at `until`."""
+async def sweep(engine: Engine, patient_until: int = 0) -> None:
+    """Tell every overdue job and lease once; a provider's lease without renewals ends at `until`.
+
+    Until `patient_until` no provider is called silent: it was this node that was away.
+    """
     now = engine.clock.now()
     for job in engine.storage.find(Job, deadline_until=now):
         await _tell(engine, "Job", job.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, deadline_until=now):
+        if now < patient_until and lease.side == "requester" and lease.state in OPEN:
+            continue
         await _tell(engine, "Lease", lease.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, side="provider", state=OPEN[1:]):
         if lease.until <= now:

@@ -11,8 +11,9 @@ import structlog
 from market.dialogue import Phase, Renew, Renewal, Renewals
 from market.errors import NeugridError
 from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState, latest_end
+from market.machines import Event
 from market.messages import Kind
-from market.tenancy import ProviderHeard, RenewalSent, heard
+from market.tenancy import ProviderHeard, RenewalSent, heard, is_worth_noting
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 
@@ -89,7 +90,8 @@ def _mark_heard(changes: Changes, phases: Sequence[Phase]) -> None:
         lease = changes.tx.get(Lease, phase.lease)
         if lease is None or lease.side != "requester" or lease.state not in OPEN[1:]:
             continue
+        event: Event = ProviderHeard()
         if phase.state in known:
-            changes.apply("Lease", lease.id, heard(lease, LeaseState(phase.state), phase.started_at))
-        elif phase.state != "unknown":
-            changes.apply("Lease", lease.id, ProviderHeard())
+            event = heard(lease, LeaseState(phase.state), phase.started_at)
+        if phase.state != "unknown" and is_worth_noting(lease, event, changes.now):
+            changes.apply("Lease", lease.id, event)

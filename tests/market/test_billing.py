@@ -1,5 +1,7 @@
 """What a requester lets a receipt claim: its own clock, the terms and the order are the measure."""
 
+import time
+
 import pytest
 
 from market.billing import TOLERANCE, complaint, seconds_limit
@@ -7,7 +9,7 @@ from market.leases import HEARD_LATE, LeaseState
 from market.receipts import Receipt
 from market.tenancy import ProviderHeard, heard, step
 from market.units import GIB
-from market.workloads import fits_into, is_under
+from market.workloads import are_under, fits_into
 from tests.builders import NOW, a_file, a_lease, a_receipt, a_workload, resources
 
 S = LeaseState
@@ -62,7 +64,25 @@ def test_files_fit_into_the_disk_that_was_ordered() -> None:
     assert fits_into(files, resources(disk=2 * GIB))
 
 
-def test_a_path_is_under_itself_and_its_folders() -> None:
-    assert is_under("a/b/c", "a/b")
-    assert is_under("a", "a")
-    assert not is_under("ab", "a")
+@pytest.mark.parametrize(
+    ("paths", "wanted", "expected"),
+    [
+        (("a/b/c", "a/b"), ("a/b",), True),
+        (("a", "b/c"), ("a", "b"), True),
+        (("ab",), ("a",), False),
+        (("a",), (), False),
+        ((), (), True),
+    ],
+)
+def test_paths_are_under_themselves_and_their_folders(
+    paths: tuple[str, ...], wanted: tuple[str, ...], expected: bool
+) -> None:
+    assert are_under(paths, wanted) is expected
+
+
+def test_the_outputs_of_a_large_receipt_are_checked_at_once() -> None:
+    paths = [f"out/{'d/' * 400}{number}" for number in range(10_000)]
+    began = time.perf_counter()
+    assert not are_under(paths, [f"other{number}" for number in range(64)])
+    assert are_under(paths, [*(f"other{number}" for number in range(63)), "out"])
+    assert time.perf_counter() - began < 2

@@ -151,3 +151,18 @@ def test_a_machine_with_room_again_bids_on_what_rests(tmp_path: Path) -> None:
         assert not bidding._tasks
 
     staged(tmp_path, play)
+
+
+def test_a_provider_is_not_called_silent_right_after_this_node_was_away(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("buyer", S.RUNNING, deadline=NOW + 1)
+        await stage.lease("seller", S.FINISHED, deadline=NOW + 1)
+        stage.clock.advance(10)
+        for owner in ("buyer", "seller"):
+            await deadlines.sweep(stage.node(owner).engine, patient_until=NOW + 20)
+        assert (stage.stored("buyer").state, stage.stored("seller").state) == (S.RUNNING, S.SETTLED)
+        stage.clock.advance(10)
+        await deadlines.sweep(stage.buyer.engine, patient_until=NOW + 20)
+        assert stage.stored("buyer").code == "PROVIDER_LOST"
+
+    staged(tmp_path, play)

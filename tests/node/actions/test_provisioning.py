@@ -396,3 +396,25 @@ def test_stopping_and_cleaning_up_may_be_repeated(tmp_path: Path) -> None:
         await asyncio.gather(*(stage.perform("seller", effect) for effect in (*effects, *effects)))
 
     staged(tmp_path, play)
+
+
+def test_a_renewal_that_extends_by_nothing_is_answered_and_not_written(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("seller", S.RUNNING, until=NOW)
+        renewal = Renew((Renewal(LEASE, NOW + LEASE_TERM),))
+        await stage.say("seller", Kind.RENEW, renewal, "buyer")
+        rows = stage.rows("seller")
+        stage.clock.advance(900)
+        answer = await stage.say("seller", Kind.RENEW, Renew((Renewal(LEASE, NOW + 10**6),)), "buyer")
+        assert (answer["phases"][0]["state"], stage.rows("seller")) == ("running", rows)
+
+    staged(tmp_path, play)
+
+
+def test_a_workload_that_would_be_written_too_often_is_refused(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        large = a_workload(command=("x" * 32_000,) * 9)
+        await stage.lease("seller", S.OFFERED, terms=stage.terms(large))
+        await stage.is_refused("WORKLOAD_TOO_LARGE", "seller", Kind.COMMIT, Commit(LEASE, large, "nonce"), "buyer")
+
+    staged(tmp_path, play)

@@ -380,3 +380,16 @@ def test_outputs_that_come_too_slowly_are_lost(tmp_path: Path, monkeypatch: pyte
         assert isinstance(await stage.perform("buyer", FetchOutputs(subject=LEASE)), OutputsLost)
 
     staged(tmp_path, play)
+
+
+def test_that_the_provider_is_still_there_is_written_down_once_a_second(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("buyer", S.PULLING, acknowledged_at=NOW)
+        rows, waiting = stage.rows("buyer"), Statement(Phase(LEASE, "pulling"))
+        await stage.say("buyer", Kind.STATEMENT, waiting, "seller")
+        assert stage.rows("buyer") == rows
+        stage.clock.advance(1000)
+        await stage.say("buyer", Kind.STATEMENT, waiting, "seller")
+        assert (stage.stored("buyer").acknowledged_at, stage.stored("buyer").waiting_at) == (NOW + 1000, NOW + 1000)
+
+    staged(tmp_path, play)
