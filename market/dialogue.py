@@ -56,11 +56,15 @@ class Accepted(Struct, frozen=True):
 
 
 class Commit(Struct, frozen=True):
-    """The lease stands; here is the workload behind the digest."""
+    """The lease stands; here is the workload behind the digest, and the consent of the key that signs vouchers.
+
+    `consent` is its signature over the digest of the terms, in hex: without it the channel is somebody else's.
+    """
 
     lease: Id
     workload: Workload
     nonce: ShortText
+    consent: Annotated[str, Meta(pattern="^[0-9a-f]{130}$")]
 
 
 class Release(Struct, frozen=True):

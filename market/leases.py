@@ -9,14 +9,18 @@ what they share: the terms, the noun, the arithmetic of time and money.
 from enum import StrEnum
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta, Struct
 
 from market.offers import AddressText, Id, Millis, ShortText
 from market.receipts import Receipt
 from market.resources import Resources
+from market.signing import keccak
 from market.units import Amount, Rate, amount_due
 from market.workloads import Sha256, Workload
 
+_PREFIX: Final = b"neugrid terms v1\n"
+_encode = msgspec.json.Encoder(order="deterministic").encode
 LEASE_TERM: Final = 30_000
 """How long one renewal extends a lease, in ms."""
 RENEW_EVERY: Final = 5_000
@@ -131,6 +135,14 @@ class Lease(Struct, frozen=True, kw_only=True):
     def other(self) -> str:
         """The peer id of the other side."""
         return self.terms.provider_peer if self.side == "requester" else self.terms.requester_peer
+
+
+def terms_digest(terms: Terms) -> bytes:
+    r"""What the key of the vouchers signs, so that nobody's lease draws on another's channel.
+
+    keccak256("neugrid terms v1\n" || deterministic JSON).
+    """
+    return keccak(_PREFIX + _encode(terms))
 
 
 def billed_seconds(started_at: int, ended_at: int) -> int:

@@ -34,6 +34,7 @@ from market.leases import (
     cost_of,
     is_credit_exhausted,
     renewed_until,
+    terms_digest,
 )
 from market.machines import Event
 from market.messages import Envelope, Kind
@@ -56,7 +57,8 @@ from market.provision import (
     WorkloadStarted,
 )
 from market.receipts import receipt_digest
-from market.units import Seconds
+from market.signing import require_signer
+from market.units import Address, Seconds
 from market.workloads import Workload, fits_into, is_too_large, spec_digest
 from node.actions.funding import Funding
 from node.actions.inputs import Inputs
@@ -96,16 +98,11 @@ class Provisioning:
             lease = self._from(changes, message.lease, envelope)
             if lease.state in (*OPEN[1:], *ENDED):
                 return
-            if spec_digest(message.workload, message.nonce) != lease.terms.spec_digest:
-                raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
-            if not _is_as_sold(message.workload, lease.terms):
-                raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
-            if is_too_large(message.workload):
-                raise Refused("the workload is too large", codes=("WORKLOAD_TOO_LARGE",))
-            if not fits_into(message.workload.inputs, lease.terms.resources):
-                raise Refused("the inputs are larger than the disk that was sold", codes=("INPUTS_TOO_LARGE",))
+            _check_workload(message, lease.terms)
             if lease.state is not LeaseState.OFFERED:
                 raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
+            # Anybody may name a channel; only the key of its vouchers may let a lease draw on its deposit.
+            require_signer(terms_digest(lease.terms), bytes.fromhex(message.consent), Address(lease.terms.signer))
             changes.apply("Lease", lease.id, Committed(workload=message.workload, nonce=message.nonce))
 
         await self._engine.transact(work)
@@ -332,6 +329,18 @@ class Provisioning:
         if lease is None:
             raise NotFound("no such lease", id=id)
         return lease
+
+
+def _check_workload(message: Commit, terms: Terms) -> None:
+    """Refused unless it is the workload that was agreed on, and no more than what was sold."""
+    if spec_digest(message.workload, message.nonce) != terms.spec_digest:
+        raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
+    if not _is_as_sold(message.workload, terms):
+        raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
+    if is_too_large(message.workload):
+        raise Refused("the workload is too large", codes=("WORKLOAD_TOO_LARGE",))
+    if not fits_into(message.workload.inputs, terms.resources):
+        raise Refused("the inputs are larger than the disk that was sold", codes=("INPUTS_TOO_LARGE",))
 
 
 def _is_as_sold(workload: Workload, terms: Terms) -> bool:

@@ -23,7 +23,7 @@ from market.dialogue import (
     Statement,
 )
 from market.errors import BadMessage, NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
-from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of
+from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of, terms_digest
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
@@ -89,7 +89,8 @@ class Tenants:
         lease = self._lease(effect.subject)
         if lease.state is not LeaseState.OFFERED or lease.workload is None:
             return None
-        message = Commit(lease.id, lease.workload, lease.nonce)
+        consent = self._signer.sign(terms_digest(lease.terms)).hex()
+        message = Commit(lease.id, lease.workload, lease.nonce, consent)
         try:
             await self._peers.ask(lease.terms.provider_peer, Kind.COMMIT, message, _done)
         except Refused as error:

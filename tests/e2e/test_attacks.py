@@ -154,7 +154,7 @@ async def test_nobody_touches_the_leases_of_others(market: Market, tmp_path: Pat
         asked: list[tuple[str, Kind, Struct]] = [
             (victim, Kind.CANCEL, Cancel(lease)),
             (victim, Kind.RELEASE, Release(lease)),
-            (victim, Kind.COMMIT, Commit(lease, a_workload(), "nonce")),
+            (victim, Kind.COMMIT, Commit(lease, a_workload(), "nonce", "00" * 65)),
             (victim, Kind.PAY, Pay(voucher)),
             (victim, Kind.PROPOSE, Propose(attacker.terms(victim, lease=lease))),
             (

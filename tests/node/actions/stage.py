@@ -11,8 +11,8 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.dialogue import Refusal, Signed
-from market.leases import Lease, LeaseState, Terms
+from market.dialogue import Commit, Refusal, Signed
+from market.leases import Lease, LeaseState, Terms, terms_digest
 from market.machines import Effect, Event
 from market.messages import MAX_DIRECT, Envelope, Kind, network_id, open_envelope, seal
 from market.signing import Signer, eip712_domain
@@ -120,6 +120,11 @@ class Stage:
         )
         share = amount if paid is None else paid
         return replace(Signed(voucher.channel, voucher.cumulative, voucher.signature.hex(), LEASE, share), **changes)
+
+    def commit(self, workload: Workload | None = None, by: str = "buyer") -> Commit:
+        """The commit to `terms()`, with the consent of the voucher key of `by`."""
+        consent = key_of(by, "vouchers").sign(terms_digest(self.terms())).hex()
+        return Commit(LEASE, workload or a_workload(), "nonce", consent)
 
     async def say(self, to: str, kind: Kind, payload: Struct, by: str) -> dict[str, Any]:
         """Send one message by `by` and return the payload of the reply; Refused with its codes."""

@@ -29,7 +29,7 @@ from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload, resources
 from tests.node.actions.stage import LEASE, Stage, staged
 
 S = LeaseState
-COMMIT = Commit(LEASE, a_workload(), "nonce")
+COMMIT = Commit(LEASE, a_workload(), "nonce", "00" * 65)
 
 # --- commits -------------------------------------------------------------------------------------------------------
 
@@ -37,8 +37,18 @@ COMMIT = Commit(LEASE, a_workload(), "nonce")
 def test_a_commit_brings_the_workload(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await stage.lease("seller", S.OFFERED)
-        await stage.say("seller", Kind.COMMIT, COMMIT, "buyer")
+        await stage.say("seller", Kind.COMMIT, stage.commit(), "buyer")
         assert (stage.stored("seller").state, stage.stored("seller").workload) == (S.ACCEPTED, a_workload())
+
+    staged(tmp_path, play)
+
+
+@pytest.mark.parametrize("by", ["stranger", "seller"])
+def test_a_lease_that_draws_on_the_channel_of_another_is_refused(tmp_path: Path, by: str) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("seller", S.OFFERED)
+        await stage.is_refused("BAD_SIGNATURE", "seller", Kind.COMMIT, stage.commit(by=by), "buyer")
+        await stage.is_refused("BAD_SIGNATURE", "seller", Kind.COMMIT, COMMIT, "buyer")
 
     staged(tmp_path, play)
 
@@ -56,8 +66,8 @@ def test_a_repeated_commit_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "by", "code"),
     [
-        (Commit(LEASE, a_workload(image="miner"), "nonce"), "buyer", "SPEC_MISMATCH"),
-        (Commit(LEASE, a_workload(), "other nonce"), "buyer", "SPEC_MISMATCH"),
+        (replace(COMMIT, workload=a_workload(image="miner")), "buyer", "SPEC_MISMATCH"),
+        (replace(COMMIT, nonce="other nonce"), "buyer", "SPEC_MISMATCH"),
         (COMMIT, "stranger", "NOT_FOUND"),
         (replace(COMMIT, lease="lse_000009"), "buyer", "NOT_FOUND"),
     ],
@@ -80,7 +90,7 @@ def test_a_workload_that_wants_more_than_was_sold_is_refused_though_its_digest_f
     async def play(stage: Stage) -> None:
         agreed = stage.terms(spec_digest=spec_digest(workload, "nonce"))
         await stage.lease("seller", S.OFFERED, terms=agreed)
-        await stage.is_refused("SPEC_MISMATCH", "seller", Kind.COMMIT, Commit(LEASE, workload, "nonce"), "buyer")
+        await stage.is_refused("SPEC_MISMATCH", "seller", Kind.COMMIT, replace(COMMIT, workload=workload), "buyer")
 
     staged(tmp_path, play)
 
@@ -415,6 +425,6 @@ def test_a_workload_that_would_be_written_too_often_is_refused(tmp_path: Path) -
     async def play(stage: Stage) -> None:
         large = a_workload(command=("x" * 32_000,) * 9)
         await stage.lease("seller", S.OFFERED, terms=stage.terms(large))
-        await stage.is_refused("WORKLOAD_TOO_LARGE", "seller", Kind.COMMIT, Commit(LEASE, large, "nonce"), "buyer")
+        await stage.is_refused("WORKLOAD_TOO_LARGE", "seller", Kind.COMMIT, replace(COMMIT, workload=large), "buyer")
 
     staged(tmp_path, play)
