@@ -53,6 +53,6 @@ unset VIRTUAL_ENV CONDA_PREFIX
 
 say "installing the locked dependencies into .venv"
 [ -x .venv/bin/python ] || "$uv" venv --quiet --clear --python "$python" .venv
-"$uv" pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+"$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
 echo "$wanted" >$stamp
