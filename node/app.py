@@ -24,7 +24,7 @@ from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.gpus import installed_gpus
-from node.adapters.machine import LocalMachine
+from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
 from node.adapters.storage import open_storage
@@ -119,7 +119,7 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
-    gpus = tuple(gpu.uuid for gpu in installed_gpus())
+    gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
     return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes", gpus=gpus), clock)
 
 

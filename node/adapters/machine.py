@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,16 +40,20 @@ class LocalMachine:
         return self._resources(gpus), hardware
 
     def _resources(self, gpus: tuple[Gpu, ...]) -> Resources:
-        model = gpus[0].model if gpus else ""
-        same = [gpu for gpu in gpus if gpu.model == model]
+        same = sold(gpus)
         return Resources(
             cpu=milli_cores(self._root),
             memory=memory(self._root),
             disk=shutil.disk_usage(self._disk).free,
             gpus=len(same),
-            gpu_model=model[:64],
+            gpu_model=same[0].model[:64] if same else "",
             vram=min((gpu.vram for gpu in same), default=0),
         )
+
+
+def sold(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Those of the first one's model: an offer names one model, and a job gets what the offer names."""
+    return tuple(gpu for gpu in gpus if gpu.model == gpus[0].model)
 
 
 def milli_cores(root: Path) -> int:

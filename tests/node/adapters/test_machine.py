@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.machine import LocalMachine, benchmark, cpu_model, memory, milli_cores
+from node.adapters.machine import LocalMachine, benchmark, cpu_model, memory, milli_cores, sold
+from tests.builders import a_gpu
 
 GIB = 2**30
 
@@ -76,3 +77,9 @@ def test_the_benchmark_repeats_itself() -> None:
     """Within a factor of three, for a shared machine: it must rank machines, not measure noise."""
     first, second = benchmark(), benchmark()
     assert max(first, second) < 3 * min(first, second)
+
+
+def test_of_several_models_the_first_is_sold() -> None:
+    a, b = a_gpu(uuid="GPU-a"), a_gpu(uuid="GPU-b", model="nvidia-l4")
+    assert sold((a, b, a)) == (a, a)
+    assert sold(()) == ()
