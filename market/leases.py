@@ -20,7 +20,7 @@ from market.units import Amount, Rate, amount_due
 from market.workloads import Sha256, Workload
 
 _PREFIX: Final = b"neugrid terms v1\n"
-_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode = msgspec.json.Encoder(order="sorted").encode
 LEASE_TERM: Final = 30_000
 """How long one renewal extends a lease, in ms."""
 RENEW_EVERY: Final = 5_000
@@ -140,7 +140,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 def terms_digest(terms: Terms) -> bytes:
     r"""What the key of the vouchers signs, so that nobody's lease draws on another's channel.
 
-    keccak256("neugrid terms v1\n" || deterministic JSON).
+    keccak256("neugrid terms v1\n" || JSON with sorted keys).
     """
     return keccak(_PREFIX + _encode(terms))
 

@@ -15,7 +15,7 @@ from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
 from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for, floor_prices
-from market.provision import accept_proposal
+from market.provision import ProposalReleased, accept_proposal
 from market.reputation import is_bad_debtor
 from market.resources import Resources, is_sellable, minus, misfits, price_of, share_of
 from market.units import Rate, Timestamp, amount_due
@@ -66,9 +66,9 @@ class Selling:
         self.total, self.hardware = share_of(total, self._policy.share), hardware
 
     def load(self) -> Load:
-        """What is sold now."""
+        """What is sold now. What strangers only hold is not: they could make offers come and go in every book."""
         leases = self._engine.storage.find(Lease, side="provider", state=OPEN)
-        return self._load_of(leases)
+        return self._load_of([lease for lease in leases if not self._is_mere_hold(lease, leases)])
 
     def offers(self, seq: int) -> list[Offer]:
         """The standing offer as it is now: one for the machine."""
@@ -117,7 +117,8 @@ class Selling:
             leases = changes.tx.find(Lease, side="provider", state=OPEN)
             channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
             self._check_standing(changes.tx, terms, channel, changes.now)
-            self._check_room(changes.tx, terms, channel, leases)
+            leases = self._make_room(changes, terms, leases)
+            self._check_room(terms, leases)
             self._check_price(terms, self._load_of(leases), changes.now)
             changes.create(accept_proposal(terms, channel, changes.now))
 
@@ -182,21 +183,46 @@ class Selling:
         if is_bad or (len(unpaid) >= UNPAID_LEASES and owed > promised):
             raise Refused("this requester leaves leases unpaid", codes=("UNPAID_LEASES",), owed=owed)
 
-    def _check_room(self, reader: Reader, terms: Terms, channel: str, leases: list[Lease]) -> None:
-        """Nobody holds more than half of what can be held without a deposit for it, nor do all strangers together.
-
-        A new name costs nothing, a deposit does: whoever has one is not kept out by those who have none.
-        """
+    def _check_room(self, terms: Terms, leases: list[Lease]) -> None:
+        """Nobody holds more than half of what can be held without a deposit for it, nor do all strangers together."""
         most = max(1, self._policy.max_leases // 2)
-        unfunded = [lease for lease in leases if lease.state in UNFUNDED]
+        unfunded = [lease.terms.requester for lease in leases if lease.state in UNFUNDED]
         if len(leases) >= self._policy.max_leases:
             raise Refused("no more leases at once", codes=("NO_CAPACITY",))
-        if sum(lease.terms.requester == terms.requester for lease in unfunded) >= most:
+        if unfunded.count(terms.requester) >= most:
             raise Refused("fund what you hold first", codes=("TOO_MANY_HELD",), expected=most)
-        if len(unfunded) >= most and not _has_deposit(reader, channel):
-            strangers = sum(not _has_deposit(reader, lease.channel) for lease in unfunded)
-            if strangers >= most:
-                raise Refused("too much is held without any deposit", codes=("TOO_MANY_HELD",), expected=most)
+        strangers = [requester for requester in unfunded if self._is_stranger(requester, leases)]
+        if len(strangers) >= most and self._is_stranger(terms.requester, leases):
+            raise Refused("strangers hold enough", codes=("TOO_MANY_HELD",), expected=most)
+
+    def _make_room(self, changes: Changes, terms: Terms, leases: list[Lease]) -> list[Lease]:
+        """The leases that stay: what strangers hold and have not committed to gives way to one who is none.
+
+        A name costs nothing, having paid does: otherwise new names could hold a machine for nothing, one after another.
+        """
+        kept = list(leases)
+        if self._is_stranger(terms.requester, leases):
+            return kept
+        held = [lease for lease in leases if self._is_mere_hold(lease, leases)]
+        while held and self._is_short(terms, kept):
+            lease = held.pop()
+            changes.apply("Lease", lease.id, ProposalReleased())
+            kept.remove(lease)
+        return kept
+
+    def _is_short(self, terms: Terms, leases: list[Lease]) -> bool:
+        is_full = len(leases) >= self._policy.max_leases
+        return is_full or bool(misfits(terms.resources, self._load_of(leases).free))
+
+    def _is_mere_hold(self, lease: Lease, leases: list[Lease]) -> bool:
+        return lease.state is LeaseState.OFFERED and self._is_stranger(lease.terms.requester, leases)
+
+    def _is_stranger(self, requester: str, leases: list[Lease]) -> bool:
+        """Whether it never paid us, and nothing of it is funded now."""
+        known = self._experiences.requesters.get(requester)
+        if known is not None and known.paid > 0:
+            return False
+        return not any(lease.terms.requester == requester and lease.state not in UNFUNDED for lease in leases)
 
     def _check_price(self, terms: Terms, load: Load, now: int) -> None:
         short = misfits(terms.resources, load.free)
@@ -222,8 +248,3 @@ class Selling:
             free = minus(free, lease.terms.resources)
         running = sum(lease.state is LeaseState.RUNNING for lease in leases)
         return Load(total=self.total, free=free, running=running, queue=len(leases) - running)
-
-
-def _has_deposit(reader: Reader, channel: str) -> bool:
-    known = reader.get(Channel, channel)
-    return known is not None and known.deposited > known.exiting

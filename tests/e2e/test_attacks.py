@@ -192,7 +192,8 @@ async def test_the_same_proposal_again_holds_once_and_a_release_gives_it_back(ma
 async def test_a_flood_of_proposals_under_a_thousand_names_does_not_keep_honest_ones_out(
     market: Market, tmp_path: Path
 ) -> None:
-    market.finished(market.submit("true"))  # whoever has a deposit is no stranger
+    paid = market.finished(market.submit("true"))  # whoever has paid is no stranger
+    await _until(lambda: market.buyer.job(paid["id"])["paid"] == paid["cost"], "payment", 20)
     async with an_attacker(market, tmp_path) as attacker:
         names = [name for name in market.cluster.providers for _ in range(500)]
         codes = await asyncio.gather(*(_hold(attacker, name, Signer(secrets.token_bytes(32))) for name in names))
@@ -201,6 +202,21 @@ async def test_a_flood_of_proposals_under_a_thousand_names_does_not_keep_honest_
         job = await asyncio.to_thread(lambda: market.finished(market.submit("true"), 15))
         assert job["status"] == "success"
     await _until(lambda: _open_leases(market) == 0, "the end of what was held", 20)
+
+
+async def test_machines_that_strangers_hold_whole_are_free_for_who_paid_before(market: Market, tmp_path: Path) -> None:
+    paid = market.finished(market.submit("true"))
+    await _until(lambda: market.buyer.job(paid["id"])["paid"] == paid["cost"], "payment", 20)
+    await _until(lambda: _open_leases(market) == 0, "quiet", 20)
+    found = market.buyer.provider(paid["provider"])["resources"]["cpu"]
+    whole = Resources(cpu=MilliCpu(int(found * 1000)), memory=Bytes(16 * 2**20))
+    async with an_attacker(market, tmp_path) as attacker:
+        for name in market.cluster.providers:
+            held = Propose(attacker.terms(name, resources=whole))
+            assert await attacker.say(name, attacker.seal(Kind.PROPOSE, held)) == ()
+        began = time.monotonic()
+        job = await asyncio.to_thread(lambda: market.finished(market.submit("true"), 20))
+        assert (job["status"], time.monotonic() - began < 5) == ("success", True)
 
 
 async def _hold(attacker: Attacker, name: str, signer: Signer) -> tuple[str, ...]:

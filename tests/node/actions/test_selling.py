@@ -12,6 +12,7 @@ from market.messages import Kind
 from market.offers import Hardware
 from market.pricing import PricingPolicy
 from market.provision import ForgetLease
+from market.reputation import Experience
 from market.resources import Prices
 from market.topics import offer_topic
 from market.units import GIB, Amount
@@ -37,6 +38,7 @@ def policy(stage: Stage, **changes: object) -> None:
 def test_a_proposal_at_our_price_is_accepted_and_holds_capacity(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         assert stage.seller.selling is not None
+        known(stage, "buyer")
         answer = await propose(stage, stage.terms())
         assert answer["terms"]["lease"] == LEASE
         assert stage.stored("seller").state is S.OFFERED
@@ -274,16 +276,52 @@ def test_nobody_holds_all_of_a_machine_without_a_deposit(tmp_path: Path) -> None
     staged(tmp_path, play)
 
 
-def test_strangers_together_leave_room_for_those_who_deposited(tmp_path: Path) -> None:
+def known(stage: Stage, name: str) -> None:
+    """`name` has paid the seller before."""
+    assert stage.seller.selling is not None
+    stage.seller.selling._experiences.requesters[key_of(name).address] = Experience(paid=1)
+
+
+def terms_of(stage: Stage, name: str, **changes: object) -> Terms:
+    return stage.terms(lease=f"lse_00000{name}", requester=key_of(name).address, **changes)
+
+
+def test_strangers_together_leave_room_for_those_who_paid_before(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         policy(stage, max_leases=4)
         for name in ("one", "two"):
-            agreed = stage.terms(lease=f"lse_00000{name}", requester=key_of(name).address, payer=key_of(name).address)
-            await propose(stage, agreed, name)
-        third = stage.terms(lease="lse_00three", requester=key_of("three").address, payer=key_of("three").address)
-        await stage.is_refused("TOO_MANY_HELD", "seller", Kind.PROPOSE, Propose(third), "three")
-        await stage.put("seller", stage.channel())
+            await propose(stage, terms_of(stage, name), name)
+        third = Propose(terms_of(stage, "three"))
+        await stage.is_refused("TOO_MANY_HELD", "seller", Kind.PROPOSE, third, "three")
+        known(stage, "buyer")
         await propose(stage, stage.terms())
+
+    staged(tmp_path, play)
+
+
+def test_what_a_stranger_holds_gives_way_to_one_who_paid_before(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        whole = {"resources": resources(cpu=8000), "rate": 10**14, "cap": 10**9}
+        await propose(stage, terms_of(stage, "one", **whole), "one")
+        assert stage.seller.selling is not None
+        assert stage.seller.selling.offers(1)[0].free.cpu == 8000
+        await stage.is_refused("NO_CAPACITY", "seller", Kind.PROPOSE, Propose(terms_of(stage, "two")), "two")
+        known(stage, "buyer")
+        await propose(stage, stage.terms())
+        gone = stage.stored("seller", "lse_00000one")
+        assert (gone.state, gone.code) == (S.SETTLED, "RELEASED")
+
+    staged(tmp_path, play)
+
+
+def test_what_is_committed_or_held_by_others_who_paid_gives_way_to_nobody(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        known(stage, "buyer")
+        known(stage, "one")
+        whole = {"resources": resources(cpu=8000), "rate": 10**14, "cap": 10**9}
+        await propose(stage, terms_of(stage, "one", **whole), "one")
+        await stage.is_refused("NO_CAPACITY", "seller", Kind.PROPOSE, Propose(stage.terms()), "buyer")
+        assert stage.stored("seller", "lse_00000one").state is S.OFFERED
 
     staged(tmp_path, play)
 
