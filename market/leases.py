@@ -17,7 +17,7 @@ from market.receipts import Receipt
 from market.resources import Resources
 from market.signing import keccak
 from market.units import Amount, Rate, amount_due
-from market.workloads import Sha256, Workload
+from market.workloads import Sha256, Workload, fits_into, is_too_large, spec_digest
 
 _PREFIX: Final = b"neugrid terms v1\n"
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -135,6 +135,19 @@ class Lease(Struct, frozen=True, kw_only=True):
     def other(self) -> str:
         """The peer id of the other side."""
         return self.terms.provider_peer if self.side == "requester" else self.terms.requester_peer
+
+
+def objection_to(workload: Workload, nonce: str, terms: Terms) -> tuple[str, str] | None:
+    """Why this is not the workload of the terms, as code and sentence; None when it is, and no more than was sold."""
+    if spec_digest(workload, nonce) != terms.spec_digest:
+        return "SPEC_MISMATCH", "not the workload that was agreed on"
+    if workload.resources != terms.resources or workload.timeout != terms.timeout:
+        return "SPEC_MISMATCH", "the workload wants another machine than was sold"
+    if is_too_large(workload):
+        return "WORKLOAD_TOO_LARGE", "the workload is too large"
+    if not fits_into(workload.inputs, terms.resources):
+        return "INPUTS_TOO_LARGE", "the inputs are larger than the disk that was sold"
+    return None
 
 
 def terms_digest(terms: Terms) -> bytes:

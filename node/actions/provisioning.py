@@ -26,13 +26,14 @@ from market.errors import ImageNotFound, NeugridError, NotFound, OutputRefused, 
 from market.leases import (
     ENDED,
     OPEN,
+    PREPARE_WITHIN,
     SETTLE_WITHIN,
     Lease,
     LeaseState,
-    Terms,
     billed_seconds,
     cost_of,
     is_credit_exhausted,
+    objection_to,
     renewed_until,
     terms_digest,
 )
@@ -59,7 +60,7 @@ from market.provision import (
 from market.receipts import receipt_digest
 from market.signing import require_signer
 from market.units import Address, Seconds
-from market.workloads import Workload, fits_into, is_too_large, spec_digest
+from market.workloads import Workload
 from node.actions.funding import Funding
 from node.actions.inputs import Inputs
 from node.actions.payments import credit_lease
@@ -71,6 +72,8 @@ from node.records import Entry
 _countersigned = msgspec.json.Decoder(Countersigned)
 _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("provisioning")
+ENGINE_WITHIN: Final = 60_000
+"""An engine or a requester that does not answer for so long, in ms, ends the preparation: others may be better off."""
 FUND_POLL: Final = 0.25
 MAX_FUND_POLL: Final = 3.0
 LEAST_EXTENSION: Final = 1_000
@@ -98,7 +101,8 @@ class Provisioning:
             lease = self._from(changes, message.lease, envelope)
             if lease.state in (*OPEN[1:], *ENDED):
                 return
-            _check_workload(message, lease.terms)
+            if objection := objection_to(message.workload, message.nonce, lease.terms):
+                raise Refused(objection[1], codes=objection[:1])
             if lease.state is not LeaseState.OFFERED:
                 raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
             # Anybody may name a channel; only the key of its vouchers may let a lease draw on its deposit.
@@ -161,6 +165,10 @@ class Provisioning:
             return PreparationFailed(code="IMAGE_NOT_FOUND", message=error.message)
         except (Refused, OutputRefused) as error:
             return PreparationFailed(code="INPUT_MISSING", message=error.message)
+        except Unavailable as error:
+            if self._engine.clock.now() < lease.deadline - PREPARE_WITHIN + ENGINE_WITHIN:
+                raise
+            return PreparationFailed(code="INFRASTRUCTURE", message=error.message)
         return WorkloadPrepared(image=image.id)
 
     async def start(self, effect: StartWorkload) -> Event | None:
@@ -329,19 +337,3 @@ class Provisioning:
         if lease is None:
             raise NotFound("no such lease", id=id)
         return lease
-
-
-def _check_workload(message: Commit, terms: Terms) -> None:
-    """Refused unless it is the workload that was agreed on, and no more than what was sold."""
-    if spec_digest(message.workload, message.nonce) != terms.spec_digest:
-        raise Refused("not the workload that was agreed on", codes=("SPEC_MISMATCH",))
-    if not _is_as_sold(message.workload, terms):
-        raise Refused("the workload wants another machine than was sold", codes=("SPEC_MISMATCH",))
-    if is_too_large(message.workload):
-        raise Refused("the workload is too large", codes=("WORKLOAD_TOO_LARGE",))
-    if not fits_into(message.workload.inputs, terms.resources):
-        raise Refused("the inputs are larger than the disk that was sold", codes=("INPUTS_TOO_LARGE",))
-
-
-def _is_as_sold(workload: Workload, terms: Terms) -> bool:
-    return workload.resources == terms.resources and workload.timeout == terms.timeout

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from market.dialogue import Cancel, Commit, Covered, Pay, Release, Renew, Renewal, Signed, Statement
-from market.errors import OutputRefused
-from market.leases import LEASE_TERM, MARGIN, UNPAID_GRACE, LeaseState
+from market.errors import OutputRefused, Unavailable
+from market.leases import LEASE_TERM, MARGIN, PREPARE_WITHIN, UNPAID_GRACE, LeaseState
 from market.messages import Kind
 from market.provision import (
     CleanUp,
@@ -25,6 +25,7 @@ from market.provision import (
 from market.units import GIB, Amount
 from market.workloads import spec_digest
 from node.actions.inputs import place
+from node.actions.provisioning import ENGINE_WITHIN
 from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload, resources
 from tests.node.actions.stage import LEASE, Stage, staged
 
@@ -331,6 +332,23 @@ def test_inputs_come_from_the_requester_and_lie_where_they_belong(tmp_path: Path
         assert (tmp_path / "seller/leases" / LEASE / "input/a/b.txt").read_bytes() == b"words"
         await stage.perform("seller", CleanUp(subject=LEASE))
         assert not (tmp_path / "seller/leases" / LEASE).exists()
+
+    staged(tmp_path, play)
+
+
+def test_an_engine_that_stays_away_gives_the_job_up_to_others(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        async def away(reference: str) -> Any:
+            raise Unavailable("the container engine does not answer")
+
+        stage.runtime.ensure_image = away  # type: ignore[method-assign]
+        await stage.lease("seller", S.PULLING, deadline=NOW + PREPARE_WITHIN)
+        with pytest.raises(Unavailable):
+            await stage.perform("seller", PrepareWorkload(subject=LEASE))
+        stage.clock.advance(ENGINE_WITHIN)
+        failed = await stage.perform("seller", PrepareWorkload(subject=LEASE))
+        assert isinstance(failed, PreparationFailed)
+        assert failed.code == "INFRASTRUCTURE"
 
     staged(tmp_path, play)
 
