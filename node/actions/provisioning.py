@@ -62,6 +62,7 @@ from market.signing import require_signer
 from market.units import Address, Seconds
 from market.workloads import Workload
 from node.actions.funding import Funding
+from node.actions.held_leases import held_lease, lease_with
 from node.actions.inputs import Inputs
 from node.actions.payments import credit_lease
 from node.actions.peers import Peers
@@ -98,7 +99,7 @@ class Provisioning:
         """The workload behind the digest that was agreed on; the lease stands from the answer on."""
 
         def work(changes: Changes) -> None:
-            lease = self._from(changes, message.lease, envelope)
+            lease = lease_with(changes.tx, message.lease, "provider", envelope.sender)
             if lease.state in (*OPEN[1:], *ENDED):
                 return
             if objection := objection_to(message.workload, message.nonce, lease.terms):
@@ -136,7 +137,7 @@ class Provisioning:
         """The last voucher of a lease."""
 
         def work(changes: Changes) -> None:
-            lease = self._from(changes, message.voucher.lease, envelope)
+            lease = lease_with(changes.tx, message.voucher.lease, "provider", envelope.sender)
             credit_lease(changes, lease, message.voucher, self._funding.domain)
 
         await self._engine.transact(work)
@@ -146,14 +147,14 @@ class Provisioning:
 
     async def await_funding(self, effect: AwaitFunding) -> None:
         """Wait until the channel covers the caps of all its open leases; any armed exit counts as gone."""
-        lease, pause = self._lease(effect.subject), FUND_POLL
+        lease, pause = held_lease(self._engine.storage, effect.subject), FUND_POLL
         while lease.state is LeaseState.ACCEPTED and not await self._funding.admit(lease):
             await asyncio.sleep(pause)
-            lease, pause = self._lease(effect.subject), min(MAX_FUND_POLL, 1.1 * pause)
+            lease, pause = held_lease(self._engine.storage, effect.subject), min(MAX_FUND_POLL, 1.1 * pause)
 
     async def prepare(self, effect: PrepareWorkload) -> Event | None:
         """Fetch image and inputs side by side; what the requester named wrongly is its fault, the rest ours."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is not LeaseState.PULLING or lease.workload is None:
             return None
         try:
@@ -173,7 +174,7 @@ class Provisioning:
 
     async def start(self, effect: StartWorkload) -> Event | None:
         """Create and start the container under its deterministic name; gone again when the lease ended meanwhile."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is not LeaseState.STARTING:
             await self._discard(lease)
             return None
@@ -183,7 +184,7 @@ class Provisioning:
             raise
         except NeugridError as error:
             return PreparationFailed(code="INFRASTRUCTURE", message=error.message)
-        present = self._lease(lease.id)
+        present = held_lease(self._engine.storage, lease.id)
         if present.state is not LeaseState.STARTING:
             await self._discard(present)
             return None
@@ -191,7 +192,7 @@ class Provisioning:
 
     async def stop(self, effect: StopWorkload) -> None:
         """End the container of a lease that is over."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         await self._runtime.stop(lease.container, grace=STOP_GRACE)
 
     async def send_receipt(self, effect: SendReceipt) -> Event | None:
@@ -200,7 +201,7 @@ class Provisioning:
         It is told when the container has stopped and not before: it may start the next attempt at once. A lease whose
         last statement covered all of its bill is settled, and the receipt is still to be told.
         """
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         is_settled = lease.state is LeaseState.SETTLED
         if lease.receipt is None or (is_settled and self._engine.clock.now() > lease.ended_at + SETTLE_WITHIN):
             return None
@@ -219,7 +220,7 @@ class Provisioning:
 
     async def clean_up(self, effect: CleanUp) -> None:
         """Remove the container, its volumes and the lease's inputs."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         await self._runtime.remove(lease.container)
         await self._inputs.discard(lease)
 
@@ -264,7 +265,7 @@ class Provisioning:
                 await self._take_voucher(lease.id, covered.voucher)
         except NeugridError as error:
             _log.info("statement not covered", lease=lease.id, why=error.code)
-        if is_credit_exhausted(self._lease(lease.id), now):
+        if is_credit_exhausted(held_lease(self._engine.storage, lease.id), now):
             await self._engine.attempt("Lease", lease.id, CreditExhausted())
 
     async def _take_voucher(self, id: str, signed: Signed) -> None:
@@ -320,20 +321,8 @@ class Provisioning:
 
     async def _tell(self, envelope: Envelope, id: str, event: Event) -> None:
         def work(changes: Changes) -> None:
-            lease = self._from(changes, id, envelope)
+            lease = lease_with(changes.tx, id, "provider", envelope.sender)
             if lease.state in OPEN:
                 changes.apply("Lease", id, event)
 
         await self._engine.transact(work)
-
-    def _from(self, changes: Changes, id: str, envelope: Envelope) -> Lease:
-        lease = changes.tx.get(Lease, id)
-        if lease is None or lease.side != "provider" or lease.terms.requester != envelope.sender:
-            raise NotFound("no such lease", id=id)
-        return lease
-
-    def _lease(self, id: str) -> Lease:
-        lease = self._engine.storage.get(Lease, id)
-        if lease is None:
-            raise NotFound("no such lease", id=id)
-        return lease

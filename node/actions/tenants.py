@@ -22,7 +22,7 @@ from market.dialogue import (
     Signed,
     Statement,
 )
-from market.errors import BadMessage, NotFound, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
+from market.errors import BadMessage, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
 from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of, terms_digest
 from market.machines import Event
 from market.messages import Envelope, Kind
@@ -46,6 +46,7 @@ from market.tenancy import (
 from market.units import Address, Amount
 from node.actions.files import Files
 from node.actions.funding import succeeded
+from node.actions.held_leases import held_lease, lease_with
 from node.actions.logs import keep_lines
 from node.actions.payments import pay_lease, reserved_on, stored_channel
 from node.actions.peers import Peers
@@ -86,7 +87,7 @@ class Tenants:
 
     async def commit(self, effect: SendCommit) -> Event | None:
         """Send the workload; a provider that no longer holds the offer refuses it."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is not LeaseState.OFFERED or lease.workload is None:
             return None
         consent = self._signer.sign(terms_digest(lease.terms)).hex()
@@ -99,7 +100,7 @@ class Tenants:
 
     async def fund(self, effect: FundChannel) -> None:
         """Bring the channel up to what its open leases may cost; one deposit at a time serves all that wait."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state not in OPEN:
             return
         async with self._funding[lease.channel]:
@@ -125,7 +126,7 @@ class Tenants:
 
     async def cancel(self, effect: SendCancel) -> None:
         """Ask the provider to stop; a provider that is gone stops by itself when the lease runs out."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is LeaseState.CANCELLED:
             try:
                 await self._peers.ask(lease.terms.provider_peer, Kind.CANCEL, Cancel(lease.id), _done)
@@ -134,7 +135,7 @@ class Tenants:
 
     async def fetch_outputs(self, effect: FetchOutputs) -> Event | None:
         """Fetch every output file of the receipt; a provider that no longer has them has lost them."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is not LeaseState.FINISHED or lease.receipt is None:
             return None
         try:
@@ -158,7 +159,7 @@ class Tenants:
 
     async def pay(self, effect: SendPayment) -> Event | None:
         """Sign what is due and hand it over until the provider confirms; what can not be covered is not promised."""
-        lease = self._lease(effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         if lease.state is LeaseState.SETTLED:
             return None
         signed = await self._last_voucher(lease)
@@ -177,9 +178,7 @@ class Tenants:
         return await self._engine.transact(lambda changes: self._sign(changes, lease.id))
 
     def _sign(self, changes: Changes, id: str) -> Signed:
-        lease = changes.tx.get(Lease, id)
-        if lease is None:
-            raise NotFound("no such lease", id=id)
+        lease = held_lease(changes.tx, id)
         try:
             return pay_lease(changes, lease, lease.due, lease.seconds, self._signer, self._domain)
         except VoucherTooHigh as error:
@@ -193,7 +192,7 @@ class Tenants:
         return await self._engine.transact(lambda changes: self._cover(changes, envelope.sender, message))
 
     def _cover(self, changes: Changes, sender: Address, message: Statement) -> Covered:
-        lease = self._from(changes, message.phase.lease, sender)
+        lease = lease_with(changes.tx, message.phase.lease, "requester", sender)
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
         report = heard(lease, _state_of(message.phase), message.phase.started_at)
@@ -216,7 +215,7 @@ class Tenants:
         return Countersigned(self._peers.signer.sign(digest).hex())
 
     def _keep_receipt(self, changes: Changes, sender: Address, receipt: Receipt, signature: bytes) -> None:
-        lease = self._from(changes, receipt.lease, sender)
+        lease = lease_with(changes.tx, receipt.lease, "requester", sender)
         if lease.receipt == receipt:
             return
         if lease.receipt is not None:
@@ -232,24 +231,12 @@ class Tenants:
         """Lines of output, kept in order; the answer says which line is wanted next."""
 
         def work(changes: Changes) -> int:
-            lease = self._from(changes, message.lease, envelope.sender)
+            lease = lease_with(changes.tx, message.lease, "requester", envelope.sender)
             return keep_lines(changes.tx, lease.id, message.first, message.lines)
 
         wanted = await self._engine.transact(work)
         self._engine.notify(f"logs:{message.lease}")
         return LogsKept(wanted)
-
-    def _from(self, changes: Changes, id: str, sender: Address) -> Lease:
-        lease = changes.tx.get(Lease, id)
-        if lease is None or lease.side != "requester" or lease.terms.provider != sender:
-            raise NotFound("no such lease", id=id)
-        return lease
-
-    def _lease(self, id: str) -> Lease:
-        lease = self._engine.storage.get(Lease, id)
-        if lease is None:
-            raise NotFound("no such lease", id=id)
-        return lease
 
 
 def _state_of(phase: Phase) -> LeaseState:

@@ -8,13 +8,14 @@ import msgspec
 import structlog
 
 from market.dialogue import Line, Logs, LogsKept
-from market.errors import NeugridError, NotFound, OutputRefused, Refused
+from market.errors import NeugridError, OutputRefused, Refused
 from market.leases import Lease, LeaseState
 from market.machines import Event
 from market.messages import Kind
 from market.provision import WatchWorkload, WorkloadEnded
 from market.receipts import GENESIS, chain_log
 from market.workloads import File
+from node.actions.held_leases import held_lease
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Exit, Runtime
@@ -108,9 +109,7 @@ class Watching:
 
     async def watch(self, effect: WatchWorkload) -> Event | None:
         """Follow one container to its end; a restart of the node begins again from the container's first line."""
-        lease = self._engine.storage.get(Lease, effect.subject)
-        if lease is None:
-            raise NotFound("no such lease", id=effect.subject)
+        lease = held_lease(self._engine.storage, effect.subject)
         relay = LogRelay(self._peers, lease)
         delivery = asyncio.create_task(relay.deliver())
         try:
