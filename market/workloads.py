@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -15,6 +16,9 @@ Path = Annotated[str, Meta(min_length=1, max_length=1024)]
 InnerPath = Annotated[str, Meta(max_length=1024, pattern=r"^(?!/)(?!([^\x00]*/)?\.\.(/|$))[^\x00]+$")]
 """A relative path that does not lead out of its folder: no leading slash, no "..", no NUL."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+Host = Annotated[str, Meta(max_length=253, pattern=r"^(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$(?!\n)")]
+"""A name in DNS, in lower case: two labels at least, so no name of a local machine."""
+PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
 MAX_FILE = 2**40
 MAX_WORKLOAD = 256 * 1024
 """Bytes of a workload as JSON: both sides write it anew whenever its lease changes."""
@@ -28,12 +32,66 @@ class File(Struct, frozen=True, kw_only=True):
     size: Annotated[int, Meta(ge=0, le=MAX_FILE)]
 
 
+class WorkloadKind(StrEnum):
+    """What a workload is: work that ends, work that stays up, sandboxes for code, or an image that is made."""
+
+    BATCH = "batch"
+    SERVICE = "service"
+    RUNNER = "runner"
+    BUILD = "build"
+
+
+class Egress(Struct, frozen=True, kw_only=True):
+    """Where a workload may connect to: "none", "web" (public addresses), or "list" (the named hosts alone)."""
+
+    policy: Annotated[str, Meta(pattern="^(none|web|list)$(?!\n)")] = "none"
+    hosts: Annotated[tuple[Host, ...], Meta(max_length=64)] = ()
+
+
+class Port(Struct, frozen=True, kw_only=True):
+    """A port that a service listens on, and what is spoken there."""
+
+    port: PortNumber
+    protocol: Annotated[str, Meta(pattern="^(http|tcp)$(?!\n)")] = "http"
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """How a service is asked whether it works; times in seconds.
+
+    "exec" runs `command` inside (0 = healthy), "http" gets `path` on `port` (200 to 399), "tcp" connects to `port`.
+    Failures within `start_period` do not count; `retries` in a row after it make it unhealthy.
+    """
+
+    kind: Annotated[str, Meta(pattern="^(exec|http|tcp)$(?!\n)")]
+    command: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    path: Annotated[str, Meta(max_length=1024, pattern=r"^/[^\x00-\x20]*$(?!\n)")] = "/"
+    interval: Annotated[int, Meta(ge=1, le=3600)] = 10
+    timeout: Annotated[int, Meta(ge=1, le=60)] = 3
+    retries: Annotated[int, Meta(ge=1, le=100)] = 3
+    start_period: Annotated[int, Meta(ge=0, le=3600)] = 30
+
+
+class Volume(Struct, frozen=True, kw_only=True):
+    """A folder of a service that outlives its container, with a size in bytes that it can not exceed.
+
+    A volume stays with its provider: it is found again by the service's next container there.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
+    path: Annotated[str, Meta(max_length=256, pattern=r"^/(?!(proc|sys|dev|input|output|tmp)(/|$))[^\x00]+$")]
+    size: Annotated[int, Meta(ge=4 * 2**20, le=2**45)]
+
+
 class Workload(Struct, frozen=True, kw_only=True):
-    """A batch job: image and command, environment, resources, time limit in seconds, files in and out.
+    """What to run: image and command, environment, resources, time limit in seconds, files in and out.
 
     Inputs appear read-only under /input. `outputs` are paths under /output that come back; with none given,
-    /output is not mounted.
+    /output is not mounted. `ports`, `probe` and `volumes` are a service's; `owner` is the secret name under which
+    its volumes are found again, and is no name of the account behind it.
     """
+
+    kind: WorkloadKind = WorkloadKind.BATCH
 
     image: Annotated[str, Meta(min_length=1, max_length=512)]
     command: Annotated[tuple[Text, ...], Meta(max_length=256)] = ()
@@ -42,6 +100,11 @@ class Workload(Struct, frozen=True, kw_only=True):
     timeout: Annotated[int, Meta(ge=1, le=30 * 86400)]
     inputs: Annotated[tuple[File, ...], Meta(max_length=256)] = ()
     outputs: Annotated[tuple[InnerPath, ...], Meta(max_length=64)] = ()
+    egress: Egress = Egress()
+    ports: Annotated[tuple[Port, ...], Meta(max_length=16)] = ()
+    probe: Probe | None = None
+    volumes: Annotated[tuple[Volume, ...], Meta(max_length=8)] = ()
+    owner: Annotated[str, Meta(max_length=64, pattern="^[0-9a-z]*$(?!\n)")] = ""
 
 
 def files_limit(resources: Resources) -> int:

@@ -1,0 +1,68 @@
+"""Storage: nouns in, nouns out; one writer, and transactions that are on disk when they are answered."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+N = TypeVar("N", bound=Struct)
+R = TypeVar("R")
+
+
+class Reader(Protocol):
+    """Reads of nouns; each noun is a table of its searched columns and a JSON body."""
+
+    def get(self, noun: type[N], id: str) -> N | None:
+        """The noun with that id."""
+        ...
+
+    def find(
+        self,
+        noun: type[N],
+        *,
+        limit: int = 0,
+        offset: int = 0,
+        after: tuple[int, str] | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[N]:
+        """Nouns whose columns equal `where` (a tuple or list value means any of), in order of (created, id).
+
+        `<column>_until=n` means at most n; a deadline of 0 is none and never found so. `limit` 0 = all; `offset` passes
+        over as many, where there is a limit; `newest` turns the order round; `after` is the (created, id) of the last
+        one seen. Entries come in order of `seq` alone, their id is `str(seq)`; log chunks in order of `first`. Raises
+        TypeError for a column that the noun's row lacks.
+        """
+        ...
+
+    def count(self, noun: type[Struct], **where: object) -> int:
+        """How many nouns have these columns."""
+        ...
+
+
+class Tx(Reader, Protocol):
+    """One open transaction in the writer's thread: synchronous, never kept."""
+
+    def put(self, noun: Struct) -> None:
+        """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken."""
+        ...
+
+    def insert(self, noun: Struct) -> None:
+        """Insert; Conflict when the id is taken."""
+        ...
+
+    def delete(self, noun: type[Struct], id: str) -> None:
+        """Delete by id, or do nothing."""
+        ...
+
+
+class Storage(Reader, Protocol):
+    """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
+
+    async def write(self, work: Callable[[Tx], R]) -> R:
+        """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT with synchronous=FULL.
+
+        An error in `work` undoes only its own writes and is raised here. Raises Unavailable when the commit fails (disk
+        full): then nothing of it is stored. Cancelling the caller does not undo it.
+        """
+        ...
