@@ -15,12 +15,14 @@ from market.dialogue import (
     Renew,
     Statement,
 )
-from market.jobs import Job, PlaceJob, WithdrawOrder
+from market.job_events import PlaceJob, WithdrawOrder
+from market.jobs import Job
 from market.jobs import step as step_job
 from market.leases import Lease
 from market.machines import Event, Step
 from market.messages import Kind
-from market.provision import (
+from market.provision import step as step_provision
+from market.provision_events import (
     AwaitFunding,
     CleanUp,
     ForgetLease,
@@ -30,9 +32,8 @@ from market.provision import (
     StopWorkload,
     WatchWorkload,
 )
-from market.provision import step as step_provision
-from market.tenancy import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
 from market.tenancy import step as step_tenancy
+from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
 from node.actions.book import Book
 from node.actions.files import Stores
 from node.actions.peers import Peers

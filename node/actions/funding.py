@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from market.errors import Conflict, InvalidTransition, Unavailable
 from market.leases import OPEN, Lease, LeaseState, reserved
-from market.provision import ChannelFunded
+from market.provision_events import ChannelFunded
 from market.signing import Signer
 from market.units import Address, Amount
 from market.vouchers import Channel

@@ -39,7 +39,7 @@ from market.leases import (
 )
 from market.machines import Event
 from market.messages import Envelope, Kind
-from market.provision import (
+from market.provision_events import (
     AwaitFunding,
     CancelRequested,
     CleanUp,

@@ -28,7 +28,8 @@ from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
 from market.signing import Signer, require_signer
-from market.tenancy import (
+from market.tenancy import heard, is_worth_noting
+from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
     FetchOutputs,
@@ -40,8 +41,6 @@ from market.tenancy import (
     SendCancel,
     SendCommit,
     SendPayment,
-    heard,
-    is_worth_noting,
 )
 from market.units import Address, Amount
 from node.actions.files import Files

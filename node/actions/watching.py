@@ -12,7 +12,7 @@ from market.errors import NeugridError, OutputRefused, Refused
 from market.leases import Lease, LeaseState
 from market.machines import Event
 from market.messages import Kind
-from market.provision import WatchWorkload, WorkloadEnded
+from market.provision_events import WatchWorkload, WorkloadEnded
 from market.receipts import GENESIS, chain_log
 from market.workloads import File
 from node.actions.held_leases import held_lease

@@ -13,7 +13,8 @@ from market.errors import NeugridError
 from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState, latest_end
 from market.machines import Event
 from market.messages import Kind
-from market.tenancy import ProviderHeard, RenewalSent, heard, is_worth_noting
+from market.tenancy import heard, is_worth_noting
+from market.tenancy_events import ProviderHeard, RenewalSent
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 

@@ -11,7 +11,7 @@ from market.dialogue import Cancel, Commit, Covered, Pay, Release, Renew, Renewa
 from market.errors import OutputRefused, Unavailable
 from market.leases import LEASE_TERM, MARGIN, PREPARE_WITHIN, UNPAID_GRACE, LeaseState
 from market.messages import Kind
-from market.provision import (
+from market.provision_events import (
     CleanUp,
     PreparationFailed,
     PrepareWorkload,

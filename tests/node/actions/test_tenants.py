@@ -13,7 +13,7 @@ from market.leases import SETTLE_WITHIN, LeaseState
 from market.messages import Kind
 from market.receipts import Receipt, receipt_digest
 from market.signing import Signer, require_signer
-from market.tenancy import (
+from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
     FetchOutputs,
