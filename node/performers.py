@@ -14,6 +14,7 @@ from market.dialogue import (
     RefundAsked,
     Release,
     Renew,
+    RunCode,
     Statement,
 )
 from market.job_events import PlaceJob, WithdrawOrder
@@ -33,6 +34,8 @@ from market.provision_events import (
     StopWorkload,
     WatchWorkload,
 )
+from market.runs import DispatchRun, Run
+from market.runs import step as step_run
 from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
@@ -41,6 +44,8 @@ from node.actions.peers import Peers
 from node.actions.placing import Placing
 from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
+from node.actions.runner import Runner
+from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
@@ -52,10 +57,14 @@ def _step_lease(lease: Lease, event: Event, now: int) -> Step[Lease]:
     return step(lease, event, now)
 
 
-MACHINES = {"Job": Machine(Job, step_job), "Lease": Machine(Lease, _step_lease)}
+MACHINES = {
+    "Job": Machine(Job, step_job),
+    "Lease": Machine(Lease, _step_lease),
+    "Run": Machine(Run, step_run),
+}
 
 
-def requester_performers(placing: Placing, tenants: Tenants) -> tuple[Performer, ...]:
+def requester_performers(placing: Placing, tenants: Tenants, runner: Runner) -> tuple[Performer, ...]:
     """Who performs the requester's effects."""
     return (
         Performer(PlaceJob, "Job", placing.place),
@@ -66,6 +75,7 @@ def requester_performers(placing: Placing, tenants: Tenants) -> tuple[Performer,
         Performer(SendCancel, "Lease", tenants.cancel),
         Performer(FetchOutputs, "Lease", tenants.fetch_outputs),
         Performer(SendPayment, "Lease", tenants.pay),
+        Performer(DispatchRun, "Run", runner.dispatch),
     )
 
 
@@ -98,7 +108,7 @@ def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants) -> Non
     peers.on(Kind.LOGS, Logs, tenants.take_logs)
 
 
-def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers) -> None:
+def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers, sandboxes: SandboxHost | None) -> None:
     """What requesters say to a provider."""
     peers.on(Kind.PROPOSE, Propose, selling.take_proposal)
     peers.on(Kind.COMMIT, Commit, answers.take_commit)
@@ -107,3 +117,5 @@ def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers)
     peers.on(Kind.EXTEND, Extend, answers.take_extension)
     peers.on(Kind.CANCEL, Cancel, answers.take_cancel)
     peers.on(Kind.PAY, Pay, answers.take_payment)
+    if sandboxes is not None:
+        peers.on(Kind.RUN, RunCode, sandboxes.answer)

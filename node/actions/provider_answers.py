@@ -20,10 +20,9 @@ from market.messages import Envelope
 from market.provision_events import CancelRequested, Committed, LeaseExtended, ProposalReleased, Renewed
 from market.signing import require_signer
 from market.units import Address
-from market.workloads import Workload
+from node.actions.abilities import Abilities
 from node.actions.funding import Funding
 from node.actions.held_leases import lease_with
-from node.actions.hosts import Hosts
 from node.actions.payments import credit_lease
 from node.engine import Changes, Engine
 
@@ -34,9 +33,9 @@ LEAST_EXTENSION: Final = 1_000
 class ProviderAnswers:
     """Takes commits, releases, cancels, renewals, longer terms and payments."""
 
-    def __init__(self, engine: Engine, hosts: Hosts, funding: Funding) -> None:
+    def __init__(self, engine: Engine, abilities: Abilities, funding: Funding) -> None:
         self._engine = engine
-        self._hosts = hosts
+        self._abilities = abilities
         self._funding = funding
 
     async def take_commit(self, envelope: Envelope, message: Commit) -> Done:
@@ -50,7 +49,7 @@ class ProviderAnswers:
                 raise Refused(objection[1], codes=objection[:1])
             if lease.state is not LeaseState.OFFERED:
                 raise Refused("this offer is no longer held", codes=("LEASE_GONE",))
-            self._check_kind(message.workload)
+            self._abilities.check(message.workload)
             # Anybody may name a channel; only the key of its vouchers may let a lease draw on its deposit.
             require_signer(terms_digest(lease.terms), bytes.fromhex(message.consent), Address(lease.terms.signer))
             changes.apply("Lease", lease.id, Committed(workload=message.workload, nonce=message.nonce))
@@ -119,10 +118,6 @@ class ProviderAnswers:
             raise Refused("only what runs can go on", codes=("LEASE_ENDED",))
         if not is_extension(lease.terms, terms):
             raise Refused("these terms are not the same for longer", codes=("NOT_AN_EXTENSION",))
-
-    def _check_kind(self, workload: Workload) -> None:
-        if workload.kind not in self._hosts:
-            raise Refused(f"this provider runs no {workload.kind.value}", codes=("KIND_NOT_SOLD",))
 
     def _extend(self, changes: Changes, envelope: Envelope, id: str, until: int) -> Phase:
         lease = changes.tx.get(Lease, id)

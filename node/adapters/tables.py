@@ -35,6 +35,15 @@ class JobRow(Row, table=True):
     version: int = Field(sa_type=BigInteger)
 
 
+class RunRow(Row, table=True):
+    __tablename__ = "run"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    state: str
+    deadline: int = Field(sa_type=BigInteger, index=True)
+
+
 class LeaseRow(Row, table=True):
     __tablename__ = "lease"
     __table_args__ = (
