@@ -70,6 +70,7 @@ def test_other_terms_are_refused(tmp_path: Path, change: dict[str, object], code
 def test_a_stranger_without_the_key_or_the_money_extends_nothing(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         lease = await running(stage, deposited=2001 * 60)
+        stage.world.ledger.deposited[lease.channel] = 2001 * 60
         longer = extended(lease.terms, 60)
         await stage.is_refused("NOT_FOUND", "seller", Kind.EXTEND, asked(longer), "stranger")
         await stage.is_refused("BAD_SIGNATURE", "seller", Kind.EXTEND, asked(longer, "stranger"), "buyer")
