@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import ImageNotFound, NotFound, PeerUnreachable
+from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -20,6 +20,7 @@ from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.engine import supervise
 from node.ports import (
     Balances,
+    ByteStream,
     ChainNews,
     ChannelOnChain,
     Claim,
@@ -40,9 +41,12 @@ from node.ports import (
     RequestHandler,
     RuntimeHealth,
     Storage,
+    StreamHandler,
 )
+from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
+MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -61,6 +65,8 @@ class FakeNetwork:
         self._topics: set[str] = set()
         self._queue: asyncio.Queue[Gossip] = asyncio.Queue()
         self._handler: RequestHandler | None = None
+        self._stream_handler: StreamHandler | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         hub.nodes[peer] = self
 
     @property
@@ -87,6 +93,30 @@ class FakeNetwork:
 
     def serve(self, handler: RequestHandler) -> None:
         self._handler = handler
+
+    async def open_stream(self, peer: PeerId, head: bytes, timeout: float = 5.0) -> ByteStream:
+        node = self._hub.nodes.get(peer)
+        if node is None or self._is_cut(peer):
+            raise PeerUnreachable("no connection", peer=peer)
+        if len(head) > MAX_HEAD:
+            raise BadMessage("too large for a head", got=len(head))
+        ours, theirs = memory_streams()
+        task = asyncio.create_task(node._serve_stream(self._peer, head, theirs))
+        node._serving.add(task)
+        task.add_done_callback(node._serving.discard)
+        return ours
+
+    def serve_streams(self, handler: StreamHandler) -> None:
+        self._stream_handler = handler
+
+    async def _serve_stream(self, peer: PeerId, head: bytes, stream: MemoryStream) -> None:
+        try:
+            if self._stream_handler is not None:
+                with contextlib.suppress(Exception):
+                    await self._stream_handler(peer, head, stream)
+                    await stream.close()
+        finally:
+            stream.abort()
 
     async def connect(self, address: str) -> None:
         pass
