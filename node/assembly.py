@@ -12,6 +12,8 @@ from node.actions.abilities import Abilities, Source
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
+from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
+from node.actions.consoles import Consoles
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
@@ -29,6 +31,7 @@ from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
 from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
+from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
 from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
@@ -42,7 +45,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Sandboxes, Storage
+from node.ports import Chain, Clock, Containers, Machine, Network, Reader, Runtime, Sandboxes, Storage, Streams
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -58,6 +61,8 @@ class Ports:
     runtime: Runtime | None = None
     machine: Machine | None = None
     sandboxes: Sandboxes | None = None
+    containers: Containers | None = None
+    streams: Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +98,7 @@ class Node:
     book: Book
     jobs: Jobs
     runner: Runner
+    consoles: Consoles
     files: Files
     lent: Files
     market: Market
@@ -132,6 +138,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         book=core.book,
         jobs=jobs,
         runner=runner,
+        consoles=Consoles(ports.streams, jobs.running_lease),
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -201,12 +208,26 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     core.engine.bind(*provider_performers(provisioning))
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
     usage = Usage(core.engine, core.peers, hosts, core.funding)
+    if ports.containers is not None:
+        open_doors(ports.streams, ports.storage, ports.containers)
     bidding = Bidding(selling, core.book)
     return bidding, (
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
+
+
+def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:
+    """What requesters may open in their own containers."""
+    limits = TunnelLimits()
+    doors: dict[type[Head], Door] = {
+        ToPort: port_door(containers, limits),
+        Execute: exec_door(containers, limits.idle),
+        Pack: pack_door(containers),
+        Unpack: unpack_door(containers),
+    }
+    streams.serve_streams(Tunnels(reader, doors, limits).serve)
 
 
 async def _services() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
 from node.actions.standing import StandingSettings
-from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
 from node.engine import supervise
 from node.ports import (
     Balances,
@@ -29,6 +29,7 @@ from node.ports import (
     CodeRun,
     CodeSpec,
     Container,
+    Containers,
     ContainerSpec,
     Exit,
     Gossip,
@@ -343,10 +344,12 @@ class World:
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
         runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
+        network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
             clock=self.clock,
-            network=FakeNetwork(self.hub, f"peer-{name}"),
+            network=network,
+            streams=network,
             chain=FakeChain(self.ledger, wallet),
             runtime=runtime,
             machine=FakeMachine() if sells else None,
@@ -368,6 +371,10 @@ class World:
         self.nodes[name] = node
         self.tasks[name] = [asyncio.create_task(supervise(loop, run, 0.05)) for loop, run in node.loops]
         return node
+
+    def open_doors(self, name: str, storage: Storage, containers: Containers) -> None:
+        """Let requesters into the containers of a node."""
+        open_doors(self.hub.nodes[f"peer-{name}"], storage, containers)
 
     async def kill(self, name: str) -> None:
         """Stop a node without a word, as a power cut would."""

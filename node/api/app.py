@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import files, jobs, keys, logs, providers, runner, system, wallet
+from node.api import consoles, files, jobs, keys, logs, providers, runner, system, wallet
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
@@ -24,7 +24,7 @@ from node.config import ApiSettings
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
-STREAMS: Final = ["/logs$", "/events$", "/results/"]
+STREAMS: Final = ["/logs$", "/events$", "/results/", "/files$"]
 """What is sent as it comes, or is a file of its own kind."""
 EXPOSED: Final = [
     "ETag",
@@ -46,6 +46,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     logs.read_logs,
     logs.follow_events,
     files.store_file,
+    consoles.read_files,
+    consoles.write_files,
     providers.list_providers,
     providers.show_provider,
     providers.show_prices,
@@ -66,6 +68,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
 ]
 
 
+SOCKETS: Final[list[ControllerRouterHandler]] = [consoles.execute]
+"""WebSockets, which OpenAPI has no words for."""
 RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runner.show_result]
 """Under /api/v1/runner, where the documented runner has them."""
 
@@ -102,7 +106,9 @@ def _cors(settings: ApiSettings) -> CORSConfig | None:
 
 
 def _routes() -> Router:
-    return Router("/v1", route_handlers=ROUTES, dependencies={"wanted": Provide(page_of, sync_to_thread=False)})
+    return Router(
+        "/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies={"wanted": Provide(page_of, sync_to_thread=False)}
+    )
 
 
 def _runner() -> Router:

@@ -8,6 +8,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
+from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
@@ -26,6 +27,7 @@ class Services:
 
     jobs: Jobs
     runner: Runner
+    consoles: Consoles
     files: Files
     market: Market
     wallets: Wallets

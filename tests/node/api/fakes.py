@@ -359,6 +359,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
+        self.consoles: Any = None
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()
@@ -369,6 +370,7 @@ class World:
         self.services: Services = services(
             jobs=self.jobs,
             runner=self.runner,
+            consoles=self.consoles,
             files=self.files,
             market=self.market,
             wallets=self.wallets,
