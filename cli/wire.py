@@ -60,9 +60,11 @@ class Wire:
 
     def save(self, path: str, target: Path) -> None:
         """A file of the node onto the disk, in pieces."""
+        chunks = self.stream(path, {})
+        first = next(chunks, b"")  # a refusal leaves no empty file behind
         with target.open("wb") as file:
-            for chunk in self.stream(path, {}):
-                file.write(chunk)
+            file.write(first)
+            file.writelines(chunks)
 
     def stream(self, path: str, params: Mapping[str, str]) -> Iterator[bytes]:
         """The body of an answer, in pieces."""
