@@ -170,7 +170,7 @@ class DockerSandboxes:
             try:
                 yield sandbox
             finally:
-                self._pool.discard(sandbox)
+                self._pool.done(sandbox)
         finally:
             self._places.release()
 

@@ -50,6 +50,7 @@ class Pool:
         self._waiting: dict[str, deque[asyncio.Future[Any]]] = defaultdict(deque)
         self._making: dict[str, int] = defaultdict(int)
         self._taken: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_NOTES))
+        self._used: dict[str, Fresh] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._not_before = 0.0
         self._is_closed = False
@@ -63,7 +64,7 @@ class Pool:
         """From now on these images are kept ready, and no others."""
         for image in set(self._idle) - images:
             for sandbox in self._idle.pop(image):
-                self.discard(sandbox)
+                self._discard(sandbox)
         for image in images:
             self._idle.setdefault(image, deque())
         self.refill()
@@ -76,14 +77,15 @@ class Pool:
             sandbox = waiting.popleft()
             if sandbox.is_fresh:
                 asyncio.get_running_loop().call_later(BREATH, self.refill)
+                self._used[sandbox.name] = sandbox
                 return sandbox
-            self.discard(sandbox)
+            self._discard(sandbox)
         return await self._wait(image, patience)
 
-    def discard(self, sandbox: Fresh) -> None:
-        """Remove a sandbox in the background; its place is filled again."""
-        sandbox.hang_up()
-        self._spawn(self._remove(sandbox))
+    def done(self, sandbox: Fresh) -> None:
+        """Whoever took it needs it no more: it is removed in the background, and its place is filled again."""
+        if self._used.pop(sandbox.name, None):
+            self._discard(sandbox)
 
     def refill(self) -> None:
         """Drop what is too much and begin to make what is missing, so that together they stay within the budget."""
@@ -106,24 +108,34 @@ class Pool:
         for image, waiting in self._idle.items():
             for sandbox in [one for one in waiting if not one.is_fresh]:
                 waiting.remove(sandbox)
-                self.discard(sandbox)
+                self._discard(sandbox)
             while len(waiting) > wanted[image]:
-                self.discard(waiting.popleft())
+                self._discard(waiting.popleft())
 
     async def filled(self) -> None:
         """Until every image has what it should have waiting, or can not have it now."""
-        while self._now() >= self._not_before and (any(self._making.values()) or self._neediest()):
+        while (
+            not self._is_closed and self._now() >= self._not_before and (any(self._making.values()) or self._neediest())
+        ):
             self.refill()
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Remove everything that waits; what is in use is its user's to discard before."""
+        """Remove everything, what is in use too: its user finds it ended."""
         self._is_closed = True
+        for sandbox in list(self._used.values()):
+            self.done(sandbox)
+        for place in [place for places in self._waiting.values() for place in places if not place.done()]:
+            place.set_exception(Unavailable("the node is closing", service="sandbox"))
         for waiting in self._idle.values():
             while waiting:
-                self.discard(waiting.popleft())
+                self._discard(waiting.popleft())
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _discard(self, sandbox: Fresh) -> None:
+        sandbox.hang_up()
+        self._spawn(self._remove(sandbox))
 
     async def _wait(self, image: str, patience: float) -> Any:
         place: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -132,8 +144,7 @@ class Pool:
         try:
             await asyncio.wait([place], timeout=patience)
         except asyncio.CancelledError:
-            if place.done() and not place.exception():  # it came at the moment when he who waited gave up
-                self._offer(image, place.result())
+            self._keep(image, place)
             raise
         finally:
             with contextlib.suppress(ValueError):
@@ -141,6 +152,13 @@ class Pool:
         if not place.done():
             raise Unavailable(f"no sandbox was free within {patience:g} seconds", service="sandbox")
         return place.result()
+
+    def _keep(self, image: str, place: "asyncio.Future[Any]") -> None:
+        """Whoever waited gave up at the moment when his sandbox came: it is still fresh."""
+        if place.done() and not place.exception():
+            sandbox = place.result()
+            if self._used.pop(sandbox.name, None):
+                self._offer(image, sandbox)
 
     async def _make(self, image: str) -> None:
         try:
@@ -156,8 +174,9 @@ class Pool:
     def _offer(self, image: str, sandbox: Fresh) -> None:
         """To whoever waits longest, else into the pool."""
         if self._is_closed or image not in self._idle:
-            self.discard(sandbox)
+            self._discard(sandbox)
         elif self._waiting[image]:
+            self._used[sandbox.name] = sandbox
             self._waiting[image].popleft().set_result(sandbox)
         else:
             self._idle[image].append(sandbox)

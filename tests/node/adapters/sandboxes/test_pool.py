@@ -72,7 +72,7 @@ async def test_nobody_gets_a_sandbox_that_another_had() -> None:
     for _ in range(5):
         sandbox = await stage.pool.take("a", 1)
         names.append(sandbox.name)
-        stage.pool.discard(sandbox)
+        stage.pool.done(sandbox)
         await stage.settled()
     assert len(set(names)) == 5
     await stage.pool.close()
@@ -83,7 +83,7 @@ async def test_demand_fills_the_pool_up_to_its_budget_and_is_forgotten_after_a_m
     stage = Stage(most=4)
     stage.pool.serve({"a", "b"})
     for _ in range(8):
-        stage.pool.discard(await stage.pool.take("a", 1))
+        stage.pool.done(await stage.pool.take("a", 1))
     assert await stage.settled() == {"a": 3, "b": 1}
     stage.now += 61
     stage.pool.refill()
@@ -158,8 +158,26 @@ async def test_the_budget_holds_when_demand_moves_to_another_image() -> None:
     stage = Stage(most=4)
     stage.pool.serve({"a", "b"})
     for image in "aaaaaabbbbbbbbbbbbbb":
-        stage.pool.discard(await stage.pool.take(image, 1))
+        stage.pool.done(await stage.pool.take(image, 1))
         assert sum(stage.pool.idle.values()) <= 4
     await stage.settled()
     assert sum(stage.pool.idle.values()) == 4
     await stage.pool.close()
+
+
+async def test_closing_takes_along_what_is_in_use_and_tells_who_waits() -> None:
+    stage = Stage(most=1)
+    stage.pool.serve({"a"})
+    used = await stage.pool.take("a", 1)
+    await stage.settled()
+    await stage.pool.take("a", 1)
+    stage.maker.gate.clear()
+    waiting = asyncio.create_task(stage.pool.take("a", 60))
+    await stage.settled()
+    stage.maker.gate.set()
+    await stage.pool.close()
+    assert stage.maker.there == {}
+    with pytest.raises(Unavailable, match="closing"):
+        await waiting
+    stage.pool.done(used)
+    await stage.settled()
