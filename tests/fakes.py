@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from market.errors import Conflict
+from market.errors import Conflict, NotFound
 from market.units import Timestamp
 from node.adapters.rows import UNTIL, Columns, Shape, body_of, shape_of
-from node.ports import Tx
+from node.ports import CodeResult, CodeRun, CodeSpec, Language, Tx
 from tests.builders import NOW
 
 N = TypeVar("N", bound=Struct)
@@ -143,3 +143,41 @@ def _fits(shape: Shape, columns: Columns, name: str, wanted: Any) -> bool:
     if name.endswith(UNTIL):
         return columns[column] <= wanted and (column != "deadline" or columns[column] > 0)
     return columns[column] in wanted if isinstance(wanted, tuple | list) else columns[column] == wanted
+
+
+# --- sandboxes -----------------------------------------------------------------------------------------------------
+
+Program = Callable[[str, str], CodeRun]
+"""From code and input to how it ends."""
+
+
+class FakeSandboxes:
+    """Runs "code" as rules: `programs` by language; by default the input comes back after "hello "."""
+
+    def __init__(self, *languages: str) -> None:
+        self.programs: dict[str, Program] = dict.fromkeys(languages or ("python",), _hello)
+        self.specs: list[CodeSpec] = []
+        self.failure: Exception | None = None
+        """Raised instead of an answer."""
+
+    async def languages(self) -> tuple[Language, ...]:
+        return tuple(Language(name=name, version="1.0", aliases=(name[:2],)) for name in self.programs)
+
+    async def run(self, spec: CodeSpec) -> CodeResult:
+        self.specs.append(spec)
+        await asyncio.sleep(0)
+        if self.failure:
+            raise self.failure
+        program = next((self.programs[name] for name in self.programs if spec.language in (name, name[:2])), None)
+        if program is None:
+            raise NotFound(f"there is no language {spec.language!r}", language=spec.language)
+        runs = tuple(program(spec.code, text) for text in spec.inputs)
+        failed = [run for run in runs if run.error == "CompilationError"]
+        return CodeResult(runs=tuple(failed[:1]) or runs)
+
+    async def close(self) -> None:
+        self.programs.clear()
+
+
+def _hello(code: str, stdin: str) -> CodeRun:
+    return CodeRun(stdout=f"hello {stdin}\n", milliseconds=1)

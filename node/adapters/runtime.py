@@ -20,7 +20,7 @@ from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images, Progress
 from node.adapters.docker_engine.logs import Place, follow
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
-from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
+from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SANDBOX_LABEL, SLOT_LABEL, TIMEOUT_LABEL
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Starter
@@ -159,7 +159,7 @@ class DockerRuntime:
         self._began.pop(name, None)
 
     async def containers(self) -> tuple[Container, ...]:
-        """All containers of this node, running or not; its idle slots are not among them."""
+        """All containers of this node, running or not; its idle slots and sandboxes are not among them."""
         return await self._listed()
 
     async def close(self) -> None:
@@ -180,7 +180,7 @@ class DockerRuntime:
     async def _listed(self) -> tuple[Container, ...]:
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
         listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
-        return tuple(_container(item) for item in listed if item["Labels"].get(SLOT_LABEL) != IDLE)
+        return tuple(_container(item) for item in listed if _is_workload(item["Labels"]))
 
     async def _inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
@@ -234,6 +234,10 @@ def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVo
     if settings.has_loop_devices:
         return LoopVolumes(engine, settings.folder, settings.node)
     return PlainVolumes(engine, settings.node)
+
+
+def _is_workload(labels: dict[str, str]) -> bool:
+    return labels.get(SLOT_LABEL) != IDLE and SANDBOX_LABEL not in labels
 
 
 def _timeout(seen: dict[str, Any]) -> int:

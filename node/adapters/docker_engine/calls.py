@@ -5,6 +5,8 @@ so that an engine that starts late, restarts or is upgraded is met as it is.
 """
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +71,20 @@ class Engine:
             raise NotFound(f"the engine knows no {path}", service="docker")
         answer.raise_for_status()
         return CancellableStream(answer.iter_content(None), answer)
+
+    def attach(self, name: str) -> socket.socket:
+        """Both directions of a container's streams, as a socket that has no other owner.
+
+        For `call`. Raises Unavailable for an engine behind TLS or SSH, whose connection can not be handed over.
+        """
+        client = self.client()
+        if not client.base_url.startswith(("http://", "http+docker://localhost")):
+            raise Unavailable("code runs only on an engine that is reached by its own socket", service="docker")
+        held = client.attach_socket(name, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        try:
+            return socket.socket(fileno=os.dup(held.fileno()))
+        finally:
+            held._response.close()
 
     def close(self) -> None:
         """Let go of threads and connections; calls that run are not waited for."""

@@ -17,6 +17,8 @@ LEASE_LABEL: Final = "neugrid.lease"
 TIMEOUT_LABEL: Final = "neugrid.timeout"
 SLOT_LABEL: Final = "neugrid.slot"
 GPUS_LABEL: Final = "neugrid.gpus"
+SANDBOX_LABEL: Final = "neugrid.sandbox"
+"""On a sandbox for code, which is no workload of a lease; its value is the name of the image."""
 
 MIB: Final = 2**20
 LEAST_MEMORY: Final = 8 * MIB

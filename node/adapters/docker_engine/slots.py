@@ -23,12 +23,17 @@ MARGIN: Final = 30
 
 
 class Slots:
-    """At most `count` slots of one node; a job that finds none free starts without, only slower."""
+    """At most `count` slots of one node; a job that finds none free starts without, only slower.
 
-    def __init__(self, engine: Engine, node: str, count: int, seccomp: str) -> None:
+    With `most` above `count` each such job adds a slot for those who come later. `kind` keeps two sets apart.
+    """
+
+    def __init__(self, engine: Engine, node: str, count: int, seccomp: str, most: int = 0, kind: str = "slot") -> None:
         self._engine = engine
         self._node = node
-        self._names = [f"neugrid-slot-{node}-{number}" for number in range(count)]
+        self._prefix = f"neugrid-{kind}-{node}-"
+        self._names = [f"{self._prefix}{number}" for number in range(count)]
+        self._most = most
         self._seccomp = seccomp
         self._ends: dict[str, float] = {}
         """Until when a slot may be used, by the monotonic clock."""
@@ -42,6 +47,8 @@ class Slots:
             if free:
                 self._taken[name] = free[0]
             else:
+                if len(self._names) < self._most and all(map(self._is_good, self._names)):
+                    self._names.append(f"{self._prefix}{len(self._names)}")
                 self.open_soon()
         return self._taken.get(name, "")
 
