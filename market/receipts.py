@@ -20,8 +20,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """The provider's last word on a lease.
 
     `code` is "" for a program that ended by itself, else the limit or fault that ended it (TIMEOUT, OUT_OF_MEMORY,
-    IMAGE_NOT_FOUND, INFRASTRUCTURE, CANCELLED, UNPAID). `seconds` is the billed time, `due` its price in base units,
-    `log_head` the head of the chain over `log_lines` lines.
+    IMAGE_NOT_FOUND, IMAGE_REFUSED, PULL_LIMIT, INFRASTRUCTURE, CANCELLED, UNPAID). `seconds` is the billed time, `due`
+    its price in base units, `log_head` the head of the chain over `log_lines` lines.
     """
 
     lease: Id

@@ -22,7 +22,16 @@ from market.dialogue import (
     Signed,
 )
 from market.dialogue import Statement as Stated
-from market.errors import ImageNotFound, NeugridError, NotFound, OutputRefused, Refused, Unavailable
+from market.errors import (
+    ImageNotFound,
+    ImageRefused,
+    NeugridError,
+    NotFound,
+    OutputRefused,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
 from market.leases import (
     ENDED,
     OPEN,
@@ -75,6 +84,12 @@ _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("provisioning")
 ENGINE_WITHIN: Final = 60_000
 """An engine or a requester that does not answer for so long, in ms, ends the preparation: others may be better off."""
+FAILURES: Final = {
+    "IMAGE_NOT_FOUND": "IMAGE_NOT_FOUND",
+    "IMAGE_REFUSED": "IMAGE_REFUSED",
+    "RATE_LIMITED": "PULL_LIMIT",
+}
+"""Code of an error that ends the preparation -> code of the lease's end; every other is about the inputs."""
 FUND_POLL: Final = 0.25
 MAX_FUND_POLL: Final = 3.0
 LEAST_EXTENSION: Final = 1_000
@@ -162,10 +177,8 @@ class Provisioning:
                 image = await self._prepared(lease, lease.workload)
         except TimeoutError:
             return None
-        except ImageNotFound as error:
-            return PreparationFailed(code="IMAGE_NOT_FOUND", message=error.message)
-        except (Refused, OutputRefused) as error:
-            return PreparationFailed(code="INPUT_MISSING", message=error.message)
+        except (ImageNotFound, ImageRefused, RateLimited, Refused, OutputRefused) as error:
+            return PreparationFailed(code=FAILURES.get(error.code, "INPUT_MISSING"), message=error.message)
         except Unavailable as error:
             if self._engine.clock.now() < lease.deadline - PREPARE_WITHIN + ENGINE_WITHIN:
                 raise
@@ -287,7 +300,7 @@ class Provisioning:
         """Image and inputs side by side; when one fails, the other goes no further."""
         fetching = asyncio.create_task(self._inputs.fetch(lease, workload))
         try:
-            image = await self._runtime.ensure_image(workload.image)
+            image = await self._runtime.ensure_image(workload.image, requester=lease.terms.requester)
             await fetching
         finally:
             fetching.cancel()

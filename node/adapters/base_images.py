@@ -12,13 +12,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import IO, Final
 
 from market.errors import Conflict, ImageNotFound, NotFound, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.images import PATIENCE, Images
+from node.adapters.docker_engine.images import Images
+from node.adapters.images.limits import ImageLimits
+from node.adapters.images.references import parse_reference
 
 RECIPES: Final = Path(__file__).parents[2] / "configs" / "images"
 BASE_IMAGES: Final = {"busybox:latest": "busybox", "python:3.11-slim": "python"}
@@ -43,16 +45,16 @@ async def ensure_base_images(
     """
     engine = Engine(address, workers=2)
     try:
-        bench = _Bench(engine, recipes, told)
+        bench = _Bench(engine, recipes, told, {parse_reference(reference).registry for reference in images})
         return {reference: await bench.ensure(reference, folder) for reference, folder in images.items()}
     finally:
         engine.close()
 
 
 class _Bench:
-    def __init__(self, engine: Engine, recipes: Path, told: Told) -> None:
+    def __init__(self, engine: Engine, recipes: Path, told: Told, registries: Collection[str]) -> None:
         self._engine = engine
-        self._images = Images(engine, PATIENCE)
+        self._images = Images(engine, ImageLimits(registries=("*", *registries), keep_free=0))
         self._recipes = recipes
         self._told = told
         self._registry_answers = True
@@ -80,7 +82,9 @@ class _Bench:
             return False
         self._told(f"pulling {reference}")
         try:
-            await self._images.ensure(reference)
+            found = await self._images.ensure(reference)
+            repository, _, tag = reference.rpartition(":")
+            await self._engine.call(lambda client: client.tag(found.id, repository, tag))
         except ImageNotFound:
             self._registry_answers = False
         return self._registry_answers

@@ -338,7 +338,7 @@ def test_inputs_come_from_the_requester_and_lie_where_they_belong(tmp_path: Path
 
 def test_an_engine_that_stays_away_gives_the_job_up_to_others(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
-        async def away(reference: str) -> Any:
+        async def away(reference: str, *, requester: str = "") -> Any:
             raise Unavailable("the container engine does not answer")
 
         stage.runtime.ensure_image = away  # type: ignore[method-assign]
