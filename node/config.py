@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from market.errors import ConfigError
-from node.adapters.images.limits import REGISTRIES
 from node.complaints import complain
 
 
@@ -59,6 +58,17 @@ Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
+
+REGISTRIES = (
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "public.ecr.aws",
+    "mcr.microsoft.com",
+    "registry.k8s.io",
+    "nvcr.io",
+)
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

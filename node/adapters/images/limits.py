@@ -11,22 +11,12 @@ MAX_LAYERS: Final = 127
 """What overlay file systems of all engines can stack."""
 UNPACKED: Final = 4
 """An image may unpack to so many times the size that it may have packed; usual ones unpack to three times theirs."""
-REGISTRIES: Final = (
-    "docker.io",
-    "ghcr.io",
-    "quay.io",
-    "gcr.io",
-    "public.ecr.aws",
-    "mcr.microsoft.com",
-    "registry.k8s.io",
-    "nvcr.io",
-)
 
 
 class ImageLimits(Struct, frozen=True, kw_only=True):
     """The operator's limits; sizes in bytes."""
 
-    registries: tuple[str, ...] = REGISTRIES
+    registries: tuple[str, ...] = ("docker.io",)
     """Hosts, with a port where it is not 443, or patterns with "*": a pattern admits public addresses alone."""
     shared: tuple[str, ...] = ()
     """Patterns of images of this machine's own that every job may name."""

@@ -12,12 +12,15 @@ from typing import Any
 import docker
 import pytest
 
-from market.errors import ImageNotFound, ImageRefused, RateLimited
+from market.errors import ImageNotFound, ImageRefused, RateLimited, Unavailable
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.images import TAG_LASTS, Images
+from node.adapters.docker_engine.pulls import Pulls
 from node.adapters.docker_engine.tidying import RESTS, Tidying
 from node.adapters.images.budgets import LOOKS, WINDOW
 from node.adapters.images.limits import ImageLimits
+from node.adapters.images.references import parse_reference
+from node.adapters.images.registry import Registries
 from node.adapters.images.shelf import Shelf
 from node.ports import PullProgress
 from tests.fakes import FakeClock
@@ -228,6 +231,38 @@ async def test_a_layer_that_is_another_than_its_digest_is_not_taken(
 
 def double_digest(body: bytes) -> str:
     return str(described(body, "")["digest"])
+
+
+async def test_an_image_that_unpacks_to_too_much_does_not_stay(shop: Shop, registry: Registry) -> None:
+    reference = registry.push("team/bomb:1", 8_000_000)
+    with pytest.raises(ImageRefused, match="unpacks to too much"):
+        await shop.another(max_size=100_000).ensure(reference)
+    assert await shop.images.references() == ("busybox:latest",)
+
+
+async def test_a_pull_ends_when_the_disk_runs_full_on_the_way(client: Any, tmp_path: Path, double: Double) -> None:
+    layer, over = a_layer("full", bytes(4_000_000)), threading.Event()
+    double.image(layer, name="x/full")
+    double.answers[f"/v2/x/full/blobs/{double_digest(layer)}"] = lambda handler: half(handler, layer, over)
+    reference, engine = parse_reference(f"{double.host}/x/full:1"), Engine()
+    HOSTS.add(f"{double.host}/")
+    try:
+        resolved = await Registries(ImageLimits(registries=(double.host,)), 2.0).resolve(reference, "amd64")
+        pulls = Pulls(engine, 8.0, lambda _: None, lambda: 4, 5)
+        with pytest.raises(ImageRefused) as refused:
+            await pulls.pull(str(reference), resolved)
+        assert refused.value.details["limit"] == "keep_free"
+    finally:
+        over.set()
+        engine.close()
+
+
+async def test_an_image_for_which_there_is_no_room_is_not_pulled(shop: Shop, registry: Registry) -> None:
+    kept = await shop.images.ensure(registry.push("team/kept:1"))
+    shop.clock.advance(RESTS + 1)
+    with pytest.raises(Unavailable, match="there is no room"):
+        await shop.another(keep_free=2**60).ensure(registry.push("team/roomy:1"))
+    assert here(shop.client, kept.id)
 
 
 # --- budgets -------------------------------------------------------------------------------------------------------

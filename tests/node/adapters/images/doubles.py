@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ class Double:
         self.host = f"127.0.0.1:{port}"
         self.answers: dict[str, Answer] = {}
         self.asked: list[tuple[str, str]] = []
+        self.hosts: list[str] = []
 
     def url(self, path: str) -> str:
         return f"http://{self.host}{path}"
@@ -105,11 +107,12 @@ def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: di
 
 
 @contextmanager
-def a_double() -> Iterator[Double]:
+def a_double(tls: ssl.SSLContext | None = None) -> Iterator[Double]:
     """A registry that is gone at the end, even if somebody still waits for its answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            double.hosts.append(self.headers.get("Host", ""))
             double.asked.append((self.path, self.headers.get("Authorization", "")))
             answer = double.answers.get(self.path.partition("?")[0])
             if self.path.rstrip("/") == "/v2" and answer is None:
@@ -123,6 +126,9 @@ def a_double() -> Iterator[Double]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  (who hangs up is what is tested)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     double = Double(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
