@@ -19,7 +19,9 @@ from msgspec import Struct
 
 from market.errors import Conflict, ImageNotFound, NotFound, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.images import PATIENCE, Images
+from node.adapters.docker_engine.images import Images
+from node.adapters.images.limits import ImageLimits
+from node.adapters.images.references import parse_reference
 
 RECIPE_LABEL: Final = "neugrid.recipe"
 BUILD_LIMIT: Final = 600.0
@@ -46,7 +48,6 @@ class Bench:
 
     def __init__(self, engine: Engine, told: Told) -> None:
         self._engine = engine
-        self._images = Images(engine, PATIENCE)
         self._told = told
         self._registry_answers = True
 
@@ -78,8 +79,11 @@ class Bench:
         if not self._registry_answers:
             return False
         self._told(f"pulling {reference}")
+        registries = ("*", parse_reference(reference).registry)
         try:
-            await self._images.ensure(reference)
+            found = await Images(self._engine, ImageLimits(registries=registries, keep_free=0)).ensure(reference)
+            repository, _, tag = reference.rpartition(":")
+            await self._engine.call(lambda client: client.tag(found.id, repository, tag))
         except ImageNotFound:
             self._registry_answers = False
         return self._registry_answers
@@ -98,9 +102,10 @@ class Bench:
     async def _id(self, reference: str) -> str:
         """The id of the local image, "" when there is none."""
         try:
-            return (await self._images.local(reference)).id
+            found = await self._engine.call(lambda client: client.inspect_image(reference))
         except NotFound:
             return ""
+        return str(found["Id"])
 
 
 def _write_rootfs(script: Path, variables: dict[str, str], archive: IO[bytes]) -> None:

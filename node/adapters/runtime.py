@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
+from node.adapters.base_images import BASE_IMAGES
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
-from node.adapters.docker_engine.images import Images, Progress
+from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.logs import Place, follow
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SANDBOX_LABEL, SLOT_LABEL, TIMEOUT_LABEL
+from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Starter
@@ -46,7 +48,15 @@ class DockerRuntime:
         self._clock = clock
         self._seccomp = read_seccomp(settings.seccomp)
         self._engine = Engine(settings.address)
-        self._images = Images(self._engine, settings.patience, progress)
+        self.image_store = self._images = Images(
+            self._engine,
+            settings.images,
+            patience=settings.patience,
+            shelf=settings.shelf,
+            own=BASE_IMAGES,
+            clock=clock,
+            progress=progress,
+        )
         self._watch = Watch(self._engine, settings.node)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
         self._volumes = _volumes(self._engine, settings)
@@ -65,12 +75,12 @@ class DockerRuntime:
         except NeugridError as error:
             return RuntimeHealth(is_ok=False, reason=str(error))
 
-    async def ensure_image(self, reference: str) -> Image:
-        """The image by name or id, pulled when it is not there; ImageNotFound when no registry gives it."""
-        return await self._images.ensure(reference)
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
+        """The image by name or id, pulled when it is not there; ImageNotFound, ImageRefused, RateLimited."""
+        return await self._images.ensure(reference, requester)
 
     async def images(self) -> tuple[str, ...]:
-        """References of the images that are here."""
+        """References of the images that are here and that a job may name, those used last first."""
         return await self._images.references()
 
     async def warm_up(self) -> None:
@@ -168,6 +178,7 @@ class DockerRuntime:
             self._guarding.cancel()
         await self._slots.close()
         self._watch.close()
+        await self._images.close()
         self._engine.close()
 
     async def _read_log(self, name: str, place: Place, is_live: bool) -> AsyncGenerator[LogLine, None]:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from market.errors import ConfigError
 from node.adapters.docker_engine.volumes import has_loop_devices
+from node.adapters.images.limits import ImageLimits
 
 SECCOMP: Final = Path(__file__).parents[3] / "configs" / "seccomp.json"
 
@@ -30,6 +31,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Bytes of output kept of one workload."""
     patience: float = 5.0
     """Seconds that a registry may take to its first word."""
+    images: ImageLimits = ImageLimits()
+    shelf: Path | None = None
+    """The file that remembers which images this node brought; None remembers them for this life alone."""
     seccomp: Path = SECCOMP
 
 
