@@ -19,11 +19,12 @@ from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, 
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images, Progress
 from node.adapters.docker_engine.logs import Place, follow
+from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
-from node.adapters.docker_engine.starter import Starter
+from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
@@ -49,8 +50,10 @@ class DockerRuntime:
         self._images = Images(self._engine, settings.patience, progress)
         self._watch = Watch(self._engine, settings.node)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
+        self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings)
-        self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
+        namespaces = Namespaces(self._slots, self._outlets)
+        self._starter = Starter(self._engine, self._images, namespaces, self._volumes, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
@@ -64,6 +67,14 @@ class DockerRuntime:
             return health_of(await self._engine.call(lambda client: client.info()))
         except NeugridError as error:
             return RuntimeHealth(is_ok=False, reason=str(error))
+
+    async def egress_policies(self) -> tuple[str, ...]:
+        """The egress policies that workloads can be held to on this machine; others are refused."""
+        return await self._outlets.policies()
+
+    async def egress_trouble(self) -> str:
+        """Why there is no other policy than "none", "" when there is."""
+        return await self._outlets.trouble()
 
     async def ensure_image(self, reference: str) -> Image:
         """The image by name or id, pulled when it is not there; ImageNotFound when no registry gives it."""
@@ -83,6 +94,7 @@ class DockerRuntime:
         """Drop what an earlier life left behind and begin to open the slots; the first start does it too."""
         async with self._preparing:
             if not self._is_prepared:
+                await self._outlets.take_up(await self._labelled())
                 await self._volumes.sweep({container.name for container in await self._listed()})
                 self._slots.open_soon()
                 if self._volumes.is_watched:
@@ -152,6 +164,7 @@ class DockerRuntime:
         """Remove container, volume, device and file; no error when nothing is there."""
         with contextlib.suppress(NotFound):
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        await self._outlets.close(name)
         await self._volumes.drop(name)
         self._slots.give_back(name)
         self._watch.forget(name)
@@ -167,6 +180,7 @@ class DockerRuntime:
         if self._guarding is not None:
             self._guarding.cancel()
         await self._slots.close()
+        await self._outlets.let_go()
         self._watch.close()
         self._engine.close()
 
@@ -178,9 +192,12 @@ class DockerRuntime:
                     yield line
 
     async def _listed(self) -> tuple[Container, ...]:
+        return tuple(_container(item) for item in await self._labelled() if item["Labels"].get(SLOT_LABEL) != IDLE)
+
+    async def _labelled(self) -> list[dict[str, Any]]:
+        """Everything of this node that the engine has, slots and outlets included."""
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
-        return tuple(_container(item) for item in listed if item["Labels"].get(SLOT_LABEL) != IDLE)
+        return list(await self._engine.call(lambda client: client.containers(all=True, filters=filters)))
 
     async def _inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))

@@ -17,6 +17,8 @@ LEASE_LABEL: Final = "neugrid.lease"
 TIMEOUT_LABEL: Final = "neugrid.timeout"
 SLOT_LABEL: Final = "neugrid.slot"
 GPUS_LABEL: Final = "neugrid.gpus"
+EGRESS_LABEL: Final = "neugrid.egress"
+"""On a container that holds a namespace with a way out: the policy, as JSON."""
 
 MIB: Final = 2**20
 LEAST_MEMORY: Final = 8 * MIB
@@ -41,7 +43,7 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """What this machine gives to one container: the network slot to join ("" for none), its /output and its GPUs."""
+    """What this machine gives to one container: the slot or outlet to join ("" for none), its /output and its GPUs."""
 
     slot: str = ""
     output: str = ""
