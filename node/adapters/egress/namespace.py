@@ -73,6 +73,7 @@ async def _in_thread(move: Callable[[], None], action: Callable[[], T]) -> T:
     done: Future[T] = Future()
 
     def run() -> None:
+        done.set_running_or_notify_cancel()
         try:
             move()
             done.set_result(action())

@@ -91,14 +91,18 @@ def _inward(limits: Limits) -> str:
 
 
 def _outward(policy: str, limits: Limits) -> str:
-    """What may go out, in the order of the questions; a connection that became forbidden is cut, not only not begun."""
+    """What may go out, in the order of the questions; a connection that became forbidden is cut, not only not begun.
+
+    The last chain asks again where a packet really goes: a socket bound to an interface leaves by it even when its
+    packet was turned to the resolver.
+    """
     unnamed = f"ip daddr != @named {REJECT}" if policy == "list" else ""
     return f"""\
   chain outward {{
     type filter hook output priority 0; policy drop;
     ip daddr {ENGINES_RESOLVER} drop
     oif lo accept
-    ip daddr 127.0.0.1 udp dport 53 accept
+    ct status dnat ip daddr 127.0.0.1 udp dport 53 accept
     meta nfproto != ipv4 {REJECT}
     ip option lsrr exists drop
     ip option ssrr exists drop
@@ -113,4 +117,10 @@ def _outward(policy: str, limits: Limits) -> str:
     ct count over {limits.connections} {REJECT}
     limit rate over {limits.new}/second burst {limits.burst} packets drop
     accept
+  }}
+  chain leaving {{
+    type filter hook postrouting priority 0; policy accept;
+    oif lo accept
+    ip daddr @forbidden drop
+    ip daddr @own drop
   }}"""
