@@ -115,6 +115,7 @@ class DockerRuntime:
         while True:
             change = self._watch.change_of(name)
             try:
+                await self.prepare()
                 seen = await self._inspect(name)
                 if end := await self._exit(name, seen):
                     self._slots.give_back(name)
