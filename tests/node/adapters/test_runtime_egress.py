@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 from market.errors import ImageNotFound, InvalidParameters
 from market.workloads import Egress
+from node.adapters.docker_engine import outlets as outlets_of_node
 from node.adapters.docker_engine.outlets import PREFIX
 from node.adapters.egress import namespace
 from node.adapters.egress.dns import write_query
+from node.adapters.egress.rules import Limits
 from node.adapters.runtime import DockerRuntime
 from node.ports import ContainerSpec
 from tests.node.adapters.egress.internet import HOST, Internet, an_internet
@@ -239,6 +242,12 @@ async def test_new_connections_are_rationed(internet: Internet, runtime: DockerR
     targets = [("tcp", f"93.184.{number}.34", 80) for number in range(200)]
     reached = await tried(runtime, WEB, targets)
     assert 40 <= len(reached) <= 40 + 20 * 3
+
+
+async def test_connections_at_one_time_are_counted(runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlets_of_node, "Limits", partial(Limits, connections=10))
+    targets = [("tcp", f"93.184.{number}.34", 80) for number in range(30)]
+    assert len(await tried(runtime, WEB, targets)) == 10
 
 
 async def test_nothing_comes_in_that_was_not_asked_for(internet: Internet, runtime: DockerRuntime) -> None:
