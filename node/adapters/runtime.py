@@ -20,12 +20,13 @@ from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, 
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.logs import Place, follow
+from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SANDBOX_LABEL, SLOT_LABEL, TIMEOUT_LABEL
 from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
-from node.adapters.docker_engine.starter import Starter
+from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
@@ -59,8 +60,10 @@ class DockerRuntime:
         )
         self._watch = Watch(self._engine, settings.node)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
+        self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings)
-        self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
+        namespaces = Namespaces(self._slots, self._outlets)
+        self._starter = Starter(self._engine, self._images, namespaces, self._volumes, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
@@ -74,6 +77,14 @@ class DockerRuntime:
             return health_of(await self._engine.call(lambda client: client.info()))
         except NeugridError as error:
             return RuntimeHealth(is_ok=False, reason=str(error))
+
+    async def egress_policies(self) -> tuple[str, ...]:
+        """The egress policies that workloads can be held to on this machine; others are refused."""
+        return await self._outlets.policies()
+
+    async def egress_trouble(self) -> str:
+        """Why there is no other policy than "none", "" when there is."""
+        return await self._outlets.trouble()
 
     async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         """The image by name or id, pulled when it is not there; ImageNotFound, ImageRefused, RateLimited."""
@@ -93,6 +104,7 @@ class DockerRuntime:
         """Drop what an earlier life left behind and begin to open the slots; the first start does it too."""
         async with self._preparing:
             if not self._is_prepared:
+                await self._outlets.take_up(await self._labelled())
                 await self._volumes.sweep({container.name for container in await self._listed()})
                 self._slots.open_soon()
                 if self._volumes.is_watched:
@@ -113,6 +125,7 @@ class DockerRuntime:
         while True:
             change = self._watch.change_of(name)
             try:
+                await self.prepare()
                 seen = await self._inspect(name)
                 if end := await self._exit(name, seen):
                     self._slots.give_back(name)
@@ -162,6 +175,7 @@ class DockerRuntime:
         """Remove container, volume, device and file; no error when nothing is there."""
         with contextlib.suppress(NotFound):
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        await self._outlets.close(name)
         await self._volumes.drop(name)
         self._slots.give_back(name)
         self._watch.forget(name)
@@ -177,6 +191,7 @@ class DockerRuntime:
         if self._guarding is not None:
             self._guarding.cancel()
         await self._slots.close()
+        await self._outlets.let_go()
         self._watch.close()
         await self._images.close()
         self._engine.close()
@@ -189,9 +204,12 @@ class DockerRuntime:
                     yield line
 
     async def _listed(self) -> tuple[Container, ...]:
+        return tuple(_container(item) for item in await self._labelled() if _is_workload(item["Labels"]))
+
+    async def _labelled(self) -> list[dict[str, Any]]:
+        """Everything of this node that the engine has, slots and outlets included."""
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
-        return tuple(_container(item) for item in listed if _is_workload(item["Labels"]))
+        return list(await self._engine.call(lambda client: client.containers(all=True, filters=filters)))
 
     async def _inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))

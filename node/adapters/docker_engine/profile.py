@@ -19,6 +19,8 @@ SLOT_LABEL: Final = "neugrid.slot"
 GPUS_LABEL: Final = "neugrid.gpus"
 SANDBOX_LABEL: Final = "neugrid.sandbox"
 """On a sandbox for code, which is no workload of a lease; its value is the name of the image."""
+EGRESS_LABEL: Final = "neugrid.egress"
+"""On a container that holds a namespace with a way out: the policy, as JSON."""
 
 MIB: Final = 2**20
 LEAST_MEMORY: Final = 8 * MIB
@@ -43,7 +45,7 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """What this machine gives to one container: the network slot to join ("" for none), its /output and its GPUs."""
+    """What this machine gives to one container: the slot or outlet to join ("" for none), its /output and its GPUs."""
 
     slot: str = ""
     output: str = ""

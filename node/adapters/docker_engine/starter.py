@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from market.errors import Conflict, ImageNotFound, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
@@ -10,6 +10,7 @@ from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
+from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import GPUS_LABEL, NODE_LABEL, SLOT_LABEL, Placement, create_request, user_of
 from node.adapters.docker_engine.settings import RuntimeSettings
@@ -20,15 +21,29 @@ from node.ports import Clock, ContainerSpec
 Volumes = LoopVolumes | PlainVolumes
 
 
+class Namespaces(NamedTuple):
+    """Whose network namespaces a container can join: empty ones, and ones with a way out."""
+
+    slots: Slots
+    outlets: Outlets
+
+
 class Starter:
     """Creates and starts the containers of one node."""
 
     def __init__(
-        self, engine: Engine, images: Images, slots: Slots, volumes: Volumes, clock: Clock, settings: RuntimeSettings
+        self,
+        engine: Engine,
+        images: Images,
+        namespaces: Namespaces,
+        volumes: Volumes,
+        clock: Clock,
+        settings: RuntimeSettings,
     ) -> None:
         self._engine = engine
         self._images = images
-        self._slots = slots
+        self._slots = namespaces.slots
+        self._outlets = namespaces.outlets
         self._volumes = volumes
         self._clock = clock
         self._settings = settings
@@ -51,10 +66,19 @@ class Starter:
         if spec.inputs is not None:
             await asyncio.to_thread(make_readable, spec.inputs)
         try:
-            await self._create(spec, seccomp, self._slots.take(spec.name))
+            await self._create(spec, seccomp, await self._namespace(spec))
         except Conflict:
             return await self._resume(spec, seccomp)
+        except NeugridError:
+            await self._outlets.close(spec.name)
+            raise
         return await self._launch(spec, seccomp)
+
+    async def _namespace(self, spec: ContainerSpec) -> str:
+        """The container whose network namespace this one joins; "" means one of its own, which is empty."""
+        if spec.egress.policy == "none":
+            return self._slots.take(spec.name)
+        return await self._outlets.open(spec)
 
     async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:
         image = await self._images.facts(spec.image)
@@ -98,13 +122,14 @@ class Starter:
                 return self._clock.now()  # the command can not be run: that is how the workload ended
             if not found["Config"]["Labels"].get(SLOT_LABEL):
                 raise
-            self._slots.lose(spec.name)  # it may have died with its engine: once more, in a namespace of its own
+            self._slots.lose(spec.name)  # it may have died with its engine: once more, in another namespace
             await self._launch_anew(spec, seccomp)
         return self._clock.now()
 
     async def _launch_anew(self, spec: ContainerSpec, seccomp: str) -> None:
         await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
-        await self._create(spec, seccomp, "")
+        await self._outlets.close(spec.name)
+        await self._create(spec, seccomp, "" if spec.egress.policy == "none" else await self._outlets.open(spec))
         await self._engine.call(lambda client: client.start(spec.name))
 
     async def _resume(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
