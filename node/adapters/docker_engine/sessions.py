@@ -86,9 +86,10 @@ class Sessions:
 
 
 class ExecSession:
-    """One command: `Session`. Without a terminal, stdout and stderr are one stream, in the order in which the engine took
-    them from their two pipes: what was written to both within a moment may change places.
+    """One command: `Session`.
 
+    Without a terminal, stdout and stderr are one stream, in the order in which the engine took them from their two
+    pipes: what was written to both within a moment may change places.
     A command that is not in the image says so as output and ends with 126 or 127, as in a shell.
     """
 
