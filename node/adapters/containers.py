@@ -45,8 +45,8 @@ class DockerContainers:
     async def dial(self, name: str, port: int) -> ByteStream:
         """Connect to `port` inside, on the container's loopback first.
 
-        Raises Refused when nothing listens there, NotFound when no such container of this node runs, Unavailable when
-        the node may not enter it.
+        Raises Refused when nothing listens there or takes the connection, NotFound when no such container of this node
+        runs, Unavailable when the node may not enter it.
         """
         return await SocketStream.over(await connected(await self._insides.of(name), port))
 

@@ -33,8 +33,8 @@ Way = tuple[socket.socket, tuple[str, int]]
 async def connected(inside: Inside, port: int) -> socket.socket:
     """A socket that is connected to `port`: on 127.0.0.1, else ::1, else the container's own addresses.
 
-    Raises Refused when nothing listens, NotFound when the container has ended, Unavailable when the node may not enter
-    it or the port does not answer.
+    Raises Refused when nothing listens (PORT_CLOSED) or what listens is too busy (PORT_SILENT), NotFound when the
+    container has ended, Unavailable when the node may not enter it.
     """
     ways = await _in_a_thread(lambda: _ways(inside, port))
     try:
@@ -53,7 +53,9 @@ async def _is_connected(sock: socket.socket, address: tuple[str, int]) -> bool:
         async with asyncio.timeout(PATIENCE):
             await asyncio.get_running_loop().sock_connect(sock, address)
     except TimeoutError as error:
-        raise Unavailable(f"port {address[1]} does not answer within {PATIENCE:.0f} s", port=address[1]) from error
+        raise Refused(
+            f"port {address[1]} takes no connection within {PATIENCE:.0f} s", codes=("PORT_SILENT",), port=address[1]
+        ) from error
     except OSError:
         return False
     return True

@@ -43,6 +43,7 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._open: Counter[str] = Counter()
+        self._unwanted: set[asyncio.Task[None]] = set()
 
     async def start(
         self, inside: Inside, command: Sequence[str], has_terminal: bool = False, rows: int = 24, columns: int = 80
@@ -56,15 +57,16 @@ class Sessions:
         if self._open[container] >= MAX_SESSIONS:
             raise RateLimited(f"at most {MAX_SESSIONS} commands at a time run in one container", limit=MAX_SESSIONS)
         self._open[container] += 1
+        starting = asyncio.create_task(self._started(inside, command, has_terminal))
+        starting.add_done_callback(lambda _: self._count(container, starting))
         try:
-            session = await self._started(inside, command, has_terminal)
-        except BaseException:
-            self._leave(container)
+            session = await asyncio.shield(starting)
+            if has_terminal:
+                with contextlib.suppress(NeugridError):  # it ended before it had a size
+                    await session.resize(rows, columns)
+        except asyncio.CancelledError:
+            starting.add_done_callback(self._end)  # whoever gave up waiting must not leave it running
             raise
-        session.reading.add_done_callback(lambda _: self._leave(container))
-        if has_terminal:
-            with contextlib.suppress(NeugridError):  # it ended before it had a size
-                await session.resize(rows, columns)
         return session
 
     async def _started(self, inside: Inside, command: Sequence[str], has_terminal: bool) -> "ExecSession":
@@ -78,6 +80,19 @@ class Sessions:
                 raise NotFound("the container has ended") from error
             raise
         return ExecSession(self._engine, inside, made["Id"], (reader, writer), has_terminal)
+
+    def _count(self, container: str, starting: "asyncio.Task[ExecSession]") -> None:
+        """A session counts until its output has ended, one that did not start no more."""
+        if starting.cancelled() or starting.exception() is not None:
+            self._leave(container)
+        else:
+            starting.result().reading.add_done_callback(lambda _: self._leave(container))
+
+    def _end(self, starting: "asyncio.Task[ExecSession]") -> None:
+        if not starting.cancelled() and starting.exception() is None:
+            ending = asyncio.create_task(starting.result().close())
+            self._unwanted.add(ending)
+            ending.add_done_callback(self._unwanted.discard)
 
     def _leave(self, container: str) -> None:
         self._open[container] -= 1

@@ -1,6 +1,7 @@
 """What can be done inside of running containers, on the real engine; what of it a fake can do, on the fake as well."""
 
 import asyncio
+import contextlib
 import io
 import os
 import tarfile
@@ -241,6 +242,19 @@ async def test_a_session_that_is_closed_at_once_leaves_nothing(
     assert await processes(runtime, spec.name) == ["sleep 600"]
 
 
+@pytest.mark.parametrize("patience", [0.001, 0.02, 0.1])
+async def test_a_command_whose_start_nobody_waits_for_is_ended(
+    runtime: DockerRuntime, inside: DockerContainers, patience: float
+) -> None:
+    spec = await idle(runtime)
+    await inside.sample(spec.name)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            session = await inside.execute(spec.name, ["sleep", "555"], has_terminal=True)
+        await session.close()
+    await _until_alone(runtime, inside, spec.name)
+
+
 async def test_output_that_nobody_reads_ends_the_command_and_holds_nothing_up(
     runtime: DockerRuntime, inside: DockerContainers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +433,13 @@ async def test_dialling_and_sampling_cost_little(runtime: DockerRuntime, inside:
         await inside.sample(spec.name)
     print(f"dial {10 * (dialled - began):.2f} ms, sample {10 * (time.perf_counter() - dialled):.2f} ms")
     assert time.perf_counter() - began < 10
+
+
+async def _until_alone(runtime: DockerRuntime, inside: DockerContainers, name: str) -> None:
+    """Until no session is open or about to be ended, and nothing of one runs."""
+    async with asyncio.timeout(10):
+        while inside._sessions._open or inside._sessions._unwanted or await processes(runtime, name) != ["sleep 600"]:
+            await asyncio.sleep(0.05)
 
 
 async def _until_said(session: Session, text: bytes) -> None:
