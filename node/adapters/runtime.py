@@ -14,11 +14,13 @@ from typing import Any, Final
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.base_images import BASE_IMAGES
+from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
+from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
 from node.adapters.docker_engine.logs import Place, follow
 from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
@@ -62,8 +64,9 @@ class DockerRuntime:
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
         self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings)
-        namespaces = Namespaces(self._slots, self._outlets)
-        self._starter = Starter(self._engine, self._images, namespaces, self._volumes, clock, settings)
+        self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
+        namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
+        self._starter = Starter(self._engine, self._images, namespaces, volumes, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
@@ -105,7 +108,9 @@ class DockerRuntime:
         async with self._preparing:
             if not self._is_prepared:
                 await self._outlets.take_up(await self._labelled())
+                await self._engine.call(lambda client: owners.sweep(client, self._settings.node))
                 await self._volumes.sweep({container.name for container in await self._listed()})
+                await self._kept.sweep()
                 self._slots.open_soon()
                 if self._volumes.is_watched:
                     self._guarding = asyncio.create_task(self._guard())
@@ -172,15 +177,30 @@ class DockerRuntime:
         await self._kill(name, "SIGKILL", "killed", KILL_PATIENCE)
 
     async def remove(self, name: str) -> None:
-        """Remove container, volume, device and file; no error when nothing is there."""
+        """Remove container, volume, device and file; no error when nothing is there.
+
+        The folders that outlive it stay, and wait for the next container of their owner.
+        """
+        kept: list[str] = []
         with contextlib.suppress(NotFound):
+            kept = _kept(await self._inspect(name))
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
         await self._outlets.close(name)
         await self._volumes.drop(name)
+        if kept:
+            await self._kept.settle(kept)
         self._slots.give_back(name)
         self._watch.forget(name)
         self._asked.pop(name, None)
         self._began.pop(name, None)
+
+    async def kept_volumes(self) -> tuple[KeptVolume, ...]:
+        """The folders of services that outlive their containers, with their sizes."""
+        return await self._kept.listed()
+
+    async def drop_kept_volumes(self, before: Timestamp) -> tuple[str, ...]:
+        """Remove for ever the kept volumes that no container has and nobody has used since `before`; says which."""
+        return await self._kept.drop_unused(before)
 
     async def containers(self) -> tuple[Container, ...]:
         """All containers of this node, running or not; its idle slots and sandboxes are not among them."""
@@ -230,7 +250,8 @@ class DockerRuntime:
         left: float | None = None
         if seen["State"]["Running"]:
             began = self._began.setdefault(name, self._clock.now() - _age(seen))
-            left = (began + _timeout(seen) * 1000 - self._clock.now()) / 1000
+            if timeout := _timeout(seen):
+                left = (began + timeout * 1000 - self._clock.now()) / 1000
         try:
             await asyncio.wait_for(change.wait(), left)
         except TimeoutError:
@@ -271,6 +292,10 @@ def _is_workload(labels: dict[str, str]) -> bool:
 
 def _timeout(seen: dict[str, Any]) -> int:
     return int(seen["Config"]["Labels"].get(TIMEOUT_LABEL) or 0)
+
+
+def _kept(seen: dict[str, Any]) -> list[str]:
+    return [mount["Name"] for mount in seen["Mounts"] if mount["Type"] == "volume" and is_kept(mount["Name"])]
 
 
 def _age(seen: dict[str, Any]) -> int:
