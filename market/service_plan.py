@@ -42,8 +42,7 @@ def _with_leavers(service: Service) -> Service:
 def _with_newcomers(service: Service, now: int) -> Service:
     """Places for the pods that are missing; while a generation is replaced, one more than is wanted at a time."""
     present, old = _generations(service)
-    is_rising = any(not is_up(pod) and not pod.is_stopped for pod in present)
-    room = service.replicas + bool(old and not is_rising) - len(service.pods)
+    room = service.replicas + bool(old) - len(service.pods)
     missing = min(service.replicas - len(present), room)
     if not service.is_wanted or missing <= 0:
         return service

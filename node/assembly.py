@@ -10,6 +10,7 @@ from market.units import Address, Amount
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
+from node.actions.budget import Budget
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
@@ -19,8 +20,10 @@ from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
+from node.actions.pods import Pods
 from node.actions.provisioning import Provisioning
 from node.actions.selling import Selling, Shop
+from node.actions.services import Hosting
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
@@ -82,6 +85,7 @@ class Node:
     peers: Peers
     book: Book
     jobs: Jobs
+    hosting: Hosting
     files: Files
     lent: Files
     market: Market
@@ -111,7 +115,7 @@ class _Core:
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
-    jobs = _buy(core, ports, identity, settings)
+    jobs, hosting = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
     ports.network.serve(core.peers.answer)
@@ -120,6 +124,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         peers=core.peers,
         book=core.book,
         jobs=jobs,
+        hosting=hosting,
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -159,15 +164,16 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     )
 
 
-def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> Jobs:
+def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting]:
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
         core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
     answer_as_requester(core.peers, placing, tenants)
-    core.engine.bind(*requester_performers(placing, tenants))
-    return Jobs(core.engine, core.files, placing, core.wallets.funds)
+    core.engine.bind(*requester_performers(placing, tenants, Pods(core.engine)))
+    budget = Budget(core.wallets.funds)
+    return Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
 
 
 def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:

@@ -32,12 +32,16 @@ from market.provision_events import (
     StopWorkload,
     WatchWorkload,
 )
+from market.service_events import LaunchPod, RetirePod
+from market.service_rules import step as step_service
+from market.services import Service
 from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
 from node.actions.book import Book
 from node.actions.files import Stores
 from node.actions.peers import Peers
 from node.actions.placing import Placing
+from node.actions.pods import Pods
 from node.actions.provisioning import Provisioning
 from node.actions.selling import Selling
 from node.actions.tenants import Tenants
@@ -51,14 +55,20 @@ def _step_lease(lease: Lease, event: Event, now: int) -> Step[Lease]:
     return step(lease, event, now)
 
 
-MACHINES = {"Job": Machine(Job, step_job), "Lease": Machine(Lease, _step_lease)}
+MACHINES = {
+    "Job": Machine(Job, step_job),
+    "Service": Machine(Service, step_service),
+    "Lease": Machine(Lease, _step_lease),
+}
 
 
-def requester_performers(placing: Placing, tenants: Tenants) -> tuple[Performer, ...]:
+def requester_performers(placing: Placing, tenants: Tenants, pods: Pods) -> tuple[Performer, ...]:
     """Who performs the requester's effects."""
     return (
         Performer(PlaceJob, "Job", placing.place),
         Performer(WithdrawOrder, "Job", placing.withdraw),
+        Performer(LaunchPod, "Service", pods.launch),
+        Performer(RetirePod, "Service", pods.retire),
         Performer(SendCommit, "Lease", tenants.commit),
         Performer(FundChannel, "Lease", tenants.fund),
         Performer(SendCancel, "Lease", tenants.cancel),

@@ -15,7 +15,8 @@ from market.leases import Lease
 from market.offers import Offer
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
-from node.actions.jobs import Idempotency, NewJob
+from node.actions.answers import Idempotency
+from node.actions.jobs import NewJob
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
 from node.api.app import create_app
 from node.api.edge import Edge
