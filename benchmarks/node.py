@@ -121,6 +121,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
     _, key = await node.accounts.create_key(await node.accounts.create_account("bench", "admin"), "bench")
     services = Services(
         jobs=node.jobs,
+        runner=node.runner,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

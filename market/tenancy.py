@@ -23,6 +23,7 @@ from market.leases import (
     LeaseState,
     Terms,
     earliest_start,
+    owed_for,
 )
 from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
 from market.tenancy_events import (
@@ -242,11 +243,16 @@ def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
         started_at=_bounded(lease, lease.started_at or receipt.started_at, now),
         ended_at=_bounded(lease, receipt.ended_at, now),
         seconds=receipt.seconds,
-        due=Amount(max(lease.paid, receipt.due)),
+        due=Amount(max(lease.paid, receipt.due, _owed_by_own_count(lease))),
         code=receipt.code,
         message=receipt.message,
         deadline=0,
     )
+
+
+def _owed_by_own_count(lease: Lease) -> Amount:
+    """For runs of code our own count is the measure; the provider may not have heard of the last ones."""
+    return owed_for(lease.terms, 0, lease.runs) if lease.terms.unit == "run" else Amount(0)
 
 
 def _bounded(lease: Lease, at: int, now: int) -> int:

@@ -110,6 +110,7 @@ class Workload(Struct, frozen=True, kw_only=True):
 def needs_of(workload: Workload) -> tuple[str, ...]:
     """The capabilities that a provider must have for it, by the names of `Offer.capabilities`."""
     found = [workload.kind.value] if workload.kind is not WorkloadKind.BATCH else []
+    found += [f"lang:{name}" for name in workload.command] if workload.kind is WorkloadKind.RUNNER else []
     found += [f"egress:{workload.egress.policy}"] if workload.egress.policy != "none" else []
     found += ["volumes"] if workload.volumes else []
     found += ["endpoints"] if workload.ports else []

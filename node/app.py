@@ -172,6 +172,7 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
     key = await _operator_key(config.folder, node)
     services = Services(
         jobs=node.jobs,
+        runner=node.runner,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

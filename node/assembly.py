@@ -1,12 +1,14 @@
 """Put the parts of a node together from ports: the same assembly for real adapters and for fakes."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from market.pricing import PricingPolicy
 from market.signing import Signer, eip712_domain
 from market.units import Address, Amount
+from market.workloads import WorkloadKind
+from node.actions.abilities import Abilities, Source
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
@@ -15,20 +17,26 @@ from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.health import Health
+from node.actions.hosts import ContainerHost, Host
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
 from node.actions.pods import Pods
+from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
+from node.actions.runner import Runner
+from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
 from node.actions.services import Hosting
+from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
+from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import chain, deadlines, gossip, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import chain, deadlines, extending, gossip, joining, metering, offering, reconcile, renewals, schedule
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -37,14 +45,14 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Storage
+from node.ports import Chain, Clock, Machine, Network, Runtime, Sandboxes, Storage
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """The world of one node; `runtime` and `machine` only where it sells."""
+    """The world of one node; `runtime`, `machine` and what follows only where it sells."""
 
     storage: Storage
     clock: Clock
@@ -52,6 +60,7 @@ class Ports:
     chain: Chain
     runtime: Runtime | None = None
     machine: Machine | None = None
+    sandboxes: Sandboxes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,7 @@ class Settings:
     ask: int = 3
     top_up: Amount
     claim_above: Amount
+    standing: StandingSettings = field(default_factory=StandingSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,7 @@ class Node:
     book: Book
     jobs: Jobs
     hosting: Hosting
+    runner: Runner
     files: Files
     lent: Files
     market: Market
@@ -115,7 +126,7 @@ class _Core:
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
-    jobs, hosting = _buy(core, ports, identity, settings)
+    jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
     ports.network.serve(core.peers.answer)
@@ -125,6 +136,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         book=core.book,
         jobs=jobs,
         hosting=hosting,
+        runner=runner,
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -135,7 +147,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         ),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
-        loops=(*_loops(core, ports, settings, bidding), *selling_loops),
+        loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )
 
 
@@ -164,16 +176,19 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     )
 
 
-def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting]:
+def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting, Runner, Standing]:
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
         core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
     answer_as_requester(core.peers, placing, tenants)
-    core.engine.bind(*requester_performers(placing, tenants, Pods(core.engine)))
+    standing = Standing(core.engine, core.book, settings.standing)
+    runner = Runner(core.engine, core.peers, core.book, standing)
+    core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
     budget = Budget(core.wallets.funds)
-    return Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
+    jobs = Jobs(core.engine, core.files, placing, budget)
+    return jobs, Hosting(core.engine, placing, budget), runner, standing
 
 
 def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:
@@ -181,21 +196,37 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
         return None, ()
     runtime, machine = ports.runtime, ports.machine
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
-    selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences)
+    code = SandboxHost(core.engine, ports.sandboxes) if ports.sandboxes else None
+    abilities = Abilities([*_container_abilities(), *([code.abilities] if code else [])])
+    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences)
     inputs = Inputs(core.lent, settings.folder / "leases")
-    provisioning = Provisioning(core.engine, core.peers, inputs, runtime, core.funding)
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    core.engine.bind(*provider_performers(provisioning, watching))
-    answer_as_provider(core.peers, selling, provisioning)
+    containers = ContainerHost(runtime, inputs, watching)
+    hosts: dict[WorkloadKind, Host] = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
+    hosts |= {WorkloadKind.RUNNER: code} if code else {}
+    provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
+    core.engine.bind(*provider_performers(provisioning))
+    answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
+    usage = Usage(core.engine, core.peers, hosts, core.funding)
     bidding = Bidding(selling, core.book)
     return bidding, (
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
-        ("metering", lambda: metering.run(core.engine, provisioning)),
+        ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
 
 
-def _loops(core: _Core, ports: Ports, settings: Settings, bidding: Bidding | None) -> tuple[Loop, ...]:
+async def _services() -> tuple[str, ...]:
+    return ("service",)
+
+
+def _container_abilities() -> list[Source]:
+    return [_services]
+
+
+def _loops(
+    core: _Core, ports: Ports, settings: Settings, standing: Standing, bidding: Bidding | None
+) -> tuple[Loop, ...]:
     ticks = schedule.Ticks(
         engine=core.engine,
         book=core.book,
@@ -213,6 +244,7 @@ def _loops(core: _Core, ports: Ports, settings: Settings, bidding: Bidding | Non
         ("joining", lambda: joining.run(ports.network, core.book)),
         ("deadlines", lambda: deadlines.run(core.engine)),
         ("renewals", lambda: renewals.run(core.engine, core.peers)),
+        ("extending", lambda: extending.run(core.engine, standing)),
         ("schedule", lambda: schedule.run(ticks)),
         ("chain", lambda: chain.run(core.engine, ports.chain, core.funding)),
     )

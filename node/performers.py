@@ -5,6 +5,7 @@ from market.dialogue import (
     BookDigest,
     Cancel,
     Commit,
+    Extend,
     Finish,
     GetFile,
     Logs,
@@ -13,6 +14,7 @@ from market.dialogue import (
     RefundAsked,
     Release,
     Renew,
+    RunCode,
     Statement,
 )
 from market.job_events import PlaceJob, WithdrawOrder
@@ -32,21 +34,25 @@ from market.provision_events import (
     StopWorkload,
     WatchWorkload,
 )
+from market.runs import DispatchRun, Run
+from market.runs import step as step_run
 from market.service_events import LaunchPod, RetirePod
 from market.service_rules import step as step_service
 from market.services import Service
 from market.tenancy import step as step_tenancy
-from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
+from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
 from node.actions.files import Stores
 from node.actions.peers import Peers
 from node.actions.placing import Placing
 from node.actions.pods import Pods
+from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
+from node.actions.runner import Runner
+from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
-from node.actions.watching import Watching
 from node.engine import Machine, Performer
 
 
@@ -59,10 +65,11 @@ MACHINES = {
     "Job": Machine(Job, step_job),
     "Service": Machine(Service, step_service),
     "Lease": Machine(Lease, _step_lease),
+    "Run": Machine(Run, step_run),
 }
 
 
-def requester_performers(placing: Placing, tenants: Tenants, pods: Pods) -> tuple[Performer, ...]:
+def requester_performers(placing: Placing, tenants: Tenants, runner: Runner, pods: Pods) -> tuple[Performer, ...]:
     """Who performs the requester's effects."""
     return (
         Performer(PlaceJob, "Job", placing.place),
@@ -71,19 +78,21 @@ def requester_performers(placing: Placing, tenants: Tenants, pods: Pods) -> tupl
         Performer(RetirePod, "Service", pods.retire),
         Performer(SendCommit, "Lease", tenants.commit),
         Performer(FundChannel, "Lease", tenants.fund),
+        Performer(SendExtension, "Lease", tenants.extend),
         Performer(SendCancel, "Lease", tenants.cancel),
         Performer(FetchOutputs, "Lease", tenants.fetch_outputs),
         Performer(SendPayment, "Lease", tenants.pay),
+        Performer(DispatchRun, "Run", runner.dispatch),
     )
 
 
-def provider_performers(provisioning: Provisioning, watching: Watching) -> tuple[Performer, ...]:
+def provider_performers(provisioning: Provisioning) -> tuple[Performer, ...]:
     """Who performs the provider's effects."""
     return (
         Performer(AwaitFunding, "Lease", provisioning.await_funding),
         Performer(PrepareWorkload, "Lease", provisioning.prepare),
         Performer(StartWorkload, "Lease", provisioning.start),
-        Performer(WatchWorkload, "Lease", watching.watch),
+        Performer(WatchWorkload, "Lease", provisioning.watch),
         Performer(StopWorkload, "Lease", provisioning.stop),
         Performer(SendReceipt, "Lease", provisioning.send_receipt),
         Performer(CleanUp, "Lease", provisioning.clean_up),
@@ -106,11 +115,14 @@ def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants) -> Non
     peers.on(Kind.LOGS, Logs, tenants.take_logs)
 
 
-def answer_as_provider(peers: Peers, selling: Selling, provisioning: Provisioning) -> None:
+def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers, sandboxes: SandboxHost | None) -> None:
     """What requesters say to a provider."""
     peers.on(Kind.PROPOSE, Propose, selling.take_proposal)
-    peers.on(Kind.COMMIT, Commit, provisioning.take_commit)
-    peers.on(Kind.RELEASE, Release, provisioning.take_release)
-    peers.on(Kind.RENEW, Renew, provisioning.take_renewal)
-    peers.on(Kind.CANCEL, Cancel, provisioning.take_cancel)
-    peers.on(Kind.PAY, Pay, provisioning.take_payment)
+    peers.on(Kind.COMMIT, Commit, answers.take_commit)
+    peers.on(Kind.RELEASE, Release, answers.take_release)
+    peers.on(Kind.RENEW, Renew, answers.take_renewal)
+    peers.on(Kind.EXTEND, Extend, answers.take_extension)
+    peers.on(Kind.CANCEL, Cancel, answers.take_cancel)
+    peers.on(Kind.PAY, Pay, answers.take_payment)
+    if sandboxes is not None:
+        peers.on(Kind.RUN, RunCode, sandboxes.answer)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import ImageNotFound, PeerUnreachable
+from market.errors import ImageNotFound, NotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -15,6 +15,7 @@ from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
+from node.actions.standing import StandingSettings
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.engine import supervise
 from node.ports import (
@@ -23,11 +24,15 @@ from node.ports import (
     ChannelOnChain,
     Claim,
     Clock,
+    CodeResult,
+    CodeRun,
+    CodeSpec,
     Container,
     ContainerSpec,
     Exit,
     Gossip,
     Image,
+    Language,
     LogLine,
     OutputFile,
     Peer,
@@ -167,6 +172,36 @@ class FakeRuntime:
         )
 
 
+class FakeSandboxes:
+    """Runs code by rules: what is in `says` is printed, what is in `fails` ends with that error; else it echoes."""
+
+    def __init__(self) -> None:
+        self.names = ("python",)
+        self.says: dict[str, str] = {}
+        self.fails: dict[str, str] = {}
+        self.ran: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def languages(self) -> tuple[Language, ...]:
+        return tuple(Language(name=name) for name in self.names)
+
+    async def run(self, spec: CodeSpec) -> CodeResult:
+        if spec.language not in self.names:
+            raise NotFound("no such language", id=spec.language)
+        self.ran.append(spec.id)
+        await self.gate.wait()
+        error = self.fails.get(spec.code, "")
+        runs = (
+            CodeRun(stdout=self.says.get(spec.code, text), exit_code=1 if error else 0, milliseconds=5, error=error)
+            for text in spec.inputs
+        )
+        return CodeResult(runs=tuple(runs), waited=1)
+
+    async def close(self) -> None:
+        pass
+
+
 class FakeMachine:
     async def measure(self) -> tuple[Resources, Hardware]:
         total = Resources(cpu=MilliCpu(8000), memory=Bytes(16 * GIB), disk=Bytes(100 * GIB))
@@ -268,6 +303,7 @@ class World:
         self.hub = FakeHub()
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
+        self.sandboxes: dict[str, FakeSandboxes] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -284,6 +320,7 @@ class World:
             chain=FakeChain(self.ledger, wallet),
             runtime=runtime,
             machine=FakeMachine() if sells else None,
+            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()) if sells else None,
         )
         identity = Identity(node=keys[0], vouchers=keys[1], wallet=wallet, network_id=network_id(CHAIN_ID, CHANNELS))
         policy = PricingPolicy(base=Prices(cpu=cpu_price * 10**9, memory=10**9), floor=floor)
@@ -292,6 +329,7 @@ class World:
             policy=policy if sells else None,
             top_up=Amount(1_000_000),
             claim_above=Amount(10**12),
+            standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)
 

@@ -47,6 +47,10 @@ class Posted(Struct, frozen=True):
     raw: bytes
 
 
+LANGUAGE: Final = "lang:"
+"""How the capabilities begin that name a language."""
+
+
 class Book:
     """Everything this node knows of offers and resting orders."""
 
@@ -81,6 +85,18 @@ class Book:
         shunned = {address for address, until in self._shunned.items() if until > now}
         found = self.book.match(order, now, self.scores(), limit + len(shunned))
         return [match for match in found if match.offer.provider not in shunned][:limit]
+
+    def languages(self) -> dict[str, int]:
+        """The languages that live offers run code in, and how many offers do."""
+        counts: dict[str, int] = {}
+        for offer in self.book.offers():
+            for name in _languages(offer):
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def languages_of(self, provider: str) -> set[str]:
+        """The languages that the provider offers now."""
+        return {name for offer in self.book.offers_of(provider) for name in _languages(offer)}
 
     def has_others(self, avoid: tuple[str, ...]) -> bool:
         """Whether anybody else offers anything: a provider that lost an attempt is better than none."""
@@ -238,3 +254,7 @@ def _page(raws: Iterable[bytes], wanted: int) -> tuple[list[bytes], bool]:
         page.append(raw)
         size += len(raw)
     return (page, False) if number == wanted else ([], False)
+
+
+def _languages(offer: Offer) -> list[str]:
+    return [name.removeprefix(LANGUAGE) for name in offer.capabilities if name.startswith(LANGUAGE)]

@@ -24,7 +24,7 @@ from market.orders import Order
 from market.tenancy import take_lease
 from market.units import Amount, Rate, amount_due
 from market.vouchers import channel_id
-from market.workloads import spec_digest
+from market.workloads import WorkloadKind, spec_digest
 from node.actions.book import Book
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -245,7 +245,7 @@ class Placing:
 
     def _terms(self, job: Job, order: Order, ask: Ask) -> Terms:
         full = amount_due(ask.rate, job.workload.timeout)
-        suffix = ask.provider[2:10]
+        suffix, is_by_run = ask.provider[2:10], job.workload.kind is WorkloadKind.RUNNER
         return Terms(
             lease=f"lse_{job.id.removeprefix('job_')}{job.attempt}x{suffix}{self._engine.clock.now() % 10**9:x}",
             order=order.id,
@@ -257,8 +257,9 @@ class Placing:
             provider=ask.provider,
             provider_peer=ask.peer,
             payee=ask.payee,
+            unit="run" if is_by_run else "second",
             rate=ask.rate,
-            cap=min(full, Amount(job.cap - job.spent)),
+            cap=Amount(job.cap - job.spent) if is_by_run else min(full, Amount(job.cap - job.spent)),
             resources=order.resources,
             timeout=job.workload.timeout,
             spec_digest=order.spec_digest,

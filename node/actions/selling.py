@@ -21,6 +21,7 @@ from market.reputation import is_bad_debtor
 from market.resources import Resources, is_sellable, minus, misfits, price_of, share_of
 from market.units import Rate, Timestamp, amount_due
 from market.vouchers import Channel, channel_id
+from node.actions.abilities import Abilities
 from node.actions.experience import Experiences
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -48,12 +49,19 @@ class Selling:
     """The provider's shop: one machine, its prices, what is free, and what was promised."""
 
     def __init__(
-        self, engine: Engine, peers: Peers, policy: PricingPolicy, shop: Shop, experiences: Experiences
+        self,
+        engine: Engine,
+        peers: Peers,
+        policy: PricingPolicy,
+        shop: Shop,
+        abilities: Abilities,
+        experiences: Experiences,
     ) -> None:
         self._engine = engine
         self._peers = peers
         self._policy = policy
         self._shop = shop
+        self.abilities = abilities
         self._experiences = experiences
         self.total = Resources(cpu=0, memory=0)
         self.hardware = Hardware()
@@ -88,6 +96,7 @@ class Selling:
             prices=asking_prices(self._policy, load),
             region=self._shop.region,
             isolation=self._shop.isolation,
+            capabilities=self.abilities.names,
             hardware=self.hardware,
             images=tuple(image[:128] for image in self.images[:16]),
             notice=self._policy.notice,
@@ -132,7 +141,8 @@ class Selling:
             return
         now = self._engine.clock.now()
         cost = price_of(order.resources, self._policy.cost)
-        answer = bid_for(self._policy, self.load(), order, cost, Timestamp(now))
+        policy = replace(self._policy, capabilities=self.abilities.names)
+        answer = bid_for(policy, self.load(), order, cost, Timestamp(now))
         if not isinstance(answer, BidTerms):
             _log.info("no bid", order=order.id, reasons=answer.reasons)
             return

@@ -50,6 +50,15 @@ class ServiceRow(Row, table=True):
     deadline: int = Field(sa_type=BigInteger, index=True)
 
 
+class RunRow(Row, table=True):
+    __tablename__ = "run"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    state: str
+    deadline: int = Field(sa_type=BigInteger, index=True)
+
+
 class LeaseRow(Row, table=True):
     __tablename__ = "lease"
     __table_args__ = (

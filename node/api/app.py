@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import files, jobs, keys, logs, providers, system, wallet
+from node.api import files, jobs, keys, logs, providers, runner, system, wallet
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
@@ -59,10 +59,15 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     keys.list_keys,
     keys.create_key,
     keys.revoke_key,
+    runner.list_languages,
     system.show_health,
     system.show_readiness,
     system.show_version,
 ]
+
+
+RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runner.show_result]
+"""Under /api/v1/runner, where the documented runner has them."""
 
 
 def create_app(services: Services, settings: ApiSettings) -> Edge:
@@ -76,7 +81,7 @@ def create_app(services: Services, settings: ApiSettings) -> Edge:
         "window": SlidingWindow(settings.requests_per_minute, 60),
     }
     app = Litestar(
-        route_handlers=[_routes(), system.show_metrics],
+        route_handlers=[_routes(), _runner(), system.show_metrics],
         request_class=Call,
         exception_handlers=HANDLERS,
         state=State(state),
@@ -98,6 +103,10 @@ def _cors(settings: ApiSettings) -> CORSConfig | None:
 
 def _routes() -> Router:
     return Router("/v1", route_handlers=ROUTES, dependencies={"wanted": Provide(page_of, sync_to_thread=False)})
+
+
+def _runner() -> Router:
+    return Router("/api/v1/runner", route_handlers=RUNNER_ROUTES)
 
 
 def _gauges(services: Services) -> Mapping[str, Any]:

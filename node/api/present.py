@@ -45,8 +45,8 @@ def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
         created_at=iso(job.created_at),
         queued_at=iso(job.created_at),
         expires_at=iso(job.expires_at),
-        started_at=_iso_or_none(job.started_at),
-        finished_at=_iso_or_none(job.finished_at),
+        started_at=iso_or_none(job.started_at),
+        finished_at=iso_or_none(job.finished_at),
         queue_time_ms=job.started_at - job.created_at if job.started_at else None,
         execution_time_ms=job.finished_at - job.started_at if job.started_at and job.finished_at else None,
         exit_code=job.exit_code,
@@ -120,7 +120,8 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _iso_or_none(ms: int) -> str | None:
+def iso_or_none(ms: int) -> str | None:
+    """The time, or None where there is none yet."""
     return iso(ms) if ms else None
 
 
@@ -157,8 +158,8 @@ def _steps(job: Job, paid_at: int) -> tuple[StepView, ...]:
         StepView(
             name=name,
             status=_phase(job, name, begin, end),
-            started_at=_iso_or_none(begin),
-            finished_at=_iso_or_none(end) if begin else None,
+            started_at=iso_or_none(begin),
+            finished_at=iso_or_none(end) if begin else None,
         )
         for name, begin, end in zip(names, moments, moments[1:], strict=False)
     )

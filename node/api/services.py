@@ -12,6 +12,7 @@ from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
+from node.actions.runner import Runner
 from node.actions.wallets import Wallets
 from node.api.bodies import read_body
 from node.api.streams import Closing
@@ -24,6 +25,7 @@ class Services:
     """The actions, the clock, and the symbol of the token that prices are in."""
 
     jobs: Jobs
+    runner: Runner
     files: Files
     market: Market
     wallets: Wallets

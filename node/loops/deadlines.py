@@ -9,6 +9,7 @@ from market.jobs import Job
 from market.leases import OPEN, Lease
 from market.machines import DeadlinePassed, Event
 from market.provision_events import LeaseExpired
+from market.runs import Run
 from market.services import Service
 from node.engine import Engine
 
@@ -36,6 +37,8 @@ async def sweep(engine: Engine, patient_until: int = 0) -> None:
         await _tell(engine, "Job", job.id, DeadlinePassed())
     for service in engine.storage.find(Service, deadline_until=now):
         await _tell(engine, "Service", service.id, DeadlinePassed())
+    for run in engine.storage.find(Run, deadline_until=now):
+        await _tell(engine, "Run", run.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, deadline_until=now):
         if now < patient_until and lease.side == "requester" and lease.state in OPEN:
             continue

@@ -46,6 +46,7 @@ async def _look_at_engine(selling: Selling, runtime: Runtime) -> None:
     if health.is_ok:
         try:
             selling.images = await runtime.images()
+            await selling.abilities.look()
         except Unavailable:
             selling.is_open = False
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from market.dialogue import RunEnd
 from market.leases import LeaseState, Terms
 from market.machines import DeadlinePassed, Event, QuietEvent
 from market.receipts import Receipt
@@ -25,6 +26,7 @@ VALUES: dict[Any, Any] = {
     Workload: a_workload(),
     Receipt: a_receipt(),
     Terms: terms(),
+    tuple[RunEnd, ...]: (RunEnd(stdout="1"),),
     LeaseState: LeaseState.RUNNING,
 }
 

@@ -5,6 +5,7 @@ from msgspec import Struct
 from market.job_events import Reason
 from market.jobs import Job, JobState
 from market.leases import Lease, LeaseState, Terms
+from market.runs import Run
 from market.services import Pod, Service, ServiceState
 from market.units import Amount, Rate, Timestamp
 from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending, Withdrawal
@@ -121,4 +122,5 @@ EVERY_NOUN: tuple[Struct, ...] = (
     a_chunk(),
     Withdrawal(id="wdr_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), state="pending", created_at=NOW),
     a_mark(),
+    Run(id="ab" * 12, account="acc_000001", language="cpp", code="int main(){}\u0000", created_at=NOW),
 )

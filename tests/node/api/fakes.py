@@ -8,11 +8,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound, Unauthorized
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound, Unauthorized
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.jobs import DONE, Job, JobState
 from market.leases import Lease
 from market.offers import Offer
+from market.runs import Run
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from node.actions.answers import Idempotency
@@ -184,6 +185,36 @@ class FakeJobs:
         return self.explanation
 
 
+class FakeRunner:
+    """Runs of code as they are put here; a submitted one stays queued."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.running: set[str] = set()
+
+    async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...]) -> Run:
+        if language != "python":
+            raise InvalidParameters("no provider runs it", field="language", value=language, expected=["python"])
+        run = Run(id="ab" * 12, account=account.id, language=language, code=code, inputs=inputs, created_at=NOW)
+        return self.put(run)
+
+    def put(self, run: Run) -> Run:
+        self.runs[run.id] = run
+        return run
+
+    async def wait(self, account: Account, id: str, seconds: float) -> Run:
+        run = self.runs.get(id)
+        if run is None or run.account != account.id:
+            raise NotFound("no such run", id=id)
+        return run
+
+    def is_running(self, run: Run) -> bool:
+        return run.id in self.running
+
+    def languages(self) -> dict[str, int]:
+        return {"python": 2}
+
+
 class FakeFiles:
     """Keeps what was uploaded."""
 
@@ -328,6 +359,7 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
+        self.runner = FakeRunner()
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()
@@ -337,6 +369,7 @@ class World:
         services: Any = Services
         self.services: Services = services(
             jobs=self.jobs,
+            runner=self.runner,
             files=self.files,
             market=self.market,
             wallets=self.wallets,

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from node.api.app import ROUTES
+from node.api.app import ROUTES, RUNNER_ROUTES
 from node.api.docs import EXAMPLES, STREAMS
 from node.api.submissions import SubmitJob, new_job
 from node.version import VERSION
@@ -43,7 +43,7 @@ def references(value: Any) -> list[str]:
 async def test_every_route_is_described_with_a_name_a_tag_and_its_refusals(document: Any) -> None:
     found = operations(document)
     names = [operation["operationId"] for _, _, operation in found]
-    assert len(found) == len(ROUTES) + 1
+    assert len(found) == len(ROUTES) + len(RUNNER_ROUTES) + 1
     assert len(set(names)) == len(names)
     for path, method, operation in found:
         assert operation["tags"], (path, method)

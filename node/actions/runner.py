@@ -1,0 +1,119 @@
+"""What a user can do with code: submit it, wait for it, read what came of it."""
+
+import secrets
+
+import msgspec
+import structlog
+
+from market.dialogue import CodeDone, RunCode
+from market.errors import InvalidParameters, NeugridError, NotFound, Refused
+from market.machines import Event
+from market.messages import Kind
+from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
+from node.actions.book import Book
+from node.actions.peers import Peers
+from node.actions.standing import Standing
+from node.engine import Changes, Engine
+from node.records import Account
+
+_code_done = msgspec.json.Decoder(CodeDone)
+_log = structlog.get_logger("runner")
+ANSWER_WITHIN = 60.0
+"""Seconds that a provider may take for a run: a wait for a sandbox, the compiler, and every input to its limit."""
+PER_INPUT = 4.0
+
+
+class Runner:
+    """Runs of accounts; a run of somebody else is answered like one that does not exist."""
+
+    def __init__(self, engine: Engine, peers: Peers, book: Book, standing: Standing) -> None:
+        self._engine = engine
+        self._peers = peers
+        self._book = book
+        self._standing = standing
+        self._running: set[str] = set()
+
+    async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
+        """Store the run and answer only then; InvalidParameters for a language that nobody here offers."""
+        run = Run(
+            id=secrets.token_hex(12),
+            account=account.id,
+            language=self._known(language),
+            code=code,
+            inputs=inputs,
+            created_at=self._engine.clock.now(),
+        )
+
+        def work(changes: Changes) -> Run:
+            changes.create(*post_run(run))
+            return run
+
+        return await self._engine.transact(work)
+
+    def get(self, account: Account, id: str) -> Run:
+        """The account's run; NotFound when there is none."""
+        run = self._engine.storage.get(Run, id)
+        if run is None or run.account != account.id:
+            raise NotFound("no such run", id=id)
+        return run
+
+    def list(self, account: Account, limit: int = 20) -> list[Run]:
+        """The account's latest runs."""
+        return self._engine.storage.find(Run, account=account.id, limit=limit, newest=True)
+
+    async def wait(self, account: Account, id: str, seconds: float) -> Run:
+        """The run once it has ended, or as it stands after `seconds`."""
+        end = self._engine.clock.now() + int(seconds * 1000)
+        run = self.get(account, id)
+        while run.state not in DONE and (left := end - self._engine.clock.now()) > 0:
+            await self._engine.changed(id, min(left / 1000, 1.0))
+            run = self.get(account, id)
+        return run
+
+    def is_running(self, run: Run) -> bool:
+        """Whether a provider has it in hand now."""
+        return run.id in self._running
+
+    def languages(self) -> dict[str, int]:
+        """The languages that are offered now, and by how many providers."""
+        return self._book.languages()
+
+    async def dispatch(self, effect: DispatchRun) -> Event | None:
+        """Bring the run to a sandbox and say what came of it."""
+        run = self._engine.storage.get(Run, effect.subject)
+        if run is None or run.state is not RunState.QUEUED or run.attempt != effect.attempt:
+            return None
+        async with self._standing.place(run.language, run.avoid) as place:
+            message = RunCode(place.lease.id, run.id, run.language, run.code, run.inputs)
+            patience = ANSWER_WITHIN + PER_INPUT * len(run.inputs)
+            self._running.add(run.id)
+            try:
+                done = await self._peers.ask(place.peer, Kind.RUN, message, _code_done, patience)
+            except NeugridError as error:
+                self._standing.shun(place.lease.id, is_silent=not isinstance(error, Refused))
+                return _misplaced(place.lease.id, error)
+            finally:
+                self._running.discard(run.id)
+        return RunEnded(
+            lease=place.lease.id,
+            provider=place.lease.terms.provider,
+            results=done.runs,
+            waited=done.waited,
+            compiling=done.compiling,
+        )
+
+    def _known(self, language: str) -> str:
+        known = self._book.languages()
+        name = language.lower()
+        if name not in known:
+            raise InvalidParameters(
+                f"no provider runs {language[:32]!r} now; offered are {', '.join(sorted(known)) or 'none'}",
+                field="language", value=language[:32], expected=sorted(known),
+            )  # fmt: skip
+        return name
+
+
+def _misplaced(lease: str, error: NeugridError) -> RunMisplaced:
+    codes = error.details.get("codes") if isinstance(error, Refused) else None
+    code = str(codes[0]) if isinstance(codes, tuple) and codes else error.code
+    return RunMisplaced(lease=lease, code=code[:64], message=error.message[:512])

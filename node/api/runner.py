@@ -1,0 +1,118 @@
+"""Routes of code: submit it, read what came of it, and the languages that are offered. Documented under /api/v1."""
+
+from typing import Annotated, Final
+
+from litestar import Response, get, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
+
+from market.dialogue import MAX_CODE, MAX_INPUT
+from market.errors import InvalidParameters
+from market.runs import Run, RunState
+from node.api.auth import SECURITY, signed_in
+from node.api.errors import problems
+from node.api.present import iso_or_none
+from node.api.replies import reply
+from node.api.runner_views import (
+    LanguageList,
+    LanguageView,
+    ResultData,
+    RunnerResult,
+    RunView,
+    Submitted,
+    SubmittedData,
+)
+from node.api.services import Call
+from node.api.submissions import Body
+
+TAGS: Final = ["Runner"]
+MAX_WAIT: Final = 60
+MAX_INPUTS: Final = 64
+Input = Annotated[str, Meta(max_length=MAX_INPUT)]
+
+
+class SubmitCode(Body, frozen=True, kw_only=True):
+    """Code in one language. It is compiled once and run with `input`, or once for each of `inputs` instead."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=MAX_CODE)]
+    language: Annotated[str, Meta(min_length=1, max_length=32)]
+    input: Input = ""
+    inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=MAX_INPUTS)] | None = None
+
+
+@post("/submit", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(413, 415, 503))
+async def submit_code(
+    request: Call,
+    data: JSONBody[SubmitCode],
+    wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT)] = 0,
+) -> Response[Submitted]:
+    """Run code in a fresh sandbox of some provider: 3 s, 256 MB, no network. Only a run that succeeds is paid.
+
+    With `wait` the answer comes when the run has ended, or after so many seconds.
+    """
+    if data.inputs is not None and data.input:
+        raise InvalidParameters("give input or inputs, not both", field="inputs", expected="one of input and inputs")
+    runner = request.services.runner
+    run = await runner.submit(request.account, data.language, data.code, data.inputs or (data.input,))
+    if wait:
+        run = await runner.wait(request.account, run.id, wait)
+    return reply(Submitted(data=SubmittedData(job_id=run.id, status=_status(request, run))))
+
+
+@get("/{job_id:str}/result", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def show_result(
+    request: Call,
+    job_id: FromPath[str],
+    wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT)] = 0,
+) -> Response[RunnerResult]:
+    """How a run stands, and what came of it. With `wait` the answer comes when it has ended, or after so long."""
+    run = await request.services.runner.wait(request.account, job_id, wait)
+    return reply(RunnerResult(data=result_data(run, _status(request, run))))
+
+
+@get("/languages", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def list_languages(request: Call) -> Response[LanguageList]:
+    """The languages that code can be run in now, and how many providers run each."""
+    offered = request.services.runner.languages()
+    views = tuple(LanguageView(name=name, providers=offered[name]) for name in sorted(offered))
+    return reply(LanguageList(languages=views))
+
+
+def result_data(run: Run, status: str) -> ResultData:
+    """The run in the documented fields; with several inputs the first that failed speaks for all, or the last."""
+    told = next((result for result in run.results if result.error), run.results[-1] if run.results else None)
+    execution = sum(result.milliseconds for result in run.results)
+    queue = max(0, run.started_at - run.created_at) if run.started_at else 0
+    return ResultData(
+        job_id=run.id,
+        status=status,
+        language=run.language,
+        stdout=told.stdout if told else "",
+        stderr=told.stderr if told else "",
+        execution_time_ms=execution,
+        queue_time_ms=queue,
+        total_time_ms=max(0, run.finished_at - run.created_at) if run.finished_at else 0,
+        compile_time_ms=run.compiling,
+        exit_code=told.exit_code if told else None,
+        sandbox_error_type=(run.error or None) if run.state is RunState.FAILED else None,
+        sandbox_error_message=run.message if run.state is RunState.FAILED else "",
+        queued_at=iso_or_none(run.created_at),
+        started_at=iso_or_none(run.started_at),
+        finished_at=iso_or_none(run.finished_at),
+        runs=tuple(
+            RunView(
+                stdout=result.stdout,
+                stderr=result.stderr,
+                exit_code=result.exit_code,
+                execution_time_ms=result.milliseconds,
+                error_type=result.error or None,
+                error_message=result.message,
+            )
+            for result in run.results
+        ),
+    )
+
+
+def _status(request: Call, run: Run) -> str:
+    is_running = run.state is RunState.QUEUED and request.services.runner.is_running(run)
+    return "running" if is_running else run.state.value

@@ -1,0 +1,105 @@
+"""Code between whole nodes on fakes: a standing lease, many runs, payment by the run that succeeded."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from market.errors import InvalidParameters, NotFound
+from market.job_events import CancelAsked
+from market.jobs import Job
+from market.leases import Lease
+from market.runs import Run, RunState
+from market.units import Timestamp
+from node.actions.standing import GATEWAY
+from node.assembly import Node
+from node.records import Account
+from tests.fakes import MemoryStorage
+from tests.node.test_market_flow import ACCOUNT, in_a_world, until
+from tests.world import World
+
+OTHER = Account(id="user_2", name="other", created_at=Timestamp(0))
+
+
+async def ran(node: Node, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
+    run = await node.runner.submit(ACCOUNT, "python", code, inputs)
+    return await node.runner.wait(ACCOUNT, run.id, 15)
+
+
+def leases(node: Node, side: str) -> list[Lease]:
+    return node.engine.storage.find(Lease, side=side)
+
+
+def test_code_runs_on_one_standing_lease_and_only_success_is_paid(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        sandboxes = world.sandboxes["seller"]
+        sandboxes.says["print('hi')"] = "hi\n"
+        sandboxes.fails["1/0"] = "RuntimeError"
+        good = [await ran(buyer, "print('hi')") for _ in range(5)]
+        bad = await ran(buyer, "1/0")
+        assert [run.results[0].stdout for run in good] == ["hi\n"] * 5
+        assert {run.state for run in good} == {RunState.SUCCEEDED}
+        assert (bad.state, bad.error) == (RunState.FAILED, "RuntimeError")
+        (lease,) = leases(buyer, "requester")
+        assert (lease.runs, lease.terms.unit, len({run.lease for run in good})) == (5, "run", 1)
+        await buyer.engine.handle("Job", lease.job, CancelAsked())
+        await until(lambda: leases(buyer, "requester")[0].state == "settled")
+        paid = leases(buyer, "requester")[0].paid
+        assert paid == 5 * lease.terms.rate // 10**9
+        await until(lambda: world.nodes["seller"].funding.unclaimed_amount() == paid)
+
+    in_a_world(tmp_path, play)
+
+
+def test_every_input_has_a_run_of_its_own(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        run = await ran(buyer, "echo", ("one", "two"))
+        assert [result.stdout for result in run.results] == ["one", "two"]
+
+    in_a_world(tmp_path, play)
+
+
+def test_many_runs_at_once_share_what_the_lease_has_and_each_runs_once(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        found = await asyncio.gather(*(ran(buyer, f"{number}") for number in range(30)))
+        assert {run.state for run in found} == {RunState.SUCCEEDED}
+        assert sorted(world.sandboxes["seller"].ran) == sorted(run.id for run in found)
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_provider_that_dies_under_a_run_loses_it_to_another(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        first = await ran(buyer, "warm")
+        await world.add("other", MemoryStorage(), sells=True, cpu_price=3_000)
+        await until(lambda: len(list(buyer.book.book.offers())) == 2)
+        world.sandboxes["seller"].gate.clear()
+        run = await buyer.runner.submit(ACCOUNT, "python", "slow")
+        await until(lambda: run.id in world.sandboxes["seller"].ran)
+        await world.kill("seller")
+        world.sandboxes["seller"].gate.set()
+        run = await buyer.runner.submit(ACCOUNT, "python", "after")
+        run = await buyer.runner.wait(ACCOUNT, run.id, 60)
+        assert (run.state, run.lease != first.lease) == (RunState.SUCCEEDED, True)
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_language_that_nobody_offers_is_refused_and_a_foreign_run_is_none(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        with pytest.raises(InvalidParameters, match="python"):
+            await buyer.runner.submit(ACCOUNT, "cobol", "x")
+        run = await ran(buyer, "x")
+        with pytest.raises(NotFound):
+            buyer.runner.get(OTHER, run.id)
+
+    in_a_world(tmp_path, play)
+
+
+def test_the_jobs_behind_the_sandboxes_are_nobodys(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await ran(buyer, "x")
+        assert buyer.jobs.list(ACCOUNT) == ([], 0)
+        assert [job.account for job in buyer.engine.storage.find(Job)] == [GATEWAY]
+
+    in_a_world(tmp_path, play)
