@@ -113,8 +113,9 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 def is_up(pod: Pod) -> bool:
-    """Whether it works: its container runs, and its probe, where it has one, says that it is healthy."""
-    return pod.state == "running" and (pod.health == "healthy" or (pod.health == "" and not pod.is_probed))
+    """Whether it works: its container runs and shall, and its probe, where it has one, says that it is healthy."""
+    is_healthy = pod.health == "healthy" or (pod.health == "" and not pod.is_probed)
+    return pod.state == "running" and is_healthy and not pod.is_retired
 
 
 def pod_of(service: Service, id: str) -> Pod:
