@@ -86,6 +86,11 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
         Goal(name="start of a node to its first answer", unit="s"),
     ),
     "gas": (Goal(name="gas per voucher in a batch of 128", unit="gas", most=15_000),),
+    "proxy": (
+        Goal(name="added by the gateway to a request, p50", unit="ms", most=5),
+        Goal(name="requests through the gateway, c=32", unit="1/s"),
+        Goal(name="large body through the gateway", unit="MB/s", least=50),
+    ),
     "transfer": (Goal(name="file of 128 MiB between two nodes", unit="MB/s"),),
 }
 

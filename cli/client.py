@@ -105,6 +105,20 @@ class Client:
         with file.open("rb") as content:
             return self._wire.once("PUT", "/v1/files", content=content)
 
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def console(self, id: str, query: list[tuple[str, str]]) -> Any:
+        """A WebSocket to a command inside of a job; a context manager, whose iteration gives the messages."""
+        return self._wire.socket(f"/v1/jobs/{_quoted(id)}/exec", query)
+
+    def read_files(self, id: str, path: str) -> Iterator[bytes]:
+        """A tar archive of a file or folder inside of a job."""
+        return self._wire.stream(f"/v1/jobs/{_quoted(id)}/files", {"path": path})
+
+    def write_files(self, id: str, path: str, archive: Iterator[bytes]) -> Json:
+        """Unpack a tar archive into a folder inside of a job."""
+        return self._wire.once("PUT", f"/v1/jobs/{_quoted(id)}/files", params={"path": path}, content=archive)
+
     # --- market ----------------------------------------------------------------------------------------------------
 
     def providers(self, *, gpu: bool | None = None, limit: int = 100, **filters: Any) -> list[Json]:

@@ -31,6 +31,7 @@ from market.job_events import (
 )
 from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
 from market.orders import Constraints, Order
+from market.probing import first_health
 from market.service_events import PodMoved
 from market.units import Amount, Rate, rate_under_cap
 from market.workloads import Workload, needs_of
@@ -194,7 +195,9 @@ def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
 
 
 def _begin(job: Job, event: WorkloadBegan, now: int) -> Step[Job]:
-    return (replace(job, state=S.RUNNING, started_at=event.at), []) if event.lease == job.lease else (job, [])
+    if event.lease != job.lease:
+        return job, []
+    return replace(job, state=S.RUNNING, started_at=event.at, health=first_health(job.workload)), []
 
 
 def _extend(job: Job, event: TermExtended, now: int) -> Step[Job]:

@@ -31,6 +31,7 @@ from market.leases import (
     term_ends_at,
 )
 from market.machines import DeadlinePassed, Event, Rules, Step, take_step
+from market.probing import first_health
 from market.provision_events import (
     AwaitFunding,
     CancelRequested,
@@ -107,7 +108,8 @@ def _start(lease: Lease, event: WorkloadPrepared, now: int) -> Step[Lease]:
 
 
 def _run(lease: Lease, event: WorkloadStarted, now: int) -> Step[Lease]:
-    after = replace(lease, state=S.RUNNING, started_at=event.at, paid_at=now)
+    health = first_health(lease.workload)
+    after = replace(lease, state=S.RUNNING, started_at=event.at, paid_at=now, health=health)
     after = replace(after, deadline=term_ends_at(after) if _stays_up(lease) else 0)
     return after, [WatchWorkload(subject=lease.id)]
 

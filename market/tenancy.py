@@ -26,6 +26,7 @@ from market.leases import (
     owed_for,
 )
 from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
+from market.probing import first_health
 from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
@@ -122,7 +123,8 @@ def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
     if event.state is not S.RUNNING:
         return replace(lease, state=event.state, acknowledged_at=now, waiting_at=now), []
     began = _bounded(lease, event.started_at or now, now)
-    after = replace(lease, state=S.RUNNING, started_at=began, acknowledged_at=now)
+    health = first_health(lease.workload)
+    after = replace(lease, state=S.RUNNING, started_at=began, acknowledged_at=now, health=health)
     return after, [_tell(lease, WorkloadBegan(lease=lease.id, at=after.started_at))]
 
 

@@ -99,13 +99,21 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     )
     network = await stack.enter_async_context(_network(config, keys, deployment))
     if "provider" not in config.roles:
-        return Ports(storage=storage, clock=clock, network=network, chain=chain), chain
+        return Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain), chain
     runtime = _runtime(config, keys, clock)
     stack.push_async_callback(runtime.close)
     with suppress(Unavailable):  # an engine that is away is waited for
         await runtime.warm_up()
     machine = LocalMachine(folder)
-    ports = Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
+    ports = Ports(
+        storage=storage,
+        clock=clock,
+        network=network,
+        streams=network,
+        chain=chain,
+        runtime=runtime,
+        machine=machine,
+    )
     return ports, chain
 
 
@@ -175,6 +183,7 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
     services = Services(
         jobs=node.jobs,
         runner=node.runner,
+        consoles=node.consoles,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

@@ -13,6 +13,8 @@ from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.budget import Budget
+from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
+from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
@@ -32,6 +34,7 @@ from node.actions.selling import Selling, Shop
 from node.actions.services import Hosting
 from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
+from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
 from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
@@ -45,7 +48,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Sandboxes, Storage
+from node.ports import Chain, Clock, Containers, Machine, Network, Reader, Runtime, Sandboxes, Storage, Streams
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -61,6 +64,8 @@ class Ports:
     runtime: Runtime | None = None
     machine: Machine | None = None
     sandboxes: Sandboxes | None = None
+    containers: Containers | None = None
+    streams: Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ class Node:
     jobs: Jobs
     hosting: Hosting
     runner: Runner
+    consoles: Consoles
     files: Files
     lent: Files
     market: Market
@@ -137,6 +143,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         jobs=jobs,
         hosting=hosting,
         runner=runner,
+        consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -149,6 +156,11 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         selling=selling,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )
+
+
+def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
+    """Finds the lease behind a job or a pod, which their ids tell apart."""
+    return lambda account, id: (hosting if id.startswith("pod_") else jobs).running_lease(account, id)
 
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
@@ -208,12 +220,26 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     core.engine.bind(*provider_performers(provisioning))
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
     usage = Usage(core.engine, core.peers, hosts, core.funding)
+    if ports.containers is not None:
+        open_doors(ports.streams, ports.storage, ports.containers)
     bidding = Bidding(selling, core.book)
     return bidding, (
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
+
+
+def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:
+    """What requesters may open in their own containers."""
+    limits = TunnelLimits()
+    doors: dict[type[Head], Door] = {
+        ToPort: port_door(containers, limits),
+        Execute: exec_door(containers, limits.idle),
+        Pack: pack_door(containers),
+        Unpack: unpack_door(containers),
+    }
+    streams.serve_streams(Tunnels(reader, doors, limits).serve)
 
 
 async def _services() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import ImageNotFound, NotFound, PeerUnreachable
+from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -16,10 +16,11 @@ from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
 from node.actions.standing import StandingSettings
-from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
 from node.engine import supervise
 from node.ports import (
     Balances,
+    ByteStream,
     ChainNews,
     ChannelOnChain,
     Claim,
@@ -28,6 +29,7 @@ from node.ports import (
     CodeRun,
     CodeSpec,
     Container,
+    Containers,
     ContainerSpec,
     Exit,
     Gossip,
@@ -40,9 +42,12 @@ from node.ports import (
     RequestHandler,
     RuntimeHealth,
     Storage,
+    StreamHandler,
 )
+from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
+MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -61,6 +66,8 @@ class FakeNetwork:
         self._topics: set[str] = set()
         self._queue: asyncio.Queue[Gossip] = asyncio.Queue()
         self._handler: RequestHandler | None = None
+        self._stream_handler: StreamHandler | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         hub.nodes[peer] = self
 
     @property
@@ -87,6 +94,30 @@ class FakeNetwork:
 
     def serve(self, handler: RequestHandler) -> None:
         self._handler = handler
+
+    async def open_stream(self, peer: PeerId, head: bytes, timeout: float = 5.0) -> ByteStream:
+        node = self._hub.nodes.get(peer)
+        if node is None or self._is_cut(peer):
+            raise PeerUnreachable("no connection", peer=peer)
+        if len(head) > MAX_HEAD:
+            raise BadMessage("too large for a head", got=len(head))
+        ours, theirs = memory_streams()
+        task = asyncio.create_task(node._serve_stream(self._peer, head, theirs))
+        node._serving.add(task)
+        task.add_done_callback(node._serving.discard)
+        return ours
+
+    def serve_streams(self, handler: StreamHandler) -> None:
+        self._stream_handler = handler
+
+    async def _serve_stream(self, peer: PeerId, head: bytes, stream: MemoryStream) -> None:
+        try:
+            if self._stream_handler is not None:
+                with contextlib.suppress(Exception):
+                    await self._stream_handler(peer, head, stream)
+                    await stream.close()
+        finally:
+            stream.abort()
 
     async def connect(self, address: str) -> None:
         pass
@@ -316,10 +347,12 @@ class World:
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
         runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
+        network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
             clock=self.clock,
-            network=FakeNetwork(self.hub, f"peer-{name}"),
+            network=network,
+            streams=network,
             chain=FakeChain(self.ledger, wallet),
             runtime=runtime,
             machine=FakeMachine() if sells else None,
@@ -341,6 +374,10 @@ class World:
         self.nodes[name] = node
         self.tasks[name] = [asyncio.create_task(supervise(loop, run, 0.05)) for loop, run in node.loops]
         return node
+
+    def open_doors(self, name: str, storage: Storage, containers: Containers) -> None:
+        """Let requesters into the containers of a node."""
+        open_doors(self.hub.nodes[f"peer-{name}"], storage, containers)
 
     async def kill(self, name: str) -> None:
         """Stop a node without a word, as a power cut would."""

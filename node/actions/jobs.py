@@ -91,6 +91,10 @@ class Jobs:
             raise NotFound("no such job", id=id)
         return job
 
+    def running_lease(self, account: Account, id: str) -> Lease | None:
+        """The lease under which the account's job runs now."""
+        return self.lease_of(self.get(account, id))
+
     def lease_of(self, job: Job) -> Lease | None:
         """The lease of the present or last attempt."""
         return self._storage.get(Lease, job.lease) if job.lease else None

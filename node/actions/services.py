@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from market.errors import InvalidParameters, NotFound, QuotaExceeded
 from market.explanations import Explanation
 from market.jobs import Job
+from market.leases import Lease
 from market.machines import Event
 from market.orders import Constraints
 from market.service_events import (
@@ -135,6 +136,10 @@ class Hosting:
     def pod(self, account: Account, id: str) -> tuple[Service, Pod]:
         """A pod of the account and its service; NotFound when there is none."""
         return _pod_in(self._storage, account, id)
+
+    def running_lease(self, account: Account, pod: str) -> Lease | None:
+        """The lease under which the account's pod runs now, or last did."""
+        return self._storage.get(Lease, self.pod(account, pod)[1].lease)
 
     async def start_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
         """Bring one pod up again."""

@@ -1,4 +1,4 @@
-"""libp2p for the node: the port `Network`, carried out by a supervised process of its own.
+"""libp2p for the node: the ports `Network` and `Streams`, carried out by a supervised process of its own.
 
 The node imports no libp2p. When the process dies, calls in flight fail at once with Unavailable, and it is started
 again at once, and ever more slowly when it keeps dying; topics and known peers are restored.
@@ -11,19 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from market.errors import BadMessage, InvalidParameters
+from market.errors import BadMessage, InvalidParameters, PeerUnreachable, Unavailable
 from market.messages import MAX_DIRECT, MAX_GOSSIP
 from market.signing import Signer
 from market.units import PeerId
+from node.adapters.network_streams import SocketStream, stream_pair
 from node.adapters.network_supervisor import Supervisor
 from node.p2p.addresses import ip_and_port, split_peer
 from node.p2p.frames import (
+    MAX_HEAD,
     Answer,
     AnyEvent,
     Arrived,
     Ask,
     Called,
     Connect,
+    Open,
+    Opened,
     Publish,
     Request,
     Start,
@@ -33,6 +37,7 @@ from node.p2p.frames import (
 from node.p2p.identity import peer_id_of
 from node.p2p.limits import Limits
 from node.ports import Gossip, Peer, RequestHandler
+from node.ports.network import ByteStream, StreamHandler
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,8 @@ class LibP2PNetwork:
         self._handler: RequestHandler | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._gossip: asyncio.Queue[Gossip] = asyncio.Queue(_MOST_GOSSIP)
-        self._process = Supervisor(self._first_word, self._restore, self._take)
+        self._stream_handler: StreamHandler | None = None
+        self._process = Supervisor(self._first_word, self._restore, self._take, self._take_stream)
         self.dropped = 0
 
     async def start(self) -> None:
@@ -132,6 +138,28 @@ class LibP2PNetwork:
         """Answer requests of peers with `handler`."""
         self._handler = handler
 
+    async def open_stream(self, peer: PeerId, head: bytes, timeout: float = 5.0) -> ByteStream:
+        """A stream of bytes to `peer`. Raises PeerUnreachable when it can not be opened, whatever the reason."""
+        if len(head) > MAX_HEAD:
+            raise BadMessage("too large for a head", expected=f"at most {MAX_HEAD} bytes", got=len(head))
+        stream, end = stream_pair()
+        is_open = False
+        try:
+            with end:
+                command = Open(self._process.next_call(), peer, head, timeout)
+                await self._process.call(command, timeout + _CROSSING, end)
+            is_open = True
+        except Unavailable as error:
+            raise PeerUnreachable(error.message, peer=peer) from error
+        finally:
+            if not is_open:
+                stream.abort()
+        return stream
+
+    def serve_streams(self, handler: StreamHandler) -> None:
+        """Give streams of peers to `handler`; one that fails, or is missing, breaks the stream."""
+        self._stream_handler = handler
+
     async def connect(self, address: str) -> None:
         """Dial and keep a peer. Raises PeerUnreachable when it does not answer now; it is tried again all the same."""
         if split_peer(address)[1] is None:
@@ -186,6 +214,23 @@ class LibP2PNetwork:
                 self._gossip.get_nowait()
                 self.dropped += 1
             self._gossip.put_nowait(Gossip(topic, data))
+
+    def _take_stream(self, opened: Opened, stream: SocketStream) -> None:
+        task = asyncio.create_task(self._serve_stream(opened, stream))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _serve_stream(self, opened: Opened, stream: SocketStream) -> None:
+        try:
+            if self._stream_handler is not None:
+                await self._stream_handler(PeerId(opened.peer), opened.head, stream)
+                await stream.close()
+        except Unavailable as error:
+            log.debug("a stream of %s broke: %s", opened.peer, error)
+        except Exception:
+            log.exception("the stream handler failed")
+        finally:
+            stream.abort()
 
     async def _answer(self, event: Called) -> None:
         """A handler that fails, or is missing, answers nothing: the peer sees its stream reset."""

@@ -12,7 +12,9 @@ from typing import Final, cast
 import msgspec
 
 import node
+from node.adapters.network_streams import Hatch, OnStream
 from node.p2p.frames import EVENTS, AnyCommand, AnyEvent, BadFrame, Unframer, frame
+from node.p2p.passing import hatch_pair
 
 _ROOT: Final = str(Path(node.__file__).parents[1])
 _HIGH_WATER: Final = 16 * 1024 * 1024
@@ -62,8 +64,8 @@ class Link(asyncio.Protocol):
 class Process:
     """One life of `python -m node.p2p`."""
 
-    def __init__(self, link: Link, child: subprocess.Popen[bytes]) -> None:
-        self.link, self._child = link, child
+    def __init__(self, link: Link, hatch: Hatch, child: subprocess.Popen[bytes]) -> None:
+        self.link, self.hatch, self._child = link, hatch, child
 
     @property
     def pid(self) -> int:
@@ -71,17 +73,16 @@ class Process:
         return self._child.pid
 
     @classmethod
-    async def spawn(cls, on_event: Callable[[AnyEvent], None]) -> "Process":
+    async def spawn(cls, on_event: Callable[[AnyEvent], None], on_stream: OnStream) -> "Process":
         """Start the process with a socket as its standard input; its environment holds no secret of the node's."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            child = subprocess.Popen(  # noqa: ASYNC220 - vfork and exec take a millisecond
-                [sys.executable, "-m", "node.p2p"], stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=_environment()
-            )
+        inner, outer = hatch_pair()
+        with theirs, outer:
+            child = _start(theirs, outer)
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(lambda: Link(on_event), sock=ours)
-        return cls(link, child)
+        return cls(link, Hatch(inner, on_stream), child)
 
     async def end(self, patience: float = 0.0) -> None:
         """Wait `patience` seconds for the process to end by itself, then kill it."""
@@ -91,8 +92,20 @@ class Process:
         except TimeoutError:
             pass
         self.link.abort()
+        self.hatch.close()
         self._child.kill()
         await asyncio.to_thread(self._child.wait)
+
+
+def _start(link: socket.socket, hatch: socket.socket) -> subprocess.Popen[bytes]:
+    number = hatch.fileno()
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "node.p2p", str(number)],
+        stdin=link.fileno(),
+        stdout=subprocess.DEVNULL,
+        pass_fds=(number,),
+        env=_environment(),
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from market.errors import ConfigError, PeerUnreachable, Unavailable
 from node.adapters.network_process import Process
+from node.adapters.network_streams import OnStream
 from node.p2p.frames import AnyEvent, Ask, Cancel, Done, Failed, Refused, Request, Start, Started, Stop
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ class Supervisor:
     """One network process after another.
 
     `first_word` is what each is told first, `on_started` runs when one listens, `on_event` gets what is no outcome of
-    a call.
+    a call, and `on_stream` the streams that peers open.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Supervisor:
         first_word: Callable[[], Start],
         on_started: Callable[[Started], Awaitable[None]],
         on_event: Callable[[AnyEvent], None],
+        on_stream: OnStream,
     ) -> None:
-        self._first_word, self._on_started, self._on_event = first_word, on_started, on_event
+        self._first_word, self._on_started = first_word, on_started
+        self._on_event, self._on_stream = on_event, on_stream
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._last_call = 0
         self._process: Process | None = None
@@ -76,14 +80,20 @@ class Supervisor:
         if self._process is not None:
             self._process.link.send(command)
 
-    async def call(self, command: Any, timeout: float) -> Any:
-        """Send a command and wait for its outcome; Unavailable when the process is down, dies or does not answer."""
+    async def call(self, command: Any, timeout: float, end: socket.socket | None = None) -> Any:
+        """Send a command, an Open with its socket, and wait for its outcome.
+
+        Unavailable when the process is down, dies or does not answer.
+        """
         if self._process is None or self._started is None or not self._started.done():
             raise Unavailable("the network process is not running")
         future = self._calls[command.call] = asyncio.get_running_loop().create_future()
-        self.tell(command)
         try:
             async with asyncio.timeout(timeout):
+                if end is None:
+                    self.tell(command)
+                else:
+                    await self._process.hatch.hand_over(command, end)
                 return await future
         except TimeoutError:
             raise Unavailable("the network process does not answer") from None
@@ -126,7 +136,7 @@ class Supervisor:
 
     async def _launch(self) -> None:
         self._started = asyncio.get_running_loop().create_future()
-        self._process = await Process.spawn(self._take)
+        self._process = await Process.spawn(self._take, self._on_stream)
         self.tell(self._first_word())
         lost = asyncio.create_task(self._process.link.lost.wait())
         waiting: set[asyncio.Future[Any]] = {self._started, lost}

@@ -11,7 +11,21 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import agents, deployments, files, jobs, keys, logs, pods, providers, runner, system, templates, wallet
+from node.api import (
+    agents,
+    consoles,
+    deployments,
+    files,
+    jobs,
+    keys,
+    logs,
+    pods,
+    providers,
+    runner,
+    system,
+    templates,
+    wallet,
+)
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
@@ -25,7 +39,7 @@ from node.config import ApiSettings
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
-STREAMS: Final = ["/logs$", "/events$", "/results/"]
+STREAMS: Final = ["/logs$", "/events$", "/results/", "/files$"]
 """What is sent as it comes, or is a file of its own kind."""
 EXPOSED: Final = [
     "ETag",
@@ -77,6 +91,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     templates.list_templates,
     templates.show_template,
     files.store_file,
+    consoles.read_files,
+    consoles.write_files,
     providers.list_providers,
     providers.show_provider,
     providers.show_prices,
@@ -97,6 +113,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
 ]
 
 
+SOCKETS: Final[list[ControllerRouterHandler]] = [consoles.execute]
+"""WebSockets, which OpenAPI has no words for."""
 RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runner.show_result]
 """Under /api/v1/runner, where the documented runner has them."""
 
@@ -137,7 +155,7 @@ def _routes() -> Router:
         "wanted": Provide(page_of, sync_to_thread=False),
         "lines": Provide(log_query_of, sync_to_thread=False),
     }
-    return Router("/v1", route_handlers=ROUTES, dependencies=dependencies)
+    return Router("/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies=dependencies)
 
 
 def _runner() -> Router:

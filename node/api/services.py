@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
+from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
@@ -40,6 +41,7 @@ class Services:
     hosting: Hosting
     output: Output
     runner: Runner
+    consoles: Consoles
     files: Files
     market: Market
     wallets: Wallets

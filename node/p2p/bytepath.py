@@ -19,6 +19,8 @@ from market.messages import MAX_DIRECT
 _READ: Final = 64 * 1024
 _BODY: Final = MAX_MESSAGE_SIZE - HEADER_SIZE
 _STALLED: Final = 30.0
+_LOOK: Final = 0.25
+"""How often a writer without credit looks whether its stream still stands: that it was reset wakes nobody."""
 _HEADER: Final = struct.Struct(YAMUX_HEADER_FORMAT)
 
 
@@ -39,7 +41,23 @@ class ReadAhead(trio_io.TrioTCPStream):
 
 
 class QuickStream(yamux.YamuxStream):
-    """A yamux stream for one reader and one writer."""
+    """A yamux stream for one reader and one writer; `patience` is how long it waits for a peer that does not read."""
+
+    most_window = MAX_DIRECT
+    patience: float | None = None
+    _window_left = 0
+    _credit: trio.Event | None = None
+
+    @property
+    def send_window(self) -> int:
+        """Bytes that the peer still takes; the library raises it when credit comes, and that wakes the writer."""
+        return self._window_left
+
+    @send_window.setter
+    def send_window(self, left: int) -> None:
+        self._window_left = left
+        if left > 0 and self._credit is not None:
+            self._credit.set()
 
     async def write(self, data: bytes) -> None:
         view, sent = memoryview(data), 0
@@ -51,15 +69,24 @@ class QuickStream(yamux.YamuxStream):
             sent += size
 
     async def _window(self) -> int:
-        """How much may be sent; waits for credit, and gives up on a reader that returns none for 30 s."""
-        deadline = trio.current_time() + _STALLED
-        while self.send_window <= 0 and not (self.closed or self.send_closed):
+        """How much may be sent; waits for credit, and gives up on a reader that returns none for too long."""
+        deadline = trio.current_time() + (_STALLED if self.patience is None else self.patience)
+        while self._window_left <= 0 and not (self.closed or self.send_closed):
             if trio.current_time() > deadline:
                 raise MuxedStreamError("the peer does not read")
-            await trio.sleep(0.005)
+            self._credit = trio.Event()
+            with trio.move_on_after(_LOOK):
+                await self._credit.wait()
         if self.closed or self.send_closed:
             raise MuxedStreamError("the stream is closed for sending")
-        return self.send_window
+        return self._window_left
+
+    def _apply_autotune_epoch(self, buffered: int) -> int:
+        """The window grows no further than this stream's own limit."""
+        if self.target_recv_window >= self.most_window:
+            self.epoch_start = trio.current_time()
+            return 0
+        return int(super()._apply_autotune_epoch(buffered))
 
     async def read(self, n: int | None = -1) -> bytes:
         while True:

@@ -21,7 +21,7 @@ from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FORMAT, Yamux
 from multiaddr import Multiaddr
 
-from node.p2p.bytepath import write_frame
+from node.p2p.bytepath import QuickStream, write_frame
 from node.p2p.limits import Limits
 from node.p2p.rates import Buckets
 
@@ -159,12 +159,21 @@ class WatchedYamux(Yamux):
         next_probe = trio.current_time() + _WATCH
         while not self.event_shutting_down.is_set():
             await trio.sleep(_WATCH)
-            if sum(map(len, self.stream_buffers.values())) > self.limits.buffer:
+            if self._unread() > self.limits.buffer:
                 await self._cut("piled up unread bytes")
             elif trio.current_time() >= next_probe:
                 next_probe = trio.current_time() + self.limits.probe
                 if not await self._answers():
                     await self._cut("does not answer")
+
+    def _unread(self) -> int:
+        """Bytes that nobody has read; on a stream of bytes its window is the peer's good right."""
+        return sum(len(held) - self._granted(id, len(held)) for id, held in self.stream_buffers.items())
+
+    def _granted(self, id: int, held: int) -> int:
+        stream = self.streams.get(id)
+        is_ours = isinstance(stream, QuickStream) and stream.patience is not None
+        return min(held, stream.target_recv_window) if stream is not None and is_ours else 0
 
     async def _answers(self) -> bool:
         """Whether the peer returns a ping within three seconds, the time to write it included."""

@@ -80,6 +80,15 @@ class Stop(Command, frozen=True, tag=8):
     pass
 
 
+class Open(Command, frozen=True, tag=9):
+    """Open a stream of bytes; comes through the hatch, with the socket that is to carry them."""
+
+    call: int
+    peer: str
+    head: bytes
+    timeout: float
+
+
 class Event(Struct, frozen=True, array_like=True, tag_field="t"):
     """From the network process to the node."""
 
@@ -121,6 +130,13 @@ class Failed(Event, frozen=True, tag=5):
     is_unsent: bool = False
 
 
+class Opened(Event, frozen=True, tag=6):
+    """A peer has opened a stream of bytes; comes through the hatch, with the socket that carries them."""
+
+    peer: str
+    head: bytes
+
+
 class BadFrame(Exception):
     """The other side of the socket does not speak this protocol."""
 
@@ -131,6 +147,15 @@ AnyEvent = Started | Refused | Arrived | Called | Done | Failed
 _ENCODER: Final = msgspec.msgpack.Encoder()
 COMMANDS: Final = msgspec.msgpack.Decoder(AnyCommand)
 EVENTS: Final = msgspec.msgpack.Decoder(AnyEvent)
+OPENS: Final = msgspec.msgpack.Decoder(Open)
+OPENED: Final = msgspec.msgpack.Decoder(Opened)
+MAX_HEAD: Final = 64 * 1024
+"""The first frame of a stream of bytes: what it is about."""
+
+
+def packed(message: Command | Event) -> bytes:
+    """The bytes of one message through the hatch, which keeps messages apart by itself."""
+    return _ENCODER.encode(message)
 
 
 def frame(message: Command | Event) -> bytes:

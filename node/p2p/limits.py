@@ -39,6 +39,20 @@ class Limits(Struct, frozen=True, kw_only=True):
     stream_idle: float = 60
     """An unused stream of ours is closed after this; a peer's after five times as long."""
 
+    byte_streams: int = 512
+    """Streams of bytes that all peers together may hold open to us."""
+    byte_streams_per_peer: int = 200
+    """yamux carries 256 streams on a connection; some are left for requests."""
+    byte_stream_rate: float = 500
+    """Streams of bytes that one peer may open."""
+    byte_stream_burst: float = 1000
+    byte_stream_window: int = 1024 * 1024
+    """Bytes that may be under way to us on one of them."""
+    byte_stream_idle: float = 1800
+    """A stream of bytes on which nothing moves is cut."""
+    head_within: float = 10
+    """The head of a stream must come within this."""
+
     blame_limit: int = 1000
     """A peer is kicked at this many points; an invalid message costs 100, one over the rate 1; a minute halves them."""
     ban: float = 600

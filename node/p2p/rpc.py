@@ -121,15 +121,7 @@ class Client:
         return await self._open(peer)
 
     async def _open(self, peer: str) -> _Line:
-        try:
-            if not await self._reach(peer):
-                raise Unreachable("no connection")
-            with trio.fail_after(_OPEN):
-                stream = await self._host.new_stream(ID.from_base58(peer), [RPC])
-        except (Unreachable, trio.Cancelled):
-            raise
-        except Exception as error:
-            raise Unreachable(f"no stream: {error!r}") from error
+        stream = await opened(self._host, self._reach, peer, RPC)
         return _Line(stream, FrameReader(stream, MAX_DIRECT), trio.current_time())
 
     async def _exchange(self, line: _Line, pool: _Pool, data: bytes) -> bytes:
@@ -149,7 +141,7 @@ class Client:
                 line.used_at = trio.current_time()
                 pool.idle.append(line)
             else:
-                await _drop(line.stream)
+                await drop(line.stream)
         return answer
 
     async def sweep(self) -> None:
@@ -159,12 +151,25 @@ class Client:
             oldest = trio.current_time() - self._limits.stream_idle
             for peer, pool in list(self._pools.items()):
                 while pool.idle and (pool.idle[0].used_at < oldest or not pool.idle[0].is_usable):
-                    await _drop(pool.idle.popleft().stream)
+                    await drop(pool.idle.popleft().stream)
                 if not pool.idle and not pool.slots.borrowed_tokens:
                     del self._pools[peer]
 
 
-async def _drop(stream: INetStream) -> None:
+async def opened(host: BasicHost, reach: Reach, peer: str, protocol: TProtocol) -> INetStream:
+    """A new stream to a peer, which is dialled when it is not connected. Raises Unreachable."""
+    try:
+        if not await reach(peer):
+            raise Unreachable("no connection")
+        with trio.fail_after(_OPEN):
+            return await host.new_stream(ID.from_base58(peer), [protocol])
+    except (Unreachable, trio.Cancelled):
+        raise
+    except Exception as error:
+        raise Unreachable(f"no stream: {error!r}") from error
+
+
+async def drop(stream: INetStream) -> None:
     """Reset a stream whatever state it is in; a late answer must not be taken for the next one's."""
     with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
         try:

@@ -33,9 +33,11 @@ from node.p2p.frames import (
     Subscribe,
 )
 from node.p2p.gate import Gate
+from node.p2p.hatch import Hatch
 from node.p2p.host import CannotListen, build_host, running
 from node.p2p.keeper import PEERS, Keeper
 from node.p2p.link import Link
+from node.p2p.pipes import STREAM, Pipes
 from node.p2p.pubsub import MAX_TOPIC, Mesh
 from node.p2p.rates import Blame
 from node.p2p.router import Router
@@ -54,7 +56,7 @@ class Refusal(Exception):
 class Service:
     """Everything of one host, wired together."""
 
-    def __init__(self, start: Start, link: Link) -> None:
+    def __init__(self, start: Start, link: Link, hatch: Hatch) -> None:
         limits = start.limits
         self._link = link
         self.host: BasicHost = build_host(start.secret, limits)
@@ -67,6 +69,7 @@ class Service:
         vars(self.host.get_network())["is_banned"] = self._is_banned
         self._client = Client(self.host, limits, self._keeper.reach)
         self._server = Server(limits, self._ask_node)
+        self._pipes = Pipes(self.host, limits, self._keeper.reach, link, hatch)
         self._waiting: dict[int, Waiter] = {}
         self._scopes: dict[int, trio.CancelScope] = {}
         self._counts: Counter[str] = Counter()
@@ -77,15 +80,15 @@ class Service:
     async def run(self, start: Start, ready: Callable[[], None], commands: Any) -> None:
         """Serve until the node says stop or closes the socket."""
         self._know(start)
-        for protocol in (PEERS, RPC):
-            handler = self._keeper.handle if protocol == PEERS else self._server.handle
-            self.host.set_stream_handler(protocol, guarded(handler))
+        for protocol, owner in ((PEERS, self._keeper), (RPC, self._server), (STREAM, self._pipes)):
+            self.host.set_stream_handler(protocol, guarded(owner.handle))
         async with running(self.host, start.listen), trio.open_nursery() as nursery:
             self._nursery = nursery
             async with background_trio_service(self._mesh), background_trio_service(self._router):
                 await self._mesh.wait_until_ready()
                 nursery.start_soon(self._keeper.run)
                 nursery.start_soon(self._client.sweep)
+                nursery.start_soon(self._pipes.run)
                 ready()
                 await self._obey(commands, nursery)
                 nursery.cancel_scope.cancel()
@@ -232,7 +235,7 @@ COMMANDS: Final[dict[type, Callable[[Service, Any], Awaitable[Any]]]] = {
 }
 
 
-async def serve(node: socket.socket) -> None:
+async def serve(node: socket.socket, hatch: socket.socket) -> None:
     """The life of the process: the first frame says who we are, the end of the socket says that the node is gone."""
     link = Link(trio.SocketStream(trio.socket.from_stdlib_socket(node)))
     commands = link.commands()
@@ -242,7 +245,7 @@ async def serve(node: socket.socket) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(link.write)
         try:
-            service = Service(start, link)
+            service = Service(start, link, Hatch(hatch))
             await service.run(start, lambda: link.send(Started(service.addresses())), commands)
         except* CannotListen as error:
             link.send(Refused(str(error.exceptions[0])))
@@ -250,6 +253,6 @@ async def serve(node: socket.socket) -> None:
         nursery.cancel_scope.cancel()
 
 
-def main(node: socket.socket) -> None:
+def main(node: socket.socket, hatch: socket.socket) -> None:
     """Run until the node is gone."""
-    trio.run(serve, node, strict_exception_groups=True)
+    trio.run(serve, node, hatch, strict_exception_groups=True)

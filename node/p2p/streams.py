@@ -45,6 +45,10 @@ class FrameReader:
             return None
         return self._cut(*head)
 
+    def rest(self) -> bytes:
+        """What came behind the last frame, for whoever goes on without frames."""
+        return self._cut(self._start, len(self._buffer) - self._start)
+
     def _head(self) -> tuple[int, int] | None:
         """Where the body begins and how long it is; None when the varint is not complete yet."""
         length = 0

@@ -387,6 +387,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
+        self.consoles: Any = None
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()
@@ -401,6 +402,7 @@ class World:
         self.services: Services = services(
             jobs=self.jobs,
             runner=self.runner,
+            consoles=self.consoles,
             files=self.files,
             market=self.market,
             wallets=self.wallets,

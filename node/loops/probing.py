@@ -1,0 +1,80 @@
+"""Services are asked whether they work, each at its own interval; what changes is told to the lease."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from market.leases import Lease, LeaseState
+from market.probing import Pulse, felt
+from market.provision_events import HealthChanged
+from market.workloads import Probe
+from node.engine import Engine
+
+_log = structlog.get_logger("probing")
+TICK: Final = 0.5
+Ask = Callable[[str, Probe], Awaitable[bool]]
+"""Asks a container by name; never raises for one that does not answer."""
+
+
+async def run(engine: Engine, ask: Ask) -> None:
+    """Probe every running service until cancelled."""
+    prober = Prober(engine, ask)
+    try:
+        while True:
+            prober.tick()
+            await asyncio.sleep(TICK)
+    finally:
+        await prober.close()
+
+
+class Prober:
+    """The pulse of each service, and the probes under way: one that does not answer delays only itself."""
+
+    def __init__(self, engine: Engine, ask: Ask) -> None:
+        self._engine = engine
+        self._ask = ask
+        self._pulses: dict[str, Pulse] = {}
+        self._next: dict[str, int] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def tick(self) -> None:
+        """Begin the probes that are due, and forget the services that are gone."""
+        now = self._engine.clock.now()
+        running = self._engine.storage.find(Lease, side="provider", state=LeaseState.RUNNING.value)
+        probed = {lease.id: lease for lease in running if lease.workload and lease.workload.probe}
+        self._pulses = {id: pulse for id, pulse in self._pulses.items() if id in probed}
+        self._next = {id: at for id, at in self._next.items() if id in probed}
+        for id, lease in probed.items():
+            if id not in self._asking and self._next.get(id, 0) <= now:
+                self._begin(lease, now)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, lease: Lease, now: int) -> None:
+        task = asyncio.create_task(self._feel(lease, now))
+        self._asking[lease.id] = task
+        task.add_done_callback(lambda done: self._end(lease.id, done))
+
+    async def _feel(self, lease: Lease, now: int) -> None:
+        workload = lease.workload
+        if workload is None or workload.probe is None:
+            return
+        before = self._pulses.get(lease.id) or Pulse(health=lease.health or Pulse().health)
+        self._next[lease.id] = now + workload.probe.interval * 1000
+        is_well = await self._ask(lease.container, workload.probe)
+        after = felt(before, workload, is_well, self._engine.clock.now() - lease.started_at)
+        self._pulses[lease.id] = after
+        if after.health != lease.health:
+            await self._engine.attempt("Lease", lease.id, HealthChanged(health=after.health))
+
+    def _end(self, id: str, task: "asyncio.Task[None]") -> None:
+        del self._asking[id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("not probed", lease=id, exc_info=error)

@@ -1,0 +1,167 @@
+"""Connections to replicas: the least busy one is asked first, a few idle connections are kept, and none too long."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct, field
+
+from market.errors import NeugridError, Unavailable
+from node.ports import ByteStream
+from node.proxy.limits import ProxyLimits
+from node.proxy.refusals import Refusal, refusal_of
+from node.proxy.routes import Replica
+
+_TIRED: Final = ("PROVIDER_UNREACHABLE", "NOT_RUNNING", "PORT_CLOSED", "DIAL_TIMEOUT")
+
+
+class _Idle(Struct, eq=False):
+    """A kept connection, and the task that looks whether it still stands."""
+
+    stream: ByteStream
+    watch: asyncio.Task[None] | None = None
+
+
+class _Pool(Struct, eq=False):
+    """One replica: requests under way, waiting ones included, and connections that are kept."""
+
+    slots: asyncio.Semaphore
+    open: int = 0
+    failed_at: float = -1e9
+    idle: deque[_Idle] = field(default_factory=deque)
+
+
+class Upstream(Struct, eq=False):
+    """A connection in use; `is_used` when a request went over it before: the service may just have closed it."""
+
+    stream: ByteStream
+    replica: str
+    is_used: bool
+
+
+class Upstreams:
+    """All connections of the gateway to services."""
+
+    def __init__(self, limits: ProxyLimits) -> None:
+        self._limits = limits
+        self._pools: dict[str, _Pool] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def open_requests(self, replica: str) -> int:
+        """Requests under way at a replica."""
+        pool = self._pools.get(replica)
+        return pool.open if pool else 0
+
+    async def take(self, replicas: Sequence[Replica], *, fresh: bool = False) -> Upstream:
+        """A connection to the least busy replica that can be reached. Raises Refusal with the last one's reason."""
+        refusal = Refusal("NO_REPLICA", "no replica of this service is healthy now")
+        for replica in self._in_order(replicas):
+            pool = self._pool(replica.id)
+            pool.open += 1
+            try:
+                return await self._from(replica, pool, fresh=fresh)
+            except NeugridError as error:
+                refusal = refusal_of(error)
+                self._let_go(replica.id)
+                if refusal.reason in _TIRED:
+                    pool.failed_at = asyncio.get_running_loop().time()
+            except BaseException:
+                self._let_go(replica.id)
+                raise
+        raise refusal
+
+    async def give_back(self, upstream: Upstream, *, is_reusable: bool) -> None:
+        """The request is over; the connection is kept when it can carry another one."""
+        pool = self._pools[upstream.replica]
+        pool.slots.release()
+        if is_reusable and len(pool.idle) < self._limits.kept:
+            idle = _Idle(upstream.stream)
+            pool.idle.append(idle)
+            idle.watch = asyncio.create_task(self._watch(upstream.replica, pool, idle))
+            self._let_go(upstream.replica)
+        else:
+            self._let_go(upstream.replica)
+            await upstream.stream.close()
+
+    async def close(self) -> None:
+        """Drop every kept connection."""
+        watches = [idle.watch for pool in self._pools.values() for idle in pool.idle if idle.watch is not None]
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        kept = [idle.stream for pool in self._pools.values() for idle in pool.idle]
+        self._pools.clear()
+        for stream in kept:
+            await stream.close()
+
+    def _in_order(self, replicas: Sequence[Replica]) -> list[Replica]:
+        now = asyncio.get_running_loop().time()
+
+        def rank(replica: Replica) -> tuple[bool, int]:
+            pool = self._pools.get(replica.id)
+            if pool is None:
+                return False, 0
+            return now - pool.failed_at < self._limits.avoid, pool.open
+
+        return sorted(replicas, key=rank)
+
+    def _pool(self, id: str) -> _Pool:
+        return self._pools.setdefault(id, _Pool(asyncio.Semaphore(self._limits.streams)))
+
+    async def _from(self, replica: Replica, pool: _Pool, *, fresh: bool) -> Upstream:
+        try:
+            async with asyncio.timeout(self._limits.queue_within):
+                await pool.slots.acquire()
+        except TimeoutError:
+            raise Refusal("REPLICA_BUSY", f"{self._limits.streams} requests are under way at this replica") from None
+        is_taken = False
+        try:
+            stream = None if fresh else await self._kept(pool)
+            upstream = Upstream(stream or await self._opened(replica), replica.id, is_used=stream is not None)
+            is_taken = True
+        finally:
+            if not is_taken:
+                pool.slots.release()
+        return upstream
+
+    async def _kept(self, pool: _Pool) -> ByteStream | None:
+        """The youngest kept connection that still stands."""
+        while pool.idle:
+            idle = pool.idle.pop()
+            assert idle.watch is not None  # noqa: S101 - set with the append
+            idle.watch.cancel()
+            await asyncio.wait([idle.watch])
+            if idle.watch.cancelled():
+                return idle.stream
+        return None
+
+    async def _opened(self, replica: Replica) -> ByteStream:
+        try:
+            async with asyncio.timeout(self._limits.open_within):
+                return await replica.open(self._limits.open_within)
+        except TimeoutError:
+            raise Refusal("DIAL_TIMEOUT", "no connection to the service in time") from None
+
+    async def _watch(self, id: str, pool: _Pool, idle: _Idle) -> None:
+        """Drop a kept connection that ends, says something unasked, or grows old."""
+        try:
+            async with asyncio.timeout(self._limits.keep):
+                await idle.stream.read(1)
+        except (Unavailable, TimeoutError):
+            pass
+        if idle in pool.idle:
+            pool.idle.remove(idle)
+            self._forget(id)
+            await idle.stream.close()
+
+    def _let_go(self, id: str) -> None:
+        self._pools[id].open -= 1
+        self._forget(id)
+
+    def _forget(self, id: str) -> None:
+        """Nothing is kept of a replica that is not in use; that it failed is, until somebody looks again."""
+        pool = self._pools.get(id)
+        now = asyncio.get_running_loop().time()
+        if pool and not pool.open and not pool.idle and now - pool.failed_at > self._limits.avoid:
+            del self._pools[id]
