@@ -53,6 +53,12 @@ class InsufficientFunds(NeugridError):
     code = "INSUFFICIENT_FUNDS"
 
 
+class QuotaExceeded(NeugridError):
+    """The account has as much of it as it may have; `details` hold `limit`."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class RateLimited(NeugridError):
     """Too many requests or messages in the window."""
 

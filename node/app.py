@@ -20,6 +20,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
+from node.actions.service_logs import Output
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
@@ -32,6 +33,7 @@ from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services
+from node.api.template_file import load_templates
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.config import Config, ProviderSettings
 from node.engine import supervise
@@ -208,6 +210,9 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
         health=node.health,
         accounts=node.accounts,
         clock=ports.clock,
+        hosting=node.hosting,
+        output=Output(node.engine, node.hosting),
+        templates=load_templates(),
     )
     addresses = await ports.network.addresses()
 

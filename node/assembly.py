@@ -12,8 +12,9 @@ from node.actions.abilities import Abilities, Source
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
+from node.actions.budget import Budget
 from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
-from node.actions.consoles import Consoles
+from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
@@ -24,11 +25,13 @@ from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
+from node.actions.pods import Pods
 from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
+from node.actions.services import Hosting
 from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
 from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
@@ -122,6 +125,7 @@ class Node:
     peers: Peers
     book: Book
     jobs: Jobs
+    hosting: Hosting
     runner: Runner
     consoles: Consoles
     files: Files
@@ -153,7 +157,7 @@ class _Core:
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
-    jobs, runner, standing = _buy(core, ports, identity, settings)
+    jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
     ports.network.serve(core.peers.answer)
@@ -162,8 +166,9 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         peers=core.peers,
         book=core.book,
         jobs=jobs,
+        hosting=hosting,
         runner=runner,
-        consoles=Consoles(ports.streams, jobs.running_lease),
+        consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -176,6 +181,11 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         selling=selling,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )
+
+
+def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
+    """Finds the lease behind a job or a pod, which their ids tell apart."""
+    return lambda account, id: (hosting if id.startswith("pod_") else jobs).running_lease(account, id)
 
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
@@ -203,7 +213,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     )
 
 
-def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Runner, Standing]:
+def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting, Runner, Standing]:
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
@@ -212,8 +222,10 @@ def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> t
     answer_as_requester(core.peers, placing, tenants)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
-    core.engine.bind(*requester_performers(placing, tenants, runner))
-    return Jobs(core.engine, core.files, placing, core.wallets.funds), runner, standing
+    core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
+    budget = Budget(core.wallets.funds)
+    jobs = Jobs(core.engine, core.files, placing, budget)
+    return jobs, Hosting(core.engine, placing, budget), runner, standing
 
 
 def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:

@@ -134,7 +134,10 @@ class FakeNetwork:
 
 
 class FakeRuntime:
-    """Runs "containers" as rules: `ends` maps a command's first word to its exit; unknown commands exit 0."""
+    """Runs "containers" as rules: `ends` maps a command's first word to its exit; unknown commands exit 0.
+
+    What has no time limit is a service: it runs until it is stopped, unless `ends` says otherwise.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -167,7 +170,7 @@ class FakeRuntime:
     async def wait(self, name: str) -> Exit:
         spec, at = self.containers_by_name[name]
         word = spec.command[0] if spec.command else ""
-        if word in self.hang:
+        if word in self.hang or (spec.timeout == 0 and word not in self.ends):
             await self.stopped[name].wait()
             return Exit(code=137, reason="killed", started_at=at, finished_at=self._clock.now())
         end = self.ends.get(word, Exit(code=0, reason="exited", started_at=at, finished_at=Timestamp(10)))

@@ -11,11 +11,26 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import consoles, files, jobs, keys, logs, providers, runner, system, wallet
+from node.api import (
+    agents,
+    consoles,
+    deployments,
+    files,
+    jobs,
+    keys,
+    logs,
+    pods,
+    providers,
+    runner,
+    system,
+    templates,
+    wallet,
+)
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
 from node.api.limits import SlidingWindow
+from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
 from node.api.replies import page_of
 from node.api.services import Call, Services
@@ -45,6 +60,36 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     jobs.explain_job,
     logs.read_logs,
     logs.follow_events,
+    deployments.create_deployment,
+    deployments.list_deployments,
+    deployments.show_deployment,
+    deployments.replace_deployment,
+    deployments.update_deployment,
+    deployments.delete_deployment,
+    deployments.start_deployment,
+    deployments.stop_deployment,
+    deployments.restart_deployment,
+    deployments.scale_deployment,
+    deployments.read_deployment_logs,
+    agents.create_agent,
+    agents.list_agents,
+    agents.show_agent,
+    agents.replace_agent,
+    agents.update_agent,
+    agents.delete_agent,
+    agents.start_agent,
+    agents.stop_agent,
+    agents.restart_agent,
+    agents.scale_agent,
+    agents.read_agent_logs,
+    pods.list_pods,
+    pods.show_pod,
+    pods.start_pod,
+    pods.stop_pod,
+    pods.delete_pod,
+    pods.read_pod_logs,
+    templates.list_templates,
+    templates.show_template,
     files.store_file,
     consoles.read_files,
     consoles.write_files,
@@ -106,9 +151,11 @@ def _cors(settings: ApiSettings) -> CORSConfig | None:
 
 
 def _routes() -> Router:
-    return Router(
-        "/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies={"wanted": Provide(page_of, sync_to_thread=False)}
-    )
+    dependencies = {
+        "wanted": Provide(page_of, sync_to_thread=False),
+        "lines": Provide(log_query_of, sync_to_thread=False),
+    }
+    return Router("/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies=dependencies)
 
 
 def _runner() -> Router:
