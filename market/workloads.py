@@ -29,6 +29,17 @@ VolumePath = Annotated[
     ),
 ]
 """An absolute path inside a container, without "..", that hides nothing that the container needs."""
+RepoUrl = Annotated[
+    str,
+    Meta(
+        max_length=512,
+        pattern=r"^https://([a-z0-9-]{1,63}\.)+[a-z][a-z0-9-]{0,62}(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~+-]{1,128}){1,16}/?$(?!\n)",
+    ),
+]
+"""A repository over HTTPS at a name in DNS; no user, no password, no query."""
+FolderPath = Annotated[str, Meta(max_length=256, pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))[^\x00-\x1f]*$(?!\n)")]
+"""A relative path that does not lead out of its folder, or nothing."""
+ARCHIVE = "archive:"
 MAX_FILE = 2**40
 MAX_WORKLOAD = 256 * 1024
 """Bytes of a workload as JSON: both sides write it anew whenever its lease changes."""
@@ -93,12 +104,25 @@ class Volume(Struct, frozen=True, kw_only=True):
     size: Annotated[int, Meta(ge=4 * 2**20, le=2**45)]
 
 
+class Source(Struct, frozen=True, kw_only=True):
+    """Where a build comes from: a git repository, and what of it; `ref` "" is its default branch.
+
+    `folder` is built, by `dockerfile` below it; "" for both is the root, and whatever is found there.
+    """
+
+    url: RepoUrl
+    ref: Annotated[str, Meta(max_length=200, pattern=r"^(?![-./])(?!.*(\.\.|//|@\{))[A-Za-z0-9._/+@-]*$(?!\n)")] = ""
+    folder: FolderPath = ""
+    dockerfile: FolderPath = ""
+
+
 class Workload(Struct, frozen=True, kw_only=True):
     """What to run: image and command, environment, resources, time limit in seconds, files in and out.
 
     Inputs appear read-only under /input. `outputs` are paths under /output that come back; with none given,
     /output is not mounted. `ports`, `probe` and `volumes` are a service's; `owner` is the secret name under which
-    its volumes are found again, and is no name of the account behind it.
+    its volumes are found again, and is no name of the account behind it. `source` is a build's, whose image is the
+    only one of its outputs. The image "archive:<digest>" is the one in the input of that digest.
     """
 
     kind: WorkloadKind = WorkloadKind.BATCH
@@ -115,6 +139,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     probe: Probe | None = None
     volumes: Annotated[tuple[Volume, ...], Meta(max_length=8)] = ()
     owner: Annotated[str, Meta(max_length=64, pattern="^[0-9a-z]*$(?!\n)")] = ""
+    source: Source | None = None
 
 
 def needs_of(workload: Workload) -> tuple[str, ...]:
@@ -125,6 +150,14 @@ def needs_of(workload: Workload) -> tuple[str, ...]:
     found += ["volumes"] if workload.volumes else []
     found += ["endpoints"] if workload.ports else []
     return tuple(found)
+
+
+def archive_of(workload: Workload) -> File | None:
+    """The input that holds the image, when that is named "archive:<digest>" and there is such an input."""
+    digest = workload.image.removeprefix(ARCHIVE)
+    if digest == workload.image:
+        return None
+    return next((file for file in workload.inputs if file.digest == digest), None)
 
 
 def files_limit(resources: Resources) -> int:

@@ -21,6 +21,7 @@ from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
 from node.actions.service_logs import Output
+from node.adapters.builds.settings import BuildSettings
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
@@ -115,6 +116,7 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         runtime=runtime,
         machine=machine,
         images=runtime.image_store,
+        builder=runtime.builder,
     )
     return ports, chain
 
@@ -138,6 +140,7 @@ def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
         gpus=gpus,
         images=limits_of(config.provider),
         shelf=config.folder / "images.json",
+        builds=builds_of(config),
     )
     return DockerRuntime(settings, clock)
 
@@ -150,6 +153,16 @@ def limits_of(settings: ProviderSettings) -> ImageLimits:
         max_size=settings.max_image_size,
         pull_budget=settings.pull_budget,
         keep_free=settings.keep_free,
+    )
+
+
+def builds_of(config: Config) -> BuildSettings:
+    """How images are built here; relative paths start at the data directory."""
+    settings = config.provider
+    return BuildSettings(
+        private_hosts=settings.repository_hosts,
+        authorities=config.folder / settings.repository_ca if settings.repository_ca else None,
+        max_repository=settings.max_repository,
     )
 
 

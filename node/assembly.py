@@ -13,6 +13,7 @@ from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.budget import Budget
+from node.actions.build_host import BuildHost
 from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
 from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
@@ -61,6 +62,7 @@ from node.performers import (
     requester_performers,
 )
 from node.ports import (
+    Builder,
     Chain,
     Clock,
     Containers,
@@ -90,6 +92,7 @@ class Ports:
     sandboxes: Sandboxes | None = None
     containers: Containers | None = None
     images: ImageStore | None = None
+    builder: Builder | None = None
     streams: Streams
 
 
@@ -234,13 +237,17 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     runtime, machine = ports.runtime, ports.machine
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     code = SandboxHost(core.engine, ports.sandboxes) if ports.sandboxes else None
-    abilities = Abilities([*_container_abilities(), *([code.abilities] if code else [])])
+    builder = ports.builder
+    sources = [*([code.abilities] if code else []), *([builder.abilities] if builder else [])]
+    abilities = Abilities([*_container_abilities(), *sources])
     selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    containers = ContainerHost(runtime, inputs, watching)
+    containers = ContainerHost(runtime, inputs, watching, ports.images)
     hosts: dict[WorkloadKind, Host] = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
     hosts |= {WorkloadKind.RUNNER: code} if code else {}
+    if builder is not None:
+        hosts[WorkloadKind.BUILD] = BuildHost(core.engine, core.peers, builder, core.lent.folder)
     provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
     core.engine.bind(*provider_performers(provisioning))
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)

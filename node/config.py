@@ -54,6 +54,13 @@ Pattern = Annotated[
     str,
     Meta(pattern=r"^[!-~]{1,255}$(?!\n)", description='a name of images such as "team/tool:1" or "team/*"'),
 ]
+RepositoryHost = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?(=[0-9.]{7,15})?$(?!\n)",
+        description='a host such as "git.example.org" or "git.example.org:8443", or with "=10.0.0.7" its address',
+    ),
+]
 Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
@@ -125,6 +132,12 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of all layers of an image together, packed as registries hold them, in bytes."""
     pull_budget: Size = 20 * 2**30
     """What one requester may have pulled in an hour, packed, in bytes; all of them together five times as much."""
+    repository_hosts: tuple[RepositoryHost, ...] = ()
+    """Hosts of repositories that are no public places and are built from all the same."""
+    repository_ca: Annotated[str, Meta(max_length=1024, description="a path")] = ""
+    """A file of certificates in PEM that hosts of repositories may be signed by, beside the usual ones."""
+    max_repository: Size = 2**30
+    """Of a repository, as it comes and as it lies, in bytes."""
     keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
     """Images that this node pulled go while less of the disk is free, in bytes."""
 

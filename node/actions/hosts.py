@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from market.errors import NotFound, Unavailable
+from market.errors import ImageNotFound, NotFound, Unavailable
 from market.leases import Lease
 from market.machines import Event
 from market.units import Seconds, Timestamp
-from market.workloads import Workload, WorkloadKind
+from market.workloads import ARCHIVE, Workload, WorkloadKind, archive_of
 from node.actions.inputs import Inputs
 from node.actions.watching import Watching
-from node.ports import ContainerSpec, Runtime
+from node.ports import ContainerSpec, ImageStore, Runtime
 
 STOP_GRACE: Final = 2
 """Seconds between SIGTERM and SIGKILL for a lease that is over; part of `leases.MARGIN`."""
@@ -60,13 +60,17 @@ def host_of(hosts: Hosts, lease: Lease) -> Host:
 class ContainerHost:
     """Batch work and services: one container for each lease."""
 
-    def __init__(self, runtime: Runtime, inputs: Inputs, watching: Watching) -> None:
+    def __init__(self, runtime: Runtime, inputs: Inputs, watching: Watching, images: ImageStore | None = None) -> None:
         self._runtime = runtime
+        self._images = images
         self._inputs = inputs
         self._watching = watching
 
     async def prepare(self, lease: Lease, workload: Workload) -> str:
-        """Image and inputs side by side; when one fails, the other goes no further."""
+        """Image and inputs side by side; when one fails, the other goes no further. An image may be an input."""
+        if workload.image.startswith(ARCHIVE):
+            await self._inputs.fetch(lease, workload)
+            return await self._loaded(lease, workload)
         fetching = asyncio.create_task(self._inputs.fetch(lease, workload))
         try:
             image = await self._runtime.ensure_image(workload.image, requester=lease.terms.requester)
@@ -74,6 +78,13 @@ class ContainerHost:
         finally:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
+        return image.id
+
+    async def _loaded(self, lease: Lease, workload: Workload) -> str:
+        file = archive_of(workload)
+        if file is None or self._images is None:
+            raise ImageNotFound(f"there is no input for the image {workload.image}", image=workload.image)
+        image = await self._images.load(self._inputs.path(file), requester=lease.terms.requester)
         return image.id
 
     async def start(self, lease: Lease, workload: Workload) -> Timestamp:
@@ -110,7 +121,7 @@ class ContainerHost:
             env=workload.env,
             resources=workload.resources,
             timeout=Seconds(lease.terms.timeout if is_batch else 0),
-            inputs=self._inputs.of(lease) if workload.inputs else None,
+            inputs=self._inputs.of(lease) if set(workload.inputs) - {archive_of(workload)} else None,
             has_outputs=bool(workload.outputs),
             egress=workload.egress,
             volumes=workload.volumes,

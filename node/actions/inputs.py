@@ -6,7 +6,7 @@ from pathlib import Path
 
 from market.errors import OutputRefused
 from market.leases import Lease
-from market.workloads import File, Workload
+from market.workloads import File, Workload, archive_of
 from node.actions.files import Files
 
 
@@ -22,10 +22,19 @@ class Inputs:
         return self._folder / lease.id / "input"
 
     async def fetch(self, lease: Lease, workload: Workload) -> None:
-        """Bring all inputs into place. Raises what `Files.fetch` raises; OutputRefused for a path that leads out."""
+        """Bring all inputs into place, but for an image, which is nothing to read.
+
+        Raises what `Files.fetch` raises; OutputRefused for a path that leads out.
+        """
+        image = archive_of(workload)
         for file in workload.inputs:
             source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)
-            await asyncio.to_thread(place, source, self.of(lease), file)
+            if file != image:
+                await asyncio.to_thread(place, source, self.of(lease), file)
+
+    def path(self, file: File) -> Path:
+        """Where a fetched input is kept."""
+        return self._files.path(file.digest)
 
     async def discard(self, lease: Lease) -> None:
         """Remove the lease's folder."""

@@ -15,6 +15,8 @@ from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.base_images import BASE_IMAGES
 from node.adapters.docker_engine import owners
+from node.adapters.docker_engine.build_places import BuildPlaces
+from node.adapters.docker_engine.builds import DockerBuilder
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
@@ -66,6 +68,8 @@ class DockerRuntime:
         self._volumes = _volumes(self._engine, settings)
         self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
         namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
+        places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp)
+        self.builder = DockerBuilder(self._engine, self, self._images, places, settings.builds, clock)
         self._starter = Starter(self._engine, self._images, namespaces, volumes, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}

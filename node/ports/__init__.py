@@ -7,6 +7,10 @@ from contracts.values import Balances as Balances
 from contracts.values import ChannelOnChain as ChannelOnChain
 from contracts.values import Claim as Claim
 from contracts.values import Receipt as Receipt
+from node.ports.builds import BuildEnd as BuildEnd
+from node.ports.builds import Builder as Builder
+from node.ports.builds import BuildSpec as BuildSpec
+from node.ports.builds import Hear as Hear
 from node.ports.chain import Chain as Chain
 from node.ports.chain import ChainNews as ChainNews
 from node.ports.clock import Clock as Clock

@@ -63,7 +63,7 @@ class Engine:
                 self._client = self._connected()
             return self._client
 
-    def stream(self, path: str, **wanted: object) -> Any:
+    def stream(self, path: str, /, **wanted: object) -> Any:
         """Chunks of a GET on `path` that lasts as long as the engine likes; its `close()` ends it from any thread.
 
         For a thread of its own, inside of `blocking`.
@@ -74,6 +74,18 @@ class Engine:
         if answer.status_code == 404:
             raise NotFound(f"the engine knows no {path}", service="docker")
         answer.raise_for_status()
+        return CancellableStream(answer.iter_content(None), answer)
+
+    def post_stream(self, path: str, body: Iterator[bytes], kind: str, /, **wanted: object) -> Any:
+        """Chunks of the answer to a POST of `body`, as of `stream`; InvalidParameters when the engine refuses it."""
+        client = self.client()
+        where = f"{client.base_url}/v{client.api_version}{path}"
+        headers = {"Content-Type": kind}
+        answer = client.post(
+            where, params=wanted, data=body, headers=headers, stream=True, timeout=(CALL_TIMEOUT, None)
+        )
+        if answer.status_code >= 400:
+            raise _from_status(answer.status_code, answer.text[:MAX_REFUSAL])
         return CancellableStream(answer.iter_content(None), answer)
 
     def attach(self, name: str) -> socket.socket:

@@ -42,11 +42,12 @@ def _files(client: Client, name: str, path: str, store: Path, budget: Budget) ->
 def _refuse_links(client: Client, name: str, path: str) -> None:
     """A link in the middle of a path is followed by the engine (inside of the container): refused all the same."""
     for parent in reversed(PurePosixPath(path).parents):
-        if parent.parts and not _stat(client, name, str(parent))["mode"] & DIRECTORY:
+        if parent.parts and not stat(client, name, str(parent))["mode"] & DIRECTORY:
             raise OutputRefused("only plain folders may lead to an output", path=str(parent))
 
 
-def _stat(client: Client, name: str, path: str) -> dict[str, Any]:
+def stat(client: Client, name: str, path: str) -> dict[str, Any]:
+    """What the engine says of a path under /output; NotFound when there is nothing."""
     where = f"{client.base_url}/v{client.api_version}/containers/{name}/archive"
     answer = client.head(where, params={"path": f"{ROOT}/{path}"})
     if answer.status_code == 404:

@@ -95,6 +95,18 @@ class Images:
         await self._shelf.put(found["Id"], found["Size"], handle=found["Id"] if is_new else "")
         return self._taken(found["Id"], found)
 
+    async def adopt(self, id: str) -> Image:
+        """An image that this node made here: jobs may have it from now on, and it goes when room is wanted."""
+        await self._open()
+        found = await self._inspect(id)
+        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"])
+        return self._taken(found["Id"], found)
+
+    async def kept(self) -> frozenset[str]:
+        """The ids of all images that jobs may have by this node's doing."""
+        await self._open()
+        return frozenset(kept.id for kept in self._shelf.images())
+
     async def tidy(self) -> int:
         """Remove what this node brought and nobody uses, while less than `keep_free` is free; how many went."""
         await self._open()

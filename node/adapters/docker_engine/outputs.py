@@ -46,7 +46,7 @@ def extract(chunks: Iterable[bytes], folder: str, store: Path, budget: Budget) -
     files that are stored by then are complete and named by their digest, and harm nobody.
     """
     try:
-        with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+        with tarfile.open(fileobj=ChunkStream(chunks), mode="r|") as archive:
             return list(_files(archive, folder, store, budget))
     except tarfile.TarError as error:
         raise OutputRefused(f"the output is not a readable archive: {error}") from error
@@ -74,11 +74,11 @@ def _files(archive: tarfile.TarFile, folder: str, store: Path, budget: Budget) -
         budget.take(path, member.size)
         source = archive.extractfile(member)
         if source is not None:
-            yield OutputFile(path=path, digest=_store(source, store, member.size), size=member.size)
+            yield OutputFile(path=path, digest=store_file(source, store, member.size), size=member.size)
 
 
-def _store(source: IO[bytes], store: Path, size: int) -> str:
-    """Write `source` to `store` under its digest, durably; never through a link."""
+def store_file(source: IO[bytes] | io.RawIOBase, store: Path, size: int | None = None) -> str:
+    """Write `source` to `store` under its digest, durably; never through a link. OutputRefused for another size."""
     temporary = store / f".{secrets.token_hex(16)}.part"
     digest = hashlib.sha256()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -90,7 +90,7 @@ def _store(source: IO[bytes], store: Path, size: int) -> str:
                 written += target.write(block)
             target.flush()
             os.fsync(target.fileno())
-        if written != size:
+        if size not in (None, written):
             raise OutputRefused("an output file ended early", size=size, got=written)
         temporary.rename(store / digest.hexdigest())
     finally:
@@ -107,7 +107,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class _Stream(io.RawIOBase):
+class ChunkStream(io.RawIOBase):
     """A file to read from over an iterator of chunks, as tarfile wants it."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

@@ -20,6 +20,8 @@ SLOT_LABEL: Final = "neugrid.slot"
 GPUS_LABEL: Final = "neugrid.gpus"
 SANDBOX_LABEL: Final = "neugrid.sandbox"
 """On a sandbox for code, which is no workload of a lease; its value is the name of the image."""
+BUILD_LABEL: Final = "neugrid.build"
+"""On everything that a build makes, its image too: "<node>/<name of the build>"."""
 EGRESS_LABEL: Final = "neugrid.egress"
 """On a container that holds a namespace with a way out: the policy, as JSON."""
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from market.errors import ConfigError
+from node.adapters.builds.settings import BuildSettings
 from node.adapters.docker_engine.volumes import has_loop_devices
 from node.adapters.egress.host import KERNEL
 from node.adapters.egress.upstream import NameServer
@@ -37,6 +38,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     shelf: Path | None = None
     """The file that remembers which images this node brought; None remembers them for this life alone."""
     seccomp: Path = SECCOMP
+    builds: BuildSettings = BuildSettings()
     bandwidth: int = 0
     """Bytes a second, each way, of a workload that may connect to the internet; 0 is without limit."""
     nameservers: tuple[NameServer, ...] = ()

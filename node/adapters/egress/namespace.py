@@ -53,7 +53,11 @@ class Namespace:
 
     async def listen(self, address: str, port: int) -> socket.socket:
         """A UDP socket inside, bound and not blocking."""
-        return await self._inside(lambda: _bound(address, port))
+        return await self._inside(lambda: _bound(address, port, socket.SOCK_DGRAM))
+
+    async def listen_for_connections(self, address: str, port: int) -> socket.socket:
+        """A TCP socket inside, bound and not blocking."""
+        return await self._inside(lambda: _bound(address, port, socket.SOCK_STREAM))
 
     def close(self) -> None:
         """Let go of the namespace."""
@@ -124,8 +128,8 @@ def _nft(script: str) -> None:
         raise Unavailable(f"nft failed: {' '.join(done.stderr.split())[:300]}")
 
 
-def _bound(address: str, port: int) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+def _bound(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
     try:
         bound.bind((address, port))
         bound.setblocking(False)

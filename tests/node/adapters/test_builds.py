@@ -1,0 +1,285 @@
+"""Builds on the real engine, of repositories on a real git server: what they give, and that nothing else stays."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from market.builds import RESULT, STREAM
+from market.errors import NeugridError
+from market.units import Bytes, MilliCpu, Seconds
+from market.workloads import Source
+from node.adapters.builds.git_image import ensure_git_image
+from node.adapters.builds.settings import BuildSettings
+from node.adapters.runtime import DockerRuntime
+from node.ports import BuildEnd, BuildSpec, LogLine
+from tests.builders import resources
+from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, nothing_left, run, texts
+from tests.node.adapters.repositories import Repositories, a_git_server
+
+pytestmark = [pytest.mark.anyio, pytest.mark.docker]
+
+HELLO = {"Dockerfile": "FROM busybox:latest\nCOPY data /data\nCMD cat /data\n", "data": "hello"}
+
+
+@pytest.fixture(scope="module")
+def git(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repositories]:
+    try:
+        asyncio.run(ensure_git_image())
+    except NeugridError as error:
+        pytest.skip(f"no image with git: {error}")
+    with a_git_server(tmp_path_factory.mktemp("git") / "server") as server:
+        yield server
+
+
+class Yard:
+    """A provider that builds; `lines` are those of the last build."""
+
+    def __init__(self, runtime: DockerRuntime, git: Repositories, folder: Path) -> None:
+        self.runtime = runtime
+        self.builder = runtime.builder
+        self.git = git
+        self.store = folder / "store"
+        self.lines: list[LogLine] = []
+        self.bell = asyncio.Event()
+        self.kept: list[str] = []
+
+    def spec(self, url: str, timeout: int = 60, memory: int = 128, disk: int = 64, **source: str) -> BuildSpec:
+        amount = resources(cpu=MilliCpu(2000), memory=Bytes(memory * MIB), disk=Bytes(disk * MIB))
+        name = f"t{uuid.uuid4().hex[:8]}-a1"
+        return BuildSpec(
+            name=name,
+            lease="t1",
+            requester="0x01",
+            source=Source(url=url, **source),
+            resources=amount,
+            timeout=Seconds(timeout),
+        )
+
+    async def build(self, spec: BuildSpec) -> BuildEnd:
+        self.lines.clear()
+        end = await self.builder.build(spec, self.store, self._hear)
+        self.kept += [end.image] if end.image else []
+        return end
+
+    async def built(self, name: str, files: dict[str, str | bytes], *extra: str, **changes: Any) -> BuildEnd:
+        return await self.build(self.spec(self.git.add(name, files, *extra), **changes))
+
+    async def until(self, word: str) -> None:
+        """Until a line with this word was heard."""
+        while not any(word in line.text for line in self.lines):
+            self.bell.clear()
+            await self.bell.wait()
+
+    def steps(self) -> list[str]:
+        return [line.text for line in self.lines if line.stream == STREAM]
+
+    def _hear(self, line: LogLine) -> None:
+        self.lines.append(line)
+        self.bell.set()
+
+
+@pytest.fixture
+async def yard(git: Repositories, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Yard]:
+    node, folder = a_node(), tmp_path / "volumes"
+    client = docker.APIClient(version="auto")
+    before = _stray(client)
+    settings = BuildSettings(private_hosts=(git.listed,), authorities=git.authorities, max_repository=8 * MIB)
+    with nothing_left(node, folder):
+        async with a_runtime(node, folder, builds=settings) as runtime:
+            yard = Yard(runtime, git, tmp_path)
+            yield yard
+    for image in yard.kept:
+        client.remove_image(image)
+    assert _images(client, node) == []
+    assert _stray(client) <= before
+    assert list(yard.store.glob("*.part")) == []
+    client.close()
+
+
+def _images(client: Any, node: str) -> list[str]:
+    found = client.images(all=True, filters={"label": "neugrid.build"})
+    return [item["Id"] for item in found if item["Labels"]["neugrid.build"].startswith(node)]
+
+
+def _stray(client: Any) -> set[str]:
+    """Volumes and containers of the classic builder, which bear no name of ours."""
+    return {item["Name"] for item in client.volumes()["Volumes"] or () if len(item["Name"]) == 64}
+
+
+async def test_a_dockerfile_becomes_an_image_that_runs_here_and_elsewhere(yard: Yard, tmp_path: Path) -> None:
+    files = HELLO | {".dockerignore": "secret\n", "secret": "x", "sub/Dockerfile.other": "FROM scratch\nCOPY . /\n"}
+    files["Dockerfile"] += "RUN test ! -e /secret && echo out; echo err >&2\n"
+    spec = yard.spec(yard.git.add("hello", files))
+    end = await yard.build(spec)
+    assert (end.code, end.message) == ("", "")
+    assert ("stdout", "out") in {(line.stream, line.text) for line in yard.lines}
+    assert ("stderr", "err") in {(line.stream, line.text) for line in yard.lines}
+    assert [text.split(": ", 1)[1] for text in yard.steps() if "begins" in text] == [
+        f"clone {spec.source.url}",
+        "plan",
+        "images",
+        "FROM busybox:latest",
+        "COPY data /data",
+        "CMD cat /data",
+        "RUN test ! -e /secret && echo out; echo err >&2",
+        "export",
+    ]
+    assert end.archive is not None
+    archive = yard.store / end.archive.digest
+    assert (end.archive.path, end.archive.size) == (RESULT, archive.stat().st_size)
+    _, lines = await run(yard.runtime, a_container(image=(await yard.runtime.ensure_image(end.image)).id))
+    assert texts(lines) == ["hello"]
+    async with a_runtime(a_node(), tmp_path / "other") as other:
+        assert (await other.image_store.load(archive)).id == end.image
+        _, lines = await run(other, a_container(image=end.image))
+        assert texts(lines) == ["hello"]
+
+
+async def test_another_ref_folder_and_dockerfile_may_be_named(yard: Yard) -> None:
+    other = (
+        "git checkout -q -b other && mkdir -p deep && echo FROM scratch > deep/Build && echo COPY x /x >> deep/Build"
+    )
+    url = yard.git.add("other", {"x": "1"}, other, "echo 2 > deep/x", "git add -A", "git commit -q -m a", "git tag v1")
+    end = await yard.build(yard.spec(url, ref="v1", folder="deep", dockerfile="Build"))
+    assert (end.code, end.message) == ("", "")
+
+
+async def test_a_stage_that_is_not_the_last_leaves_no_image(yard: Yard) -> None:
+    first = "FROM busybox:latest AS one\nRUN echo built >/x\nVOLUME /v\nRUN echo a >/v/a\n"
+    text = first + "FROM scratch\nCOPY --from=one /x /x\n"
+    assert (await yard.built("stages", {"Dockerfile": text})).code == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "says"),
+    [
+        ("python", {"main.py": "print('by python')", "requirements.txt": "# nothing\n"}, "by python"),
+        ("static", {"index.html": "<h1>hello</h1>"}, None),
+    ],
+)
+async def test_a_repository_without_dockerfile_is_built_by_its_recipe(
+    yard: Yard, name: str, files: dict[str, str | bytes], says: str | None
+) -> None:
+    end = await yard.built(f"recipe-{name}", files)
+    assert (end.code, end.message) == ("", "")
+    assert f"there is no Dockerfile: by the recipe {name}" in texts(yard.lines)
+    if says:
+        _, lines = await run(yard.runtime, a_container(image=end.image))
+        assert texts(lines) == [says]
+
+
+FAILS = {
+    "exits": (
+        {"Dockerfile": "FROM busybox:latest\nRUN echo one; echo two >&2; exit 3\nRUN true\n"},
+        ("BUILD_FAILED", 3, ("step 5 (RUN echo one", "exit code 3", "one", "two")),
+    ),
+    "syntax": ({"Dockerfile": "FROM busybox:latest\nRUN [\"a\"\nENV\n"}, ("BUILD_FAILED", 1, ("no instruction",))),
+    "engine": ({"Dockerfile": "FROM busybox:latest\nEXPOSE no-port\n"}, ("BUILD_FAILED", 1, ("no-port",))),
+    "missing": ({"Dockerfile": "FROM busybox:latest\nCOPY none /\n"}, ("BUILD_FAILED", 1, ("none",))),
+    "base": ({"Dockerfile": "FROM neugrid-git:latest\n"}, ("BUILD_FAILED", 1, ("neugrid-git",))),
+    "nothing": ({"README": "hello"}, ("BUILD_FAILED", 1, ("no Dockerfile", "package.json"))),
+    "ssrf": ({"Dockerfile": "FROM busybox:latest\nADD http://127.0.0.1/x /\n"}, ("BUILD_FAILED", 1, ("ADD takes",))),
+    "memory": (
+        {"Dockerfile": "FROM busybox:latest\nRUN dd if=/dev/zero of=/dev/null bs=300M count=1\n"},
+        ("OUT_OF_MEMORY", 137, ("more memory",)),
+    ),
+    "large": ({"x": b"\x00", "Dockerfile": "FROM busybox:latest\n"}, ("BUILD_TOO_LARGE", 1, ("larger than",))),
+    "network": (
+        {"Dockerfile": "FROM busybox:latest\nRUN wget -T 2 http://10.0.0.1/ || exit 9\n"},
+        ("BUILD_FAILED", 9, ("exit code 9",)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILS)
+async def test_what_fails_says_why_and_leaves_nothing(yard: Yard, name: str) -> None:
+    files, (code, exit_code, words) = FAILS[name]
+    extra = ("head -c 10000000 /dev/urandom >noise",) if name == "large" else ()
+    end = await yard.built(f"fails-{name}", files, *extra)
+    assert (end.code, end.exit_code, end.archive) == (code, exit_code, None), end.message
+    for word in words:
+        assert word in end.message
+    assert "failed" in yard.steps()[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"url": "https://git.example.org/elsewhere"}, "no host git.example.org"),
+        ({"name": "missing"}, "can not be cloned: fatal: repository"),
+        ({"name": "hello", "ref": "nowhere"}, "couldn't find remote ref nowhere"),
+    ],
+)
+async def test_a_repository_that_is_none_is_a_clone_that_failed(yard: Yard, source: dict[str, str], words: str) -> None:
+    url = source.get("url") or yard.git.url(source["name"])
+    end = await yard.build(yard.spec(url, ref=source.get("ref", "")))
+    assert end.code == "CLONE_FAILED", end.message
+    assert words in end.message
+
+
+async def test_a_checkout_can_do_nothing_to_the_host_or_to_git(yard: Yard, tmp_path: Path) -> None:
+    """Links that lead out, a submodule, LFS pointers and filters, and hooks: all of it is just files."""
+    hooks = "mkdir -p hooks && printf '#!/bin/sh\\ntouch /output/hooked' > hooks/post-checkout && chmod +x hooks/*"
+    link = "ln -s /etc/passwd passwd && ln -s / root && ln -s ../../../../etc out"
+    submodule = f"printf '[submodule \"s\"]\\n path = s\\n url = {tmp_path}/sub.git\\n' > .gitmodules"
+    files: dict[str, str | bytes] = {
+        ".gitattributes": "*.bin filter=lfs diff=lfs\n",
+        "big.bin": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
+        "Dockerfile": "FROM busybox:latest\nCOPY . /a\nRUN grep -q git-lfs /a/big.bin && ls /a && [ ! -e /a/.git ]\n",
+    }
+    end = await yard.built("attack", files, hooks, link, submodule)
+    assert (end.code, end.message) == ("", "")
+    assert {"passwd", "root", "hooks"} <= set(texts(yard.lines))
+
+
+async def test_a_dockerfile_that_is_a_link_is_not_followed(yard: Yard) -> None:
+    end = await yard.built("link", {"x": "1"}, "ln -s /etc/shadow Dockerfile")
+    assert end.code == "BUILD_FAILED"
+    assert "plain file" in end.message
+
+
+async def test_a_fork_bomb_ends_at_its_limit(yard: Yard) -> None:
+    bomb = "b() { b | b & }; b; sleep 4; ls -d /proc/[0-9]* | wc -l; kill -9 -1; exit 5"
+    end = await yard.built("forks", {"Dockerfile": f"FROM busybox:latest\nRUN {bomb}\n"}, memory=256)
+    assert end.code in ("BUILD_FAILED", "OUT_OF_MEMORY")
+
+
+async def test_what_writes_too_much_is_stopped(yard: Yard) -> None:
+    text = "FROM busybox:latest\nRUN dd if=/dev/zero of=/x bs=1M count=1500; sleep 30\n"
+    end = await yard.built("writes", {"Dockerfile": text})
+    assert end.code == "BUILD_TOO_LARGE", end.message
+
+
+async def test_a_build_has_its_time(yard: Yard) -> None:
+    end = await yard.built("slow", {"Dockerfile": "FROM busybox:latest\nRUN echo begun; sleep 60\n"}, timeout=4)
+    assert (end.code, end.exit_code) == ("TIMEOUT", -1)
+    assert "RUN echo begun" in end.message
+
+
+@pytest.mark.parametrize("moment", ["clone", "begun"])
+async def test_a_cancelled_build_leaves_nothing(yard: Yard, moment: str) -> None:
+    url = yard.git.add(f"cancel-{moment}", {"Dockerfile": "FROM busybox:latest\nRUN echo begun; sleep 60\n"})
+    building = asyncio.create_task(yard.build(yard.spec(url)))
+    await yard.until(moment)
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+
+
+async def test_what_a_dead_node_left_is_removed_by_its_next_life(yard: Yard) -> None:
+    """Another life of the same node, which knows nothing, sweeps the first build of all that it finds."""
+    url = yard.git.add("dead", {"Dockerfile": "FROM busybox:latest\nRUN true\nRUN echo begun; sleep 60\n"})
+    building = asyncio.create_task(yard.build(yard.spec(url)))
+    await yard.until("begun")
+    settings = yard.runtime._settings
+    async with a_runtime(settings.node, settings.folder, builds=settings.builds) as next_life:
+        await next_life.builder.sweep("none")
+        client = docker.APIClient(version="auto")
+        assert client.containers(all=True, filters={"label": "neugrid.build"}) == []
+        client.close()
+    assert (await building).code in ("BUILD_FAILED", "INFRASTRUCTURE")
