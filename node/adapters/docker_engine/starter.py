@@ -15,6 +15,7 @@ from node.adapters.docker_engine.profile import GPUS_LABEL, NODE_LABEL, SLOT_LAB
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.docker_engine.slots import Slots
 from node.adapters.docker_engine.volumes import LoopVolumes
+from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, ContainerSpec
 
 Volumes = LoopVolumes | PlainVolumes
@@ -24,10 +25,18 @@ class Starter:
     """Creates and starts the containers of one node."""
 
     def __init__(
-        self, engine: Engine, images: Images, slots: Slots, volumes: Volumes, clock: Clock, settings: RuntimeSettings
+        self,
+        engine: Engine,
+        images: Images,
+        slots: Slots,
+        volumes: Volumes,
+        watch: Watch,
+        clock: Clock,
+        settings: RuntimeSettings,
     ) -> None:
         self._engine = engine
         self._images = images
+        self._watch = watch
         self._slots = slots
         self._volumes = volumes
         self._clock = clock
@@ -91,7 +100,7 @@ class Starter:
 
     async def _launch(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         try:
-            await self._engine.call(lambda client: client.start(spec.name))
+            await self._run(spec.name)
         except NeugridError:
             found = await self._inspect(spec.name)
             if has_ended(found["State"]):
@@ -105,7 +114,11 @@ class Starter:
     async def _launch_anew(self, spec: ContainerSpec, seccomp: str) -> None:
         await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
         await self._create(spec, seccomp, "")
-        await self._engine.call(lambda client: client.start(spec.name))
+        await self._run(spec.name)
+
+    async def _run(self, name: str) -> None:
+        self._watch.starting(name)
+        await self._engine.call(lambda client: client.start(name))
 
     async def _resume(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         """There is a container of this name: kept when it ever ran, else made anew."""
