@@ -22,6 +22,7 @@ from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.gpus import installed_gpus
 from node.adapters.machine import LocalMachine, sold
@@ -102,8 +103,17 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     stack.push_async_callback(runtime.close)
     with suppress(Unavailable):  # an engine that is away is waited for
         await runtime.warm_up()
-    machine = LocalMachine(folder)
-    ports = Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
+    guard = Guard(runtime.address, Signer(keys.node).address, folder / "watchdog", clock)
+    stack.push_async_callback(guard.leave)
+    ports = Ports(
+        storage=storage,
+        clock=clock,
+        network=network,
+        chain=chain,
+        runtime=runtime,
+        machine=LocalMachine(folder),
+        watchdog=guard,
+    )
     return ports, chain
 
 

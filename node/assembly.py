@@ -25,7 +25,7 @@ from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import chain, deadlines, gossip, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import chain, deadlines, gossip, guarding, joining, metering, offering, reconcile, renewals, schedule
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -34,7 +34,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Storage
+from node.ports import Chain, Clock, Machine, Network, Runtime, Storage, Watchdog
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -49,6 +49,7 @@ class Ports:
     chain: Chain
     runtime: Runtime | None = None
     machine: Machine | None = None
+    watchdog: Watchdog | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +182,10 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
     core.engine.bind(*provider_performers(provisioning, watching))
     answer_as_provider(core.peers, selling, provisioning)
-    bidding = Bidding(selling, core.book)
+    bidding, watchdog = Bidding(selling, core.book), ports.watchdog
+    guard = (("guarding", lambda: guarding.run(ports.storage, watchdog)),) if watchdog else ()
     return bidding, (
+        *guard,
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, provisioning)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),

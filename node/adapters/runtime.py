@@ -59,6 +59,11 @@ class DockerRuntime:
         self._is_prepared = False
         self._guarding: asyncio.Task[None] | None = None
 
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._engine.address
+
     async def health(self) -> RuntimeHealth:
         """Whether the engine answers and enforces every limit that the profile sets."""
         try:

@@ -37,3 +37,4 @@ from node.ports.sandboxes import Sandboxes as Sandboxes
 from node.ports.storage import Reader as Reader
 from node.ports.storage import Storage as Storage
 from node.ports.storage import Tx as Tx
+from node.ports.watchdog import Watchdog as Watchdog
