@@ -25,6 +25,7 @@ from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.gpus import installed_gpus
+from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
@@ -40,6 +41,8 @@ from node.setup import Keys, unlock
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
+GPU_TIER: Final = "gpu"
+"""GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
 
 
 class Contact(Struct, frozen=True):
@@ -111,10 +114,16 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         network=network,
         chain=chain,
         runtime=runtime,
-        machine=LocalMachine(folder),
+        machine=LocalMachine(folder, sells_gpus=config.provider.isolation == GPU_TIER),
         watchdog=guard,
+        inspector=inspector_of(config),
     )
     return ports, chain
+
+
+def inspector_of(config: Config) -> LocalInspector:
+    """Who looks the provider's machine over."""
+    return LocalInspector(InspectionSettings(folder=config.folder, isolation=config.provider.isolation))
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
@@ -129,7 +138,7 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
-    gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
+    gpus = sold(installed_gpus()) if config.provider.isolation == GPU_TIER else ()
     return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes", gpus=gpus), clock)
 
 
@@ -147,6 +156,7 @@ def _settings(config: Config) -> Settings:
         folder=config.folder,
         region=config.region,
         isolation=config.provider.isolation,
+        accept_risks=config.provider.accept_risks,
         policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),

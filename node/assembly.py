@@ -13,6 +13,7 @@ from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
+from node.actions.gate import Gate
 from node.actions.health import Health
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
@@ -25,7 +26,19 @@ from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import chain, deadlines, gossip, guarding, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import (
+    chain,
+    deadlines,
+    gating,
+    gossip,
+    guarding,
+    joining,
+    metering,
+    offering,
+    reconcile,
+    renewals,
+    schedule,
+)
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -34,7 +47,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Storage, Watchdog
+from node.ports import Chain, Clock, Inspector, Machine, Network, Runtime, Storage, Watchdog
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -50,6 +63,7 @@ class Ports:
     runtime: Runtime | None = None
     machine: Machine | None = None
     watchdog: Watchdog | None = None
+    inspector: Inspector | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +83,7 @@ class Settings:
     folder: Path
     region: str = "local"
     isolation: str = "hardened"
+    accept_risks: tuple[str, ...] = ()
     policy: PricingPolicy | None = None
     ask: int = 3
     top_up: Amount
@@ -175,10 +190,11 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     if ports.runtime is None or ports.machine is None or settings.policy is None:
         return None, ()
     runtime, machine = ports.runtime, ports.machine
+    gate = Gate(ports.inspector, settings.accept_risks)
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
-    selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences)
+    selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
-    provisioning = Provisioning(core.engine, core.peers, inputs, runtime, core.funding)
+    provisioning = Provisioning(core.engine, core.peers, inputs, runtime, core.funding, settings.isolation)
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
     core.engine.bind(*provider_performers(provisioning, watching))
     answer_as_provider(core.peers, selling, provisioning)
@@ -186,6 +202,7 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     guard = (("guarding", lambda: guarding.run(ports.storage, watchdog)),) if watchdog else ()
     return bidding, (
         *guard,
+        ("gate", lambda: gating.run(selling.gate)),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, provisioning)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),

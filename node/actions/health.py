@@ -47,11 +47,24 @@ class Health:
             "status": "ok" if all(part["available"] for part in parts) else "degraded",
             "worker": "provider" if self._runtime else "requester",
             "docker": docker,
+            "selling": self._selling_state(),
             "gpu": self._gpus(),
             "chain": chain,
             "network": network,
             "queueDepth": self._storage.count(Job, state=LIVE),
             "openLeases": self._storage.count(Lease, state=OPEN),
+        }
+
+    def _selling_state(self) -> dict[str, Any] | None:
+        """Whether anything is sold, under which tier, and why not; risks are what is sold below the floor."""
+        if self._selling is None:
+            return None
+        gate = self._selling.gate
+        return {
+            "open": self._selling.is_open,
+            "isolation": self._selling.isolation,
+            "reasons": gate.reasons,
+            "risks": gate.risks,
         }
 
     def _gpus(self) -> list[dict[str, Any]]:

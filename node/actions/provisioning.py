@@ -86,12 +86,21 @@ STOP_GRACE: Final = 2
 class Provisioning:
     """Performs the provider's effects and answers its requesters."""
 
-    def __init__(self, engine: Engine, peers: Peers, inputs: Inputs, runtime: Runtime, funding: Funding) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        peers: Peers,
+        inputs: Inputs,
+        runtime: Runtime,
+        funding: Funding,
+        isolation: str = "hardened",
+    ) -> None:
         self._engine = engine
         self._peers = peers
         self._inputs = inputs
         self._runtime = runtime
         self._funding = funding
+        self._isolation = isolation
 
     # --- messages from requesters ---
 
@@ -308,6 +317,7 @@ class Provisioning:
             timeout=Seconds(lease.terms.timeout),
             inputs=self._inputs.of(lease) if workload.inputs else None,
             has_outputs=bool(workload.outputs),
+            isolation=self._isolation,
         )
 
     def _extend(self, changes: Changes, envelope: Envelope, id: str, until: int) -> Phase:

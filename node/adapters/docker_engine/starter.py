@@ -8,6 +8,7 @@ from market.errors import Conflict, ImageNotFound, NeugridError, NotFound, Unava
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
+from node.adapters.docker_engine.gpu_lending import cdi_names, lendable
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
@@ -60,7 +61,8 @@ class Starter:
         if spec.inputs is not None:
             await asyncio.to_thread(make_readable, spec.inputs)
         try:
-            await self._create(spec, seccomp, self._slots.take(spec.name))
+            slot = self._slots.take(spec.name) if spec.isolation != "gvisor" else ""
+            await self._create(spec, seccomp, slot)
         except Conflict:
             return await self._resume(spec, seccomp)
         return await self._launch(spec, seccomp)
@@ -71,7 +73,8 @@ class Starter:
             await self._volumes.make(spec.name, spec.resources.disk, user_of(image))
         async with self._lending if spec.resources.gpus else contextlib.nullcontext():
             lent = await self._lend(spec)
-            placement = Placement(slot=slot, output=spec.name if spec.has_outputs else "", gpus=lent)
+            output = spec.name if spec.has_outputs else ""
+            placement = Placement(slot=slot, output=output, gpus=lent, gpu_names=await self._names(lent))
             request = create_request(spec, image, placement, self._settings.node, seccomp)
             await self._send(spec, request)
 
@@ -83,20 +86,22 @@ class Starter:
             raise ImageNotFound(f"the image {spec.image!r} is not here", image=spec.image) from error
 
     async def _lend(self, spec: ContainerSpec) -> tuple[str, ...]:
-        """GPUs that no other container of the node has; the engine's labels are the ledger.
+        """GPUs that no other container has, of whatever node on this engine; the engine's labels are the ledger.
 
         Fewer than wanted are lent only to a container of this name that is there already.
         """
         if not spec.resources.gpus:
             return ()
-        filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": GPUS_LABEL}))
         others = [item for item in listed if item["State"] in ("created", "running", "paused")]
         taken = {uuid for item in others for uuid in item["Labels"].get(GPUS_LABEL, "").split(",")}
-        free = tuple(uuid for uuid in self._settings.gpus if uuid not in taken)
-        if len(free) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
-            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(free)} are free")
-        return free[: spec.resources.gpus]
+        lent = lendable(self._settings.gpus, taken, spec.resources)
+        if len(lent) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
+            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(lent)} are free")
+        return lent
+
+    async def _names(self, lent: tuple[str, ...]) -> tuple[str, ...]:
+        return cdi_names(lent, await self._engine.call(lambda client: client.info())) if lent else ()
 
     async def _launch(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         try:
