@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from market.leases import Lease, LeaseState, billed_seconds, cost_of, earliest_start
+from market.leases import Lease, LeaseState, billed_seconds, earliest_start, owed_for
 from market.receipts import Receipt
 from market.units import Amount
 from market.workloads import Workload, are_under, fits_into
@@ -32,7 +32,7 @@ def bill_limit(lease: Lease, receipt: Receipt) -> Amount:
     An end that is the provider's fault costs nothing beyond what was acknowledged.
     """
     is_fault = receipt.code in PROVIDER_FAULTS and receipt.code != "UNPAID" and lease.state is not LeaseState.CANCELLED
-    return lease.paid if is_fault else Amount(max(lease.paid, cost_of(lease.terms, receipt.seconds)))
+    return lease.paid if is_fault else Amount(max(lease.paid, owed_for(lease.terms, receipt.seconds, receipt.runs)))
 
 
 def seconds_limit(lease: Lease, now: int) -> int:
@@ -42,7 +42,8 @@ def seconds_limit(lease: Lease, now: int) -> int:
 
 def complaint(lease: Lease, receipt: Receipt, now: int) -> str:
     """The code of what is wrong with a receipt for the requester's `lease`, or ""."""
-    if receipt.seconds > seconds_limit(lease, now) or receipt.due > bill_limit(lease, receipt):
+    is_too_much = receipt.seconds > seconds_limit(lease, now) or receipt.runs > lease.runs
+    if is_too_much or receipt.due > bill_limit(lease, receipt):
         return "OVERBILLED"
     if lease.workload is None or not _is_wanted(receipt, lease.workload):
         return "OUTPUTS_NOT_ORDERED"

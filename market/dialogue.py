@@ -2,7 +2,8 @@
 
 Gossip: Offers, OrderPosted, Withdrawn. Direct, with the answer that it gets: Propose -> Accepted, Commit -> Done,
 Release -> Done, Renew -> Renewals, Cancel -> Done, Bid -> Done, Statement -> Covered, Finish -> Countersigned,
-Pay -> Done, Logs -> LogsKept, GetFile -> bare bytes, BookDigest -> BookDelta, RefundAsked -> Refunded.
+Pay -> Done, Extend -> Done, RunCode -> CodeDone, Logs -> LogsKept, GetFile -> bare bytes, BookDigest -> BookDelta,
+RefundAsked -> Refunded.
 Any of them may be answered with a Refusal.
 """
 
@@ -20,6 +21,10 @@ from market.workloads import Sha256, Workload
 Amounts = Annotated[int, Meta(ge=0, le=2**62)]
 Base64 = Annotated[str, Meta(max_length=24_000)]
 MAX_CHUNK = 1024 * 1024
+MAX_CODE = 512 * 1024
+MAX_INPUT = 512 * 1024
+MAX_OUTPUT = 256 * 1024
+"""Characters of code, of one input, and of one stream of output."""
 MOST_LINES = 4096
 """Lines of output in one message."""
 Mark = tuple[Annotated[int, Meta(ge=0, le=1023)], Annotated[int, Meta(ge=0)]]
@@ -87,11 +92,15 @@ class Renew(Struct, frozen=True):
 
 
 class Phase(Struct, frozen=True):
-    """Where a lease stands at the provider; state "unknown" when it never heard of it."""
+    """Where a lease stands at the provider; state "unknown" when it never heard of it.
+
+    `health` is what the provider's probe says of a service: "", "starting", "healthy" or "unhealthy".
+    """
 
     lease: Id
     state: ShortText
     started_at: Millis = 0
+    health: Annotated[str, Meta(max_length=16)] = ""
 
 
 class Renewals(Struct, frozen=True):
@@ -111,11 +120,12 @@ class BidMade(Struct, frozen=True):
 
 
 class Statement(Struct, frozen=True):
-    """The provider's view: the phase, and the use so far."""
+    """The provider's view: the phase, and the use so far in seconds and in runs of code."""
 
     phase: Phase
     seconds: Annotated[int, Meta(ge=0, le=2**40)] = 0
     due: Amounts = 0
+    runs: Annotated[int, Meta(ge=0, le=2**40)] = 0
 
 
 class Signed(Struct, frozen=True):
@@ -129,9 +139,46 @@ class Signed(Struct, frozen=True):
 
 
 class Covered(Struct, frozen=True):
-    """The answer to a statement; without a voucher when nothing is due yet."""
+    """The answer to a statement; without a voucher when nothing is due yet. `runs` is the requester's own count."""
 
     voucher: Signed | None = None
+    runs: Annotated[int, Meta(ge=0, le=2**40)] = 0
+
+
+class Extend(Struct, frozen=True):
+    """Let the lease last longer: the same terms with more time and a larger cap, and the consent to them."""
+
+    terms: Terms
+    consent: Annotated[str, Meta(pattern="^[0-9a-f]{130}$")]
+
+
+class RunCode(Struct, frozen=True):
+    """Run code under a runner's lease: once for each input. `id` names the run, so that asking again is harmless."""
+
+    lease: Id
+    id: ShortText
+    language: Annotated[str, Meta(max_length=32)]
+    code: Annotated[str, Meta(max_length=MAX_CODE)]
+    inputs: Annotated[tuple[Annotated[str, Meta(max_length=MAX_INPUT)], ...], Meta(min_length=1, max_length=64)] = ("",)
+
+
+class RunEnd(Struct, frozen=True):
+    """How one run ended; `error` is one of the runner's error types or ""."""
+
+    stdout: Annotated[str, Meta(max_length=MAX_OUTPUT)] = ""
+    stderr: Annotated[str, Meta(max_length=MAX_OUTPUT)] = ""
+    exit_code: Annotated[int, Meta(ge=-1, le=255)] = 0
+    milliseconds: Annotated[int, Meta(ge=0, le=2**32)] = 0
+    error: Annotated[str, Meta(max_length=32)] = ""
+    message: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class CodeDone(Struct, frozen=True):
+    """What came of the code; times in ms."""
+
+    runs: Annotated[tuple[RunEnd, ...], Meta(max_length=64)]
+    waited: Annotated[int, Meta(ge=0, le=2**32)] = 0
+    compiling: Annotated[int, Meta(ge=0, le=2**32)] = 0
 
 
 class Finish(Struct, frozen=True):

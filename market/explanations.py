@@ -150,7 +150,9 @@ def _asked(order: Order, constraint: str) -> int | str:
         "region": wanted.region,
         "isolation": wanted.isolation,
         "reputation": wanted.min_reputation,
+        "capabilities": ",".join(wanted.needs),
         "avoided": ",".join(wanted.avoid),
+        "provider": ",".join(wanted.only),
         "price": order.max_rate,
     }
     return asked[constraint]

@@ -14,10 +14,26 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.job_events import (
+    BidReceived,
+    CancelAsked,
+    HealthReported,
+    LeaseAgreed,
+    LeaseLost,
+    OrderRested,
+    PlaceJob,
+    Reason,
+    TenantCancelled,
+    TermExtended,
+    WithdrawOrder,
+    WorkloadBegan,
+    WorkloadDone,
+)
 from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
 from market.orders import Constraints, Order
+from market.service_events import PodMoved
 from market.units import Amount, Rate, rate_under_cap
-from market.workloads import Workload
+from market.workloads import Workload, needs_of
 
 MAX_ATTEMPTS: Final = 5
 
@@ -35,14 +51,6 @@ class JobState(StrEnum):
 S = JobState
 LIVE: Final = (S.PENDING, S.RESTING, S.PLACED, S.RUNNING)
 DONE: Final = (S.SUCCEEDED, S.FAILED, S.CANCELLED)
-
-
-class Reason(Struct, frozen=True, kw_only=True):
-    """Why one provider did not take the order: machine-readable codes; `rate` is its ask for these resources."""
-
-    provider: str
-    codes: tuple[str, ...]
-    rate: Rate = Rate(0)
 
 
 class BidSeen(Struct, frozen=True, kw_only=True):
@@ -91,86 +99,13 @@ class Job(Struct, frozen=True, kw_only=True):
     """The bids on the present attempt's order, one a provider, at most 256."""
     version: int = 0
     """Grows with every accepted event: the job's ETag."""
-
-
-# --- events --------------------------------------------------------------------------------------------------------
-
-
-class OrderRested(Event, frozen=True, tag=True, kw_only=True):
-    """No standing offer took it; the blinded order is in the gossip book."""
-
-    reasons: tuple[Reason, ...] = ()
-
-
-class BidReceived(Event, frozen=True, tag=True, kw_only=True):
-    """A provider's binding bid on the resting order; a second one of the same provider replaces the first."""
-
-    provider: str
-    rate: Rate
-    start_within: int
-
-
-class LeaseAgreed(Event, frozen=True, tag=True, kw_only=True):
-    """A provider accepted; the lease is stored in the same transaction."""
-
-    lease: str
-    provider: str
-    rate: Rate
-
-
-class WorkloadBegan(Event, frozen=True, tag=True, kw_only=True):
-    """The container runs since `at`."""
-
-    lease: str
-    at: int
-
-
-class WorkloadDone(Event, frozen=True, tag=True, kw_only=True):
-    """The workload ended and its outputs are here; codes as in Receipt."""
-
-    lease: str
-    exit_code: int
-    code: str
-    message: str
-    started_at: int
-    ended_at: int
-    seconds: int
-    due: Amount
-
-
-class LeaseLost(Event, frozen=True, tag=True, kw_only=True):
-    """The attempt came to nothing through no fault of the workload; `paid` was acknowledged for it."""
-
-    lease: str
-    code: str
-    message: str
-    paid: Amount
-
-
-class CancelAsked(Event, frozen=True, tag=True, kw_only=True):
-    """The user wants it to end."""
-
-
-class TenantCancelled(Event, frozen=True, tag=True, kw_only=True):
-    """Told to the job's lease: the user wants it to end."""
-
-
-# --- effects -------------------------------------------------------------------------------------------------------
-
-
-class PlaceJob(Effect, frozen=True, tag=True, kw_only=True):
-    """Find a provider for attempt `attempt`: take a standing offer, or rest in the book and take a bid."""
-
-    attempt: int
-
-
-class WithdrawOrder(Effect, frozen=True, tag=True, kw_only=True):
-    """Take the resting order out of the book."""
-
-    attempt: int
-
-
-# --- rules ---------------------------------------------------------------------------------------------------------
+    term: int = 0
+    """Seconds by which its lease is made longer whenever half of them are left; 0 = never."""
+    service: str = ""
+    """The service whose pod it is; it is told of every change."""
+    spread: tuple[str, ...] = ()
+    """Providers that are asked only when no other fits: those of the service's other pods."""
+    health: str = ""
 
 
 def post_job(job: Job) -> tuple[Job, Effect]:
@@ -191,7 +126,7 @@ def order_of(job: Job, requester: str, peer: str, digest: str, now: int) -> Orde
         requester=requester,
         peer=peer,
         resources=job.workload.resources,
-        constraints=job.constraints,
+        constraints=replace(job.constraints, needs=needs_of(job.workload)),
         max_rate=rate_under_cap(Amount(job.cap - job.spent), job.workload.timeout),
         duration=job.workload.timeout,
         spec_digest=digest,
@@ -204,6 +139,8 @@ def order_of(job: Job, requester: str, peer: str, digest: str, now: int) -> Orde
 def step(job: Job, event: Event, now: int) -> Step[Job]:
     """The job after `event`; see RULES."""
     after, effects = take_step(RULES, job, job.state, event, now)
+    if job.service and _seen(after) != _seen(job):
+        effects = [*effects, Tell(subject=job.service, noun="Service", event=_moved(after))]
     return replace(after, version=job.version + 1), effects
 
 
@@ -214,6 +151,22 @@ def progress_of(job: Job, now: int) -> int:
     if job.state is S.RUNNING:
         return 20 + max(0, min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000)))
     return 10 if job.state is S.PLACED else 0
+
+
+def _seen(job: Job) -> tuple[object, ...]:
+    return job.state, job.health, job.lease
+
+
+def _moved(job: Job) -> PodMoved:
+    return PodMoved(
+        job=job.id,
+        state=job.state,
+        health=job.health,
+        provider=job.provider,
+        lease=job.lease,
+        code=job.code,
+        message=job.message,
+    )
 
 
 def _rest(job: Job, event: OrderRested, now: int) -> Step[Job]:
@@ -242,6 +195,15 @@ def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
 
 def _begin(job: Job, event: WorkloadBegan, now: int) -> Step[Job]:
     return (replace(job, state=S.RUNNING, started_at=event.at), []) if event.lease == job.lease else (job, [])
+
+
+def _extend(job: Job, event: TermExtended, now: int) -> Step[Job]:
+    cap = max(job.cap, job.spent + event.cap)
+    return (replace(job, cap=Amount(cap)), []) if event.lease == job.lease else (job, [])
+
+
+def _note_health(job: Job, event: HealthReported, now: int) -> Step[Job]:
+    return (replace(job, health=event.health), []) if event.lease == job.lease else (job, [])
 
 
 def _finish(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
@@ -284,6 +246,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         provider="",
         rate=Rate(0),
         started_at=0,
+        health="",
         spent=spent,
         cost=spent,
         bids=(),
@@ -322,6 +285,8 @@ RULES: Rules[Job] = {
     (S.RESTING, BidReceived): _note_bid,
     **{(state, LeaseAgreed): _place for state in (S.PENDING, S.RESTING)},
     (S.PLACED, WorkloadBegan): _begin,
+    (S.RUNNING, TermExtended): _extend,
+    (S.RUNNING, HealthReported): _note_health,
     **{(state, WorkloadDone): _finish for state in (S.PLACED, S.RUNNING)},
     **{(state, LeaseLost): _lose for state in (S.PLACED, S.RUNNING)},
     **{(state, DeadlinePassed): _expire for state in (S.PENDING, S.RESTING)},

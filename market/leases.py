@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from market.offers import AddressText, Id, Millis, ShortText
 from market.receipts import Receipt
@@ -42,6 +43,10 @@ HEARD_EVERY: Final = 1_000
 """That the other side is still there is written down once in so many ms."""
 STATE_EVERY: Final = 10_000
 """The voucher interval: how often the provider states usage, in ms."""
+MAX_TERM: Final = 30 * 86_400
+"""The longest time limit of a lease, in seconds."""
+UNPAID_RUNS: Final = 512
+"""A provider runs no more code when so many runs succeeded beyond what vouchers cover."""
 UNPAID_GRACE: Final = 30_000
 """The provider stops when it has worked for so long beyond what vouchers cover, in ms."""
 
@@ -66,7 +71,7 @@ ENDED: Final = (S.FINISHED, S.FAILED, S.CANCELLED, S.LOST)
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """What both sides agreed on; rate in 1e-9 base units per second, cap in base units, timeout in seconds."""
+    """What both sides agreed on; rate in 1e-9 base units per unit, cap in base units, timeout in seconds."""
 
     lease: Id
     order: Id
@@ -79,6 +84,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     provider: AddressText
     provider_peer: ShortText
     payee: AddressText
+    unit: Annotated[str, Meta(pattern="^(second|run)$(?!\n)")] = "second"
+    """What `rate` pays for: a second of use, or a run of code that succeeded."""
     rate: Annotated[int, Meta(ge=0, le=2**60)]
     cap: Annotated[int, Meta(ge=0, le=2**62)]
     resources: Resources
@@ -111,6 +118,12 @@ class Lease(Struct, frozen=True, kw_only=True):
     ended_at: int = 0
     seconds: int = 0
     """Billed time so far, whole seconds."""
+    runs: int = 0
+    """Runs of code that succeeded, by the requester's count; the provider's copy has what it was told."""
+    health: str = ""
+    """What the provider's probe says of a service: "", "starting", "healthy" or "unhealthy"."""
+    extension: Terms | None = None
+    """Requester's side: the longer terms that the provider is asked for."""
     due: Amount = Amount(0)
     paid: Amount = Amount(0)
     """Covered by vouchers."""
@@ -173,11 +186,39 @@ def cost_of(terms: Terms, seconds: int) -> Amount:
     return Amount(min(terms.cap, amount_due(Rate(terms.rate), min(seconds, terms.timeout))))
 
 
+def owed_for(terms: Terms, seconds: int, runs: int) -> Amount:
+    """What so much use costs under `terms`, by the unit that they name; never above the cap."""
+    if terms.unit == "run":
+        return Amount(min(terms.cap, amount_due(Rate(terms.rate), runs)))
+    return cost_of(terms, seconds)
+
+
+def extended(terms: Terms, seconds: int) -> Terms:
+    """The terms with so many seconds more, and the cap that pays for them."""
+    timeout = min(MAX_TERM, terms.timeout + seconds)
+    if terms.unit == "run":
+        return replace(terms, timeout=timeout, cap=terms.cap + terms.cap * seconds // terms.timeout)
+    return replace(terms, timeout=timeout, cap=amount_due(Rate(terms.rate), timeout))
+
+
+def is_extension(old: Terms, new: Terms) -> bool:
+    """Whether the new terms only last longer, and pay for it."""
+    is_paid = new.unit == "run" or new.cap >= amount_due(Rate(new.rate), new.timeout)
+    is_longer = new.timeout > old.timeout and new.cap >= old.cap
+    return is_longer and is_paid and replace(new, timeout=old.timeout, cap=old.cap) == old
+
+
+def term_ends_at(lease: Lease) -> int:
+    """When the agreed time of a running lease is over (epoch ms)."""
+    return lease.started_at + lease.terms.timeout * 1000
+
+
 def is_credit_exhausted(lease: Lease, now: int) -> bool:
     """Whether a running lease was worked on for longer than the grace beyond what its vouchers cover."""
     covered = billed_seconds(lease.started_at, now - UNPAID_GRACE)
     return (
         lease.state is S.RUNNING
+        and lease.terms.unit == "second"
         and now - lease.started_at > UNPAID_GRACE
         and lease.paid < cost_of(lease.terms, covered)
     )
@@ -198,5 +239,6 @@ def latest_end(lease: Lease) -> int:
 def reserved(lease: Lease) -> Amount:
     """What this lease may still cost beyond what is promised already: both sides keep it free in the channel."""
     if lease.state in OPEN:
-        return Amount(max(0, lease.terms.cap - lease.paid))
+        cap = lease.extension.cap if lease.extension else lease.terms.cap
+        return Amount(max(0, cap - lease.paid))
     return Amount(0 if lease.state is S.SETTLED else max(0, lease.due - lease.paid))

@@ -1,6 +1,6 @@
 """When an offer serves an order: every constraint by name, and the match that comes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -11,7 +11,8 @@ from market.resources import misfits, price_of
 from market.units import Rate
 
 CONSTRAINTS: Final = (
-    "cpu", "memory", "disk", "gpus", "gpu_model", "vram", "region", "isolation", "reputation", "avoided", "price",
+    "cpu", "memory", "disk", "gpus", "gpu_model", "vram", "region", "isolation", "capabilities",
+    "reputation", "avoided", "provider", "price",
 )  # fmt: skip
 """The names of all constraints an offer can fail, in the order in which they are listed."""
 
@@ -29,13 +30,20 @@ def is_live(thing: Offer | Order, now: int) -> bool:
 
 
 def has_place(order: Order, offer: Offer) -> bool:
-    """Whether the offer's region, isolation tier and provider suit the order; reputation is not looked at."""
+    """Whether the offer's region, tier, capabilities and provider suit the order; reputation is not looked at."""
     wanted = order.constraints
     return (
         wanted.region in ("", offer.region)
         and wanted.isolation in ("", offer.isolation)
         and offer.provider not in wanted.avoid
+        and (not wanted.only or offer.provider in wanted.only)
+        and has_all(wanted.needs, offer.capabilities)
     )
+
+
+def has_all(needs: Collection[str], capabilities: Collection[str]) -> bool:
+    """Whether all needs are among the capabilities."""
+    return not needs or set(needs) <= set(capabilities)
 
 
 def shortcomings(order: Order, offer: Offer, scores: Mapping[str, int]) -> tuple[str, ...]:
@@ -48,10 +56,14 @@ def shortcomings(order: Order, offer: Offer, scores: Mapping[str, int]) -> tuple
         found.append("region")
     if wanted.isolation not in ("", offer.isolation):
         found.append("isolation")
+    if not has_all(wanted.needs, offer.capabilities):
+        found.append("capabilities")
     if scores.get(offer.provider, 0) < wanted.min_reputation:
         found.append("reputation")
     if offer.provider in wanted.avoid:
         found.append("avoided")
+    if wanted.only and offer.provider not in wanted.only:
+        found.append("provider")
     if price_of(order.resources, offer.prices) > order.max_rate:
         found.append("price")
     return tuple(found)

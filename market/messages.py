@@ -47,6 +47,8 @@ class Kind(IntEnum):
     BOOK = 20
     REFUND = 22
     PAY = 23
+    EXTEND = 24
+    RUN = 25
     REPLY = 40
     REFUSAL = 41
 

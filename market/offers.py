@@ -11,6 +11,7 @@ AddressText = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{40}$(?!\n)")]
 """`$` alone would let a newline pass, and with it a second spelling of the same address."""
 Id = Annotated[str, Meta(pattern=r"^[a-z]{2,8}_[0-9a-zA-Z]{6,64}$(?!\n)")]
 Millis = Annotated[int, Meta(ge=0, le=2**53)]
+Capabilities = Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=32)]
 
 
 class Gpu(Struct, frozen=True, kw_only=True):
@@ -47,6 +48,8 @@ class Offer(Struct, frozen=True, kw_only=True):
     prices: Prices
     region: ShortText = "local"
     isolation: ShortText = "hardened"
+    capabilities: Capabilities = ()
+    """What beyond work that ends can be bought here: "service", "runner", "build", "egress:web", ..."""
     hardware: Hardware = Hardware()
     images: Annotated[tuple[ShortText, ...], Meta(max_length=64)] = ()
     risks: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()

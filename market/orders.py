@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from market.offers import AddressText, Id, Millis, ShortText
+from market.offers import AddressText, Capabilities, Id, Millis, ShortText
 from market.resources import Resources
 from market.workloads import Sha256
 
@@ -17,6 +17,10 @@ class Constraints(Struct, frozen=True, kw_only=True):
     min_reputation: Annotated[int, Meta(ge=0, le=1000)] = 0
     avoid: Annotated[tuple[AddressText, ...], Meta(max_length=64)] = ()
     """Providers that must not be asked: those that lost an attempt of this job."""
+    only: Annotated[tuple[AddressText, ...], Meta(max_length=64)] = ()
+    """The providers of which it must be one; none: anybody."""
+    needs: Capabilities = ()
+    """What the provider must be able to do, by the names of `Offer.capabilities`."""
 
 
 class Order(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ slots, so that one AND per constraint finds the candidates of a whole page. Amou
 which makes the candidates a superset; the exact amounts are compared afterwards.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from market.offers import Offer
@@ -71,10 +72,10 @@ def questions(need: Resources) -> list[int]:
     return asked
 
 
-def names_of(region: str, isolation: str, gpu_model: str) -> list[str]:
-    """The named questions for those of the three that are not ""."""
+def names_of(region: str, isolation: str, gpu_model: str, capabilities: Iterable[str]) -> list[str]:
+    """The named questions for those of the three that are not "", and one for each capability."""
     named = (("r:", region), ("i:", isolation), ("g:", gpu_model))
-    return [prefix + name for prefix, name in named if name]
+    return [prefix + name for prefix, name in named if name] + [f"c:{name}" for name in set(capabilities)]
 
 
 def _answers(ask: Ask) -> list[int]:
@@ -158,7 +159,7 @@ class Page:
         self.live ^= bit
         for number in _answers(ask):
             masks[number] ^= bit
-        for name in names_of(offer.region, offer.isolation, offer.free.gpu_model):
+        for name in names_of(offer.region, offer.isolation, offer.free.gpu_model, offer.capabilities):
             left = self.named.get(name, 0) ^ bit
             if left:
                 self.named[name] = left

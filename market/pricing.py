@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from market.matching import is_live
+from market.matching import has_all, is_live
 from market.orders import Order
 from market.resources import Prices, Resources, misfits, price_of
 from market.units import Rate, Timestamp
@@ -35,6 +35,7 @@ class PricingPolicy(Struct, frozen=True, kw_only=True):
     max_leases: int = 64
     regions: tuple[str, ...] = ("local",)
     isolations: tuple[str, ...] = ("hardened",)
+    capabilities: tuple[str, ...] = ()
     blocked: tuple[str, ...] = ()
     """Requesters, by address, that are not served."""
     start_within: int = 30
@@ -117,6 +118,7 @@ def _refusals(policy: PricingPolicy, load: Load, order: Order, now: int) -> list
         "BLOCKED": order.requester in policy.blocked,
         "REGION": wanted.region not in ("", *policy.regions),
         "ISOLATION": wanted.isolation not in ("", *policy.isolations),
+        "CAPABILITY": not has_all(wanted.needs, policy.capabilities),
         "DURATION_TOO_SHORT": order.duration < policy.min_duration,
         "DURATION_TOO_LONG": order.duration > policy.max_duration,
         "TOO_MANY_LEASES": load.running + load.queue >= policy.max_leases,

@@ -26,127 +26,41 @@ from market.leases import (
     LeaseState,
     Terms,
     billed_seconds,
-    cost_of,
+    owed_for,
     renewed_until,
+    term_ends_at,
 )
-from market.machines import DeadlinePassed, Effect, Event, QuietEvent, Rules, Step, take_step
-from market.receipts import GENESIS, Receipt
+from market.machines import DeadlinePassed, Event, Rules, Step, take_step
+from market.provision_events import (
+    AwaitFunding,
+    CancelRequested,
+    ChannelFunded,
+    CleanUp,
+    Committed,
+    CreditExhausted,
+    ForgetLease,
+    HealthChanged,
+    LeaseExpired,
+    LeaseExtended,
+    PreparationFailed,
+    PrepareWorkload,
+    ProposalReleased,
+    Renewed,
+    RunsCounted,
+    SendReceipt,
+    StartWorkload,
+    StopWorkload,
+    VoucherAccepted,
+    WatchWorkload,
+    WorkloadEnded,
+    WorkloadPrepared,
+    WorkloadStarted,
+)
+from market.receipts import Receipt
 from market.units import Amount
-from market.workloads import File, Workload
+from market.workloads import WorkloadKind
 
 S = LeaseState
-
-
-# --- events --------------------------------------------------------------------------------------------------------
-
-
-class Committed(Event, frozen=True, tag=True, kw_only=True):
-    """The requester committed and sent the workload, sealed to us."""
-
-    workload: Workload
-    nonce: str
-
-
-class ChannelFunded(Event, frozen=True, tag=True, kw_only=True):
-    """The channel covers this lease's cap beside all other open leases of the pair."""
-
-
-class WorkloadPrepared(Event, frozen=True, tag=True, kw_only=True):
-    """Image and inputs are here; `image` is content-addressed."""
-
-    image: str
-
-
-class PreparationFailed(Event, frozen=True, tag=True, kw_only=True):
-    """The workload can not start: code IMAGE_NOT_FOUND, INPUT_MISSING or INFRASTRUCTURE."""
-
-    code: str
-    message: str
-
-
-class WorkloadStarted(Event, frozen=True, tag=True, kw_only=True):
-    """The container runs since `at`."""
-
-    at: int
-
-
-class WorkloadEnded(Event, frozen=True, tag=True, kw_only=True):
-    """The container ended; `code` as in Receipt, "INFRASTRUCTURE" when the engine is to blame."""
-
-    exit_code: int
-    code: str = ""
-    message: str = ""
-    started_at: int
-    ended_at: int
-    outputs: tuple[File, ...] = ()
-    log_lines: int = 0
-    log_head: str = GENESIS
-
-
-class VoucherAccepted(Event, frozen=True, tag=True, kw_only=True):
-    """A voucher covers the lease up to `paid` base units."""
-
-    paid: Amount
-
-
-class Renewed(QuietEvent, frozen=True, tag=True, kw_only=True):
-    """The requester extended the lease to `until`."""
-
-    until: int
-
-
-class ProposalReleased(Event, frozen=True, tag=True, kw_only=True):
-    """The requester let go of our acceptance."""
-
-
-class CancelRequested(Event, frozen=True, tag=True, kw_only=True):
-    """The requester wants it to end now."""
-
-
-class CreditExhausted(Event, frozen=True, tag=True, kw_only=True):
-    """No voucher covered our statements for too long: no voucher, no work."""
-
-
-class LeaseExpired(Event, frozen=True, tag=True, kw_only=True):
-    """No renewal came in time; the provider stops before the requester counts the lease as over."""
-
-
-# --- effects -------------------------------------------------------------------------------------------------------
-
-
-class AwaitFunding(Effect, frozen=True, tag=True, kw_only=True):
-    """Watch the channel until it covers the cap."""
-
-
-class PrepareWorkload(Effect, frozen=True, tag=True, kw_only=True):
-    """Fetch image and inputs."""
-
-
-class StartWorkload(Effect, frozen=True, tag=True, kw_only=True):
-    """Create and start the container."""
-
-
-class WatchWorkload(Effect, frozen=True, tag=True, kw_only=True):
-    """Stream logs and wait for the end of the container, then collect outputs."""
-
-
-class StopWorkload(Effect, frozen=True, tag=True, kw_only=True):
-    """End the container; the watcher or the receipt follows."""
-
-
-class SendReceipt(Effect, frozen=True, tag=True, kw_only=True):
-    """Tell the requester how it ended, until it answers."""
-
-
-class ForgetLease(Effect, frozen=True, tag=True, kw_only=True):
-    """Drop a proposal that came to nothing, and its journal: anybody can make any number of them."""
-
-
-class CleanUp(Effect, frozen=True, tag=True, kw_only=True):
-    """Remove container, volumes and inputs."""
-
-
-# --- rules ---------------------------------------------------------------------------------------------------------
 
 
 def accept_proposal(terms: Terms, channel: str, now: int) -> Lease:
@@ -193,8 +107,32 @@ def _start(lease: Lease, event: WorkloadPrepared, now: int) -> Step[Lease]:
 
 
 def _run(lease: Lease, event: WorkloadStarted, now: int) -> Step[Lease]:
-    after = replace(lease, state=S.RUNNING, started_at=event.at, paid_at=now, deadline=0)
+    after = replace(lease, state=S.RUNNING, started_at=event.at, paid_at=now)
+    after = replace(after, deadline=term_ends_at(after) if _stays_up(lease) else 0)
     return after, [WatchWorkload(subject=lease.id)]
+
+
+def _stays_up(lease: Lease) -> bool:
+    """Whether it ends when its time is over, and not by itself: batch work has its limit in the engine."""
+    return lease.workload is not None and lease.workload.kind in (WorkloadKind.SERVICE, WorkloadKind.RUNNER)
+
+
+def _go_on(lease: Lease, event: LeaseExtended, now: int) -> Step[Lease]:
+    after = replace(lease, terms=event.terms)
+    return replace(after, deadline=term_ends_at(after)), []
+
+
+def _end_term(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:
+    after, effects = _close(lease, S.FINISHED, _stopped(lease, "TERM_ENDED", "the agreed time is over", now), now)
+    return after, [StopWorkload(subject=lease.id), *effects]
+
+
+def _note_health(lease: Lease, event: HealthChanged, now: int) -> Step[Lease]:
+    return replace(lease, health=event.health), []
+
+
+def _count(lease: Lease, event: RunsCounted, now: int) -> Step[Lease]:
+    return replace(lease, runs=max(lease.runs, event.runs)), []
 
 
 def _end(lease: Lease, event: WorkloadEnded, now: int) -> Step[Lease]:
@@ -209,7 +147,8 @@ def _end(lease: Lease, event: WorkloadEnded, now: int) -> Step[Lease]:
         started_at=started,
         ended_at=event.ended_at,
         seconds=seconds,
-        due=lease.paid if is_ours else max(lease.paid, cost_of(lease.terms, seconds)),
+        runs=lease.runs,
+        due=lease.paid if is_ours else max(lease.paid, owed_for(lease.terms, seconds, lease.runs)),
         outputs=event.outputs,
         log_lines=event.log_lines,
         log_head=event.log_head,
@@ -297,7 +236,8 @@ def _stopped(lease: Lease, code: str, message: str, now: int) -> Receipt:
         started_at=lease.started_at,
         ended_at=now,
         seconds=seconds,
-        due=max(lease.paid, cost_of(lease.terms, seconds)),
+        runs=lease.runs,
+        due=max(lease.paid, owed_for(lease.terms, seconds, lease.runs)),
     )
 
 
@@ -313,6 +253,10 @@ RULES: Rules[Lease] = {
     (S.STARTING, WorkloadStarted): _run,
     (S.RUNNING, WorkloadEnded): _end,
     (S.RUNNING, CreditExhausted): _stop_unpaid,
+    (S.RUNNING, LeaseExtended): _go_on,
+    (S.RUNNING, HealthChanged): _note_health,
+    (S.RUNNING, RunsCounted): _count,
+    (S.RUNNING, DeadlinePassed): _end_term,
     **{(state, DeadlinePassed): _time_out for state in (S.ACCEPTED, S.PULLING, S.STARTING)},
     **{(state, CancelRequested): _cancel for state in OPEN if state is not S.OFFERED},
     **{(state, LeaseExpired): _lose for state in OPEN if state is not S.OFFERED},

@@ -20,8 +20,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """The provider's last word on a lease.
 
     `code` is "" for a program that ended by itself, else the limit or fault that ended it (TIMEOUT, OUT_OF_MEMORY,
-    IMAGE_NOT_FOUND, INFRASTRUCTURE, CANCELLED, UNPAID). `seconds` is the billed time, `due` its price in base units,
-    `log_head` the head of the chain over `log_lines` lines.
+    IMAGE_NOT_FOUND, INFRASTRUCTURE, CANCELLED, UNPAID, TERM_ENDED). `seconds` is the time of use, `runs` the runs of
+    code that succeeded, `due` the price of what the terms count of the two, in base units, `log_head` the head of the
+    chain over `log_lines` lines.
     """
 
     lease: Id
@@ -31,6 +32,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     started_at: Millis = 0
     ended_at: Millis = 0
     seconds: Annotated[int, Meta(ge=0, le=2**40)] = 0
+    runs: Annotated[int, Meta(ge=0, le=2**40)] = 0
     due: Annotated[int, Meta(ge=0, le=2**62)] = 0
     outputs: Annotated[tuple[File, ...], Meta(max_length=10_000)] = ()
     log_lines: Annotated[int, Meta(ge=0, le=2**40)] = 0

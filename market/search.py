@@ -38,7 +38,7 @@ class Search:
         self._order = order
         self._need = (need.cpu, need.memory, need.disk, need.gpus, need.vram if need.gpus else 0)
         self._asked = questions(need)
-        self._names = names_of(wanted.region, wanted.isolation, need.gpu_model if need.gpus else "")
+        self._names = names_of(wanted.region, wanted.isolation, need.gpu_model if need.gpus else "", wanted.needs)
         whole = (need.cpu * GIB, need.memory * 1000, need.disk * 1000, need.gpus * 1000 * GIB, 1000 * GIB)
         divisor = gcd(*whole)
         *self._weights, self._scale = (part // divisor for part in whole)
@@ -113,6 +113,7 @@ class Search:
             ask.vram >= self._need[4]
             and ask.expires_at > self._now
             and provider not in self._wanted.avoid
+            and (not self._wanted.only or provider in self._wanted.only)
             and self._scores.get(provider, 0) >= self._wanted.min_reputation
         )
 

@@ -11,7 +11,7 @@ SETTLED   the provider confirmed the last voucher, or there is nothing to pay.
 from msgspec.structs import replace
 
 from market.billing import PROVIDER_FAULTS, USER_FAULTS
-from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
+from market.job_events import HealthReported, LeaseLost, TenantCancelled, TermExtended, WorkloadBegan, WorkloadDone
 from market.leases import (
     ENDED,
     HEARD_EVERY,
@@ -23,100 +23,38 @@ from market.leases import (
     LeaseState,
     Terms,
     earliest_start,
+    owed_for,
 )
-from market.machines import DeadlinePassed, Effect, Event, QuietEvent, Rules, Step, Tell, take_step
-from market.receipts import Receipt
+from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, take_step
+from market.tenancy_events import (
+    CommitAcknowledged,
+    CommitRefused,
+    ExtensionAgreed,
+    ExtensionRefused,
+    ExtensionWanted,
+    FetchOutputs,
+    FundChannel,
+    HealthSeen,
+    OutputsLost,
+    OutputsStored,
+    PaymentConfirmed,
+    PhaseReported,
+    ProviderHeard,
+    ReceiptReceived,
+    RenewalSent,
+    RunSucceeded,
+    SendCancel,
+    SendCommit,
+    SendExtension,
+    SendPayment,
+    UsageAcknowledged,
+)
 from market.units import Amount
 from market.workloads import Workload
 
 S = LeaseState
+HEALTHS = ("starting", "healthy", "unhealthy")
 _RANK = {state: rank for rank, state in enumerate(OPEN)}
-
-
-# --- events --------------------------------------------------------------------------------------------------------
-
-
-class CommitAcknowledged(Event, frozen=True, tag=True, kw_only=True):
-    """The provider holds our commit."""
-
-
-class CommitRefused(Event, frozen=True, tag=True, kw_only=True):
-    """The provider no longer holds the offer: nothing runs there, nothing is owed."""
-
-    reason: str
-
-
-class PhaseReported(Event, frozen=True, tag=True, kw_only=True):
-    """The provider moved on; `started_at` is 0 until it runs."""
-
-    state: LeaseState
-    started_at: int = 0
-
-
-class RenewalSent(QuietEvent, frozen=True, tag=True, kw_only=True):
-    """A renewal is about to be sent: the lease counts as extended from now on, whether or not it arrives."""
-
-    until: int
-
-
-class ProviderHeard(QuietEvent, frozen=True, tag=True, kw_only=True):
-    """The provider answered; `is_waiting` says that nothing runs yet."""
-
-    is_waiting: bool = False
-
-
-class UsageAcknowledged(Event, frozen=True, tag=True, kw_only=True):
-    """A voucher was signed that covers `paid` base units for `seconds` of use."""
-
-    seconds: int
-    paid: Amount
-
-
-class ReceiptReceived(Event, frozen=True, tag=True, kw_only=True):
-    """The provider's signed receipt; checked against the terms before it comes here."""
-
-    receipt: Receipt
-    signature: bytes
-
-
-class OutputsStored(Event, frozen=True, tag=True, kw_only=True):
-    """All outputs of the receipt are here and have the digests that were promised."""
-
-
-class OutputsLost(Event, frozen=True, tag=True, kw_only=True):
-    """The outputs could not be fetched in time."""
-
-    message: str
-
-
-class PaymentConfirmed(Event, frozen=True, tag=True, kw_only=True):
-    """The provider confirmed the last voucher, or gave up on it."""
-
-
-# --- effects -------------------------------------------------------------------------------------------------------
-
-
-class SendCommit(Effect, frozen=True, tag=True, kw_only=True):
-    """Send the signed commit with the workload, until the provider answers or the lease runs out."""
-
-
-class FundChannel(Effect, frozen=True, tag=True, kw_only=True):
-    """Deposit what open leases with this provider may cost beyond what the channel holds."""
-
-
-class SendCancel(Effect, frozen=True, tag=True, kw_only=True):
-    """Ask the provider to end it now."""
-
-
-class FetchOutputs(Effect, frozen=True, tag=True, kw_only=True):
-    """Fetch the output files, in chunks that survive a restart."""
-
-
-class SendPayment(Effect, frozen=True, tag=True, kw_only=True):
-    """Sign what is due and hand the voucher over, until the provider confirms."""
-
-
-# --- rules ---------------------------------------------------------------------------------------------------------
 
 
 def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: str, now: int) -> tuple[Lease, Effect]:
@@ -137,11 +75,13 @@ def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: 
     return lease, SendCommit(subject=lease.id)
 
 
-def heard(lease: Lease, state: LeaseState, started_at: int) -> Event:
+def heard(lease: Lease, state: LeaseState, started_at: int, health: str = "") -> Event:
     """What a provider's word about the phase says: that the lease moved on, or only that the provider is there."""
     is_news = _RANK.get(state, -1) > _RANK.get(lease.state, -1)
     if is_news:
         return PhaseReported(state=state, started_at=started_at)
+    if state is S.RUNNING and lease.state is S.RUNNING and health in HEALTHS and health != lease.health:
+        return HealthSeen(health=health)
     return ProviderHeard(is_waiting=state in _ACTIVE and state is not S.RUNNING)
 
 
@@ -184,6 +124,29 @@ def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
     began = _bounded(lease, event.started_at or now, now)
     after = replace(lease, state=S.RUNNING, started_at=began, acknowledged_at=now)
     return after, [_tell(lease, WorkloadBegan(lease=lease.id, at=after.started_at))]
+
+
+def _note_health(lease: Lease, event: HealthSeen, now: int) -> Step[Lease]:
+    after = replace(lease, health=event.health, acknowledged_at=now)
+    return after, [_tell(lease, HealthReported(lease=lease.id, health=event.health))]
+
+
+def _count(lease: Lease, event: RunSucceeded, now: int) -> Step[Lease]:
+    return replace(lease, runs=lease.runs + 1), []
+
+
+def _ask_for_more(lease: Lease, event: ExtensionWanted, now: int) -> Step[Lease]:
+    return replace(lease, extension=event.terms), [SendExtension(subject=lease.id)]
+
+
+def _go_on(lease: Lease, event: ExtensionAgreed, now: int) -> Step[Lease]:
+    terms = lease.extension or lease.terms
+    told = TermExtended(lease=lease.id, cap=Amount(terms.cap))
+    return replace(lease, terms=terms, extension=None, acknowledged_at=now), [_tell(lease, told)]
+
+
+def _go_no_longer(lease: Lease, event: ExtensionRefused, now: int) -> Step[Lease]:
+    return replace(lease, extension=None, message=event.reason[:1024]), []
 
 
 def _extend(lease: Lease, event: RenewalSent, now: int) -> Step[Lease]:
@@ -280,11 +243,16 @@ def _closed(lease: Lease, event: ReceiptReceived, now: int) -> Lease:
         started_at=_bounded(lease, lease.started_at or receipt.started_at, now),
         ended_at=_bounded(lease, receipt.ended_at, now),
         seconds=receipt.seconds,
-        due=Amount(max(lease.paid, receipt.due)),
+        due=Amount(max(lease.paid, receipt.due, _owed_by_own_count(lease))),
         code=receipt.code,
         message=receipt.message,
         deadline=0,
     )
+
+
+def _owed_by_own_count(lease: Lease) -> Amount:
+    """For runs of code our own count is the measure; the provider may not have heard of the last ones."""
+    return owed_for(lease.terms, 0, lease.runs) if lease.terms.unit == "run" else Amount(0)
 
 
 def _bounded(lease: Lease, at: int, now: int) -> int:
@@ -330,6 +298,11 @@ RULES: Rules[Lease] = {
     **{(state, RenewalSent): _extend for state in OPEN},
     **{(state, ProviderHeard): _hear for state in OPEN},
     (S.RUNNING, UsageAcknowledged): _acknowledge,
+    (S.RUNNING, HealthSeen): _note_health,
+    (S.RUNNING, RunSucceeded): _count,
+    (S.RUNNING, ExtensionWanted): _ask_for_more,
+    (S.RUNNING, ExtensionAgreed): _go_on,
+    (S.RUNNING, ExtensionRefused): _go_no_longer,
     **{(state, UsageAcknowledged): _pay for state in ENDED},
     **{(state, ReceiptReceived): _take_result for state in OPEN},
     (S.CANCELLED, ReceiptReceived): _take_late_result,

@@ -107,6 +107,15 @@ class Workload(Struct, frozen=True, kw_only=True):
     owner: Annotated[str, Meta(max_length=64, pattern="^[0-9a-z]*$(?!\n)")] = ""
 
 
+def needs_of(workload: Workload) -> tuple[str, ...]:
+    """The capabilities that a provider must have for it, by the names of `Offer.capabilities`."""
+    found = [workload.kind.value] if workload.kind is not WorkloadKind.BATCH else []
+    found += [f"egress:{workload.egress.policy}"] if workload.egress.policy != "none" else []
+    found += ["volumes"] if workload.volumes else []
+    found += ["endpoints"] if workload.ports else []
+    return tuple(found)
+
+
 def files_limit(resources: Resources) -> int:
     """Bytes that all inputs, and again all outputs, of a workload may have: its disk, and 1 GiB where that is less."""
     return max(resources.disk, GIB)

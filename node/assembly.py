@@ -7,6 +7,7 @@ from pathlib import Path
 from market.pricing import PricingPolicy
 from market.signing import Signer, eip712_domain
 from market.units import Address, Amount
+from market.workloads import WorkloadKind
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
@@ -15,14 +16,17 @@ from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.gate import Gate
 from node.actions.health import Health
+from node.actions.hosts import ContainerHost, Hosts
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
+from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.selling import Selling, Shop
 from node.actions.tenants import Tenants
+from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
@@ -194,17 +198,20 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     selling = Selling(core.engine, core.peers, settings.policy, shop, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
-    provisioning = Provisioning(core.engine, core.peers, inputs, runtime, core.funding, settings.isolation)
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    core.engine.bind(*provider_performers(provisioning, watching))
-    answer_as_provider(core.peers, selling, provisioning)
+    containers = ContainerHost(runtime, inputs, watching, settings.isolation)
+    hosts: Hosts = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
+    provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
+    core.engine.bind(*provider_performers(provisioning))
+    answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, hosts, core.funding))
+    usage = Usage(core.engine, core.peers, hosts, core.funding)
     bidding, watchdog = Bidding(selling, core.book), ports.watchdog
     guard = (("guarding", lambda: guarding.run(ports.storage, watchdog)),) if watchdog else ()
     return bidding, (
         *guard,
         ("gate", lambda: gating.run(selling.gate)),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
-        ("metering", lambda: metering.run(core.engine, provisioning)),
+        ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
 

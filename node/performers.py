@@ -5,6 +5,7 @@ from market.dialogue import (
     BookDigest,
     Cancel,
     Commit,
+    Extend,
     Finish,
     GetFile,
     Logs,
@@ -15,12 +16,14 @@ from market.dialogue import (
     Renew,
     Statement,
 )
-from market.jobs import Job, PlaceJob, WithdrawOrder
+from market.job_events import PlaceJob, WithdrawOrder
+from market.jobs import Job
 from market.jobs import step as step_job
 from market.leases import Lease
 from market.machines import Event, Step
 from market.messages import Kind
-from market.provision import (
+from market.provision import step as step_provision
+from market.provision_events import (
     AwaitFunding,
     CleanUp,
     ForgetLease,
@@ -30,18 +33,17 @@ from market.provision import (
     StopWorkload,
     WatchWorkload,
 )
-from market.provision import step as step_provision
-from market.tenancy import FetchOutputs, FundChannel, SendCancel, SendCommit, SendPayment
 from market.tenancy import step as step_tenancy
+from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
 from node.actions.files import Stores
 from node.actions.peers import Peers
 from node.actions.placing import Placing
+from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.selling import Selling
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
-from node.actions.watching import Watching
 from node.engine import Machine, Performer
 
 
@@ -60,19 +62,20 @@ def requester_performers(placing: Placing, tenants: Tenants) -> tuple[Performer,
         Performer(WithdrawOrder, "Job", placing.withdraw),
         Performer(SendCommit, "Lease", tenants.commit),
         Performer(FundChannel, "Lease", tenants.fund),
+        Performer(SendExtension, "Lease", tenants.extend),
         Performer(SendCancel, "Lease", tenants.cancel),
         Performer(FetchOutputs, "Lease", tenants.fetch_outputs),
         Performer(SendPayment, "Lease", tenants.pay),
     )
 
 
-def provider_performers(provisioning: Provisioning, watching: Watching) -> tuple[Performer, ...]:
+def provider_performers(provisioning: Provisioning) -> tuple[Performer, ...]:
     """Who performs the provider's effects."""
     return (
         Performer(AwaitFunding, "Lease", provisioning.await_funding),
         Performer(PrepareWorkload, "Lease", provisioning.prepare),
         Performer(StartWorkload, "Lease", provisioning.start),
-        Performer(WatchWorkload, "Lease", watching.watch),
+        Performer(WatchWorkload, "Lease", provisioning.watch),
         Performer(StopWorkload, "Lease", provisioning.stop),
         Performer(SendReceipt, "Lease", provisioning.send_receipt),
         Performer(CleanUp, "Lease", provisioning.clean_up),
@@ -95,11 +98,12 @@ def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants) -> Non
     peers.on(Kind.LOGS, Logs, tenants.take_logs)
 
 
-def answer_as_provider(peers: Peers, selling: Selling, provisioning: Provisioning) -> None:
+def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers) -> None:
     """What requesters say to a provider."""
     peers.on(Kind.PROPOSE, Propose, selling.take_proposal)
-    peers.on(Kind.COMMIT, Commit, provisioning.take_commit)
-    peers.on(Kind.RELEASE, Release, provisioning.take_release)
-    peers.on(Kind.RENEW, Renew, provisioning.take_renewal)
-    peers.on(Kind.CANCEL, Cancel, provisioning.take_cancel)
-    peers.on(Kind.PAY, Pay, provisioning.take_payment)
+    peers.on(Kind.COMMIT, Commit, answers.take_commit)
+    peers.on(Kind.RELEASE, Release, answers.take_release)
+    peers.on(Kind.RENEW, Renew, answers.take_renewal)
+    peers.on(Kind.EXTEND, Extend, answers.take_extension)
+    peers.on(Kind.CANCEL, Cancel, answers.take_cancel)
+    peers.on(Kind.PAY, Pay, answers.take_payment)

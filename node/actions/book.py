@@ -13,7 +13,7 @@ from market.book import OrderBook
 from market.dialogue import BookDelta, BookDigest, Offers, OrderPosted, Withdrawn
 from market.errors import BadMessage, BadSignature, NeugridError, StaleMessage
 from market.explanations import Explanation
-from market.jobs import Reason
+from market.job_events import Reason
 from market.matching import Match
 from market.messages import MAX_GOSSIP, Envelope, Kind, open_envelope, payload_of
 from market.offers import Offer

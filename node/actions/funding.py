@@ -9,8 +9,8 @@ import structlog
 from msgspec.structs import replace
 
 from market.errors import Conflict, InvalidTransition, Unavailable
-from market.leases import OPEN, Lease, LeaseState, reserved
-from market.provision import ChannelFunded
+from market.leases import OPEN, Lease, LeaseState, Terms, reserved
+from market.provision_events import ChannelFunded
 from market.signing import Signer
 from market.units import Address, Amount
 from market.vouchers import Channel
@@ -40,12 +40,19 @@ class Funding:
         """
         if await self._let_in(lease):
             return True
+        await self.look_at(lease)
+        return await self._let_in(lease)
+
+    async def look_at(self, lease: Lease) -> None:
+        """Take what the chain says of the lease's channel; an RPC that does not answer changes nothing."""
         try:
             await self.refresh(stored_channel(self._engine.storage, lease))
         except Unavailable as error:
             _log.info("the chain does not answer", why=error.message)
-            return False
-        return await self._let_in(lease)
+
+    def covers(self, reader: Reader, lease: Lease, terms: Terms) -> bool:
+        """Whether the channel holds what the lease may cost under `terms` beside the others."""
+        return self._is_covered(reader, replace(lease, terms=terms))
 
     @contextmanager
     def closing(self, channel: str) -> Iterator[None]:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
 from market.explanations import Explanation
-from market.jobs import DONE, LIVE, CancelAsked, Job, JobState, Reason, post_job
+from market.job_events import CancelAsked, Reason
+from market.jobs import DONE, LIVE, Job, JobState, post_job
 from market.leases import Lease
 from market.orders import Constraints
 from market.receipts import output_digest

@@ -5,9 +5,9 @@ from msgspec.structs import replace
 from market.dialogue import Signed
 from market.errors import BadSignature, VoucherTooLow
 from market.leases import ENDED, OPEN, Lease, LeaseState, reserved
-from market.provision import VoucherAccepted
+from market.provision_events import VoucherAccepted
 from market.signing import Signer
-from market.tenancy import UsageAcknowledged
+from market.tenancy_events import UsageAcknowledged
 from market.units import Amount
 from market.vouchers import Channel, Voucher, accept_voucher, sign_voucher
 from node.engine import Changes

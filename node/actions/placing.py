@@ -16,19 +16,8 @@ from market.bids import Bid, best_first, is_eligible
 from market.dialogue import Accepted, BidMade, Done, Propose, Release
 from market.errors import NeugridError, NotFound, Refused
 from market.explanations import Explanation
-from market.jobs import (
-    DONE,
-    BidReceived,
-    Job,
-    JobState,
-    LeaseAgreed,
-    OrderRested,
-    PlaceJob,
-    Reason,
-    WithdrawOrder,
-    order_id,
-    order_of,
-)
+from market.job_events import BidReceived, LeaseAgreed, OrderRested, PlaceJob, Reason, WithdrawOrder
+from market.jobs import DONE, Job, JobState, order_id, order_of
 from market.leases import Lease, Terms
 from market.messages import Envelope, Kind
 from market.orders import Order

@@ -15,7 +15,8 @@ from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
 from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for, floor_prices
-from market.provision import ProposalReleased, accept_proposal
+from market.provision import accept_proposal
+from market.provision_events import ProposalReleased
 from market.reputation import is_bad_debtor
 from market.resources import Resources, is_sellable, minus, misfits, price_of, share_of
 from market.units import Rate, Timestamp, amount_due

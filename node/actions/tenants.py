@@ -14,6 +14,7 @@ from market.dialogue import (
     Countersigned,
     Covered,
     Done,
+    Extend,
     Finish,
     Logs,
     LogsKept,
@@ -22,15 +23,18 @@ from market.dialogue import (
     Signed,
     Statement,
 )
-from market.errors import BadMessage, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
-from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of, terms_digest
+from market.errors import BadMessage, InsufficientFunds, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
+from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, owed_for, term_ends_at, terms_digest
 from market.machines import Event
 from market.messages import Envelope, Kind
 from market.receipts import Receipt, receipt_digest
 from market.signing import Signer, require_signer
-from market.tenancy import (
+from market.tenancy import heard, is_worth_noting
+from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
+    ExtensionAgreed,
+    ExtensionRefused,
     FetchOutputs,
     FundChannel,
     OutputsLost,
@@ -39,9 +43,8 @@ from market.tenancy import (
     ReceiptReceived,
     SendCancel,
     SendCommit,
+    SendExtension,
     SendPayment,
-    heard,
-    is_worth_noting,
 )
 from market.units import Address, Amount
 from node.actions.files import Files
@@ -124,6 +127,23 @@ class Tenants:
 
         await self._engine.transact(work)
 
+    async def extend(self, effect: SendExtension) -> Event | None:
+        """Fund the longer terms and ask for them; a provider that has not seen the deposit yet is asked again."""
+        lease = held_lease(self._engine.storage, effect.subject)
+        if lease.state is not LeaseState.RUNNING or lease.extension is None:
+            return None
+        consent = self._signer.sign(terms_digest(lease.extension)).hex()
+        try:
+            await self.fund(FundChannel(subject=lease.id))
+            await self._peers.ask(lease.terms.provider_peer, Kind.EXTEND, Extend(lease.extension, consent), _done)
+        except InsufficientFunds as error:
+            return ExtensionRefused(reason=error.message)
+        except Refused as error:
+            if _is_unseen(error) and self._engine.clock.now() < term_ends_at(lease):
+                raise
+            return ExtensionRefused(reason=error.message)
+        return ExtensionAgreed()
+
     async def cancel(self, effect: SendCancel) -> None:
         """Ask the provider to stop; a provider that is gone stops by itself when the lease runs out."""
         lease = held_lease(self._engine.storage, effect.subject)
@@ -195,14 +215,15 @@ class Tenants:
         lease = lease_with(changes.tx, message.phase.lease, "requester", sender)
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        report = heard(lease, _state_of(message.phase), message.phase.started_at)
+        report = heard(lease, _state_of(message.phase), message.phase.started_at, message.phase.health)
         if is_worth_noting(lease, report, changes.now):
             lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:
             return Covered()
         seconds = min(message.seconds, seconds_limit(lease, changes.now))
-        due = cost_of(lease.terms, seconds)
-        return Covered(pay_lease(changes, lease, Amount(max(due, lease.paid)), seconds, self._signer, self._domain))
+        due = owed_for(lease.terms, seconds, lease.runs)
+        amount = Amount(max(due, lease.paid))
+        return Covered(pay_lease(changes, lease, amount, seconds, self._signer, self._domain), lease.runs)
 
     async def take_receipt(self, envelope: Envelope, message: Finish) -> Countersigned:
         """The provider's last word: checked, stored, counter-signed. A second time gets the same answer."""
@@ -237,6 +258,12 @@ class Tenants:
         wanted = await self._engine.transact(work)
         self._engine.notify(f"logs:{message.lease}")
         return LogsKept(wanted)
+
+
+def _is_unseen(error: Refused) -> bool:
+    """Whether the provider only has not seen our deposit yet."""
+    codes = error.details.get("codes")
+    return isinstance(codes, tuple) and "NOT_FUNDED" in codes
 
 
 def _state_of(phase: Phase) -> LeaseState:

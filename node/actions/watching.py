@@ -12,10 +12,9 @@ from market.errors import NeugridError, OutputRefused, Refused
 from market.leases import Lease, LeaseState
 from market.machines import Event
 from market.messages import Kind
-from market.provision import WatchWorkload, WorkloadEnded
+from market.provision_events import WorkloadEnded
 from market.receipts import GENESIS, chain_log
 from market.workloads import File
-from node.actions.held_leases import held_lease
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Exit, Runtime
@@ -99,7 +98,7 @@ class LogRelay:
 
 
 class Watching:
-    """Performs WatchWorkload."""
+    """Follows containers."""
 
     def __init__(self, engine: Engine, peers: Peers, runtime: Runtime, store: Path) -> None:
         self._engine = engine
@@ -107,9 +106,8 @@ class Watching:
         self._runtime = runtime
         self._store = store
 
-    async def watch(self, effect: WatchWorkload) -> Event | None:
+    async def watch(self, lease: Lease) -> Event | None:
         """Follow one container to its end; a restart of the node begins again from the container's first line."""
-        lease = held_lease(self._engine.storage, effect.subject)
         relay = LogRelay(self._peers, lease)
         delivery = asyncio.create_task(relay.deliver())
         try:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from market.jobs import DONE, BidSeen, Job, JobState, Reason, progress_of
+from market.job_events import Reason
+from market.jobs import DONE, BidSeen, Job, JobState, progress_of
 from market.leases import Lease, LeaseState
 from market.receipts import output_digest
 from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount

@@ -8,7 +8,7 @@ import structlog
 from market.jobs import Job
 from market.leases import OPEN, Lease
 from market.machines import DeadlinePassed, Event
-from market.provision import LeaseExpired
+from market.provision_events import LeaseExpired
 from node.engine import Engine
 
 _log = structlog.get_logger("deadlines")

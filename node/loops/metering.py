@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from market.leases import STATE_EVERY, Lease, LeaseState
-from node.actions.provisioning import Provisioning
+from node.actions.usage import Usage
 from node.engine import Engine
 
 _log = structlog.get_logger("metering")
@@ -14,9 +14,9 @@ TICK: Final = 0.25
 STATES: Final = (LeaseState.PULLING, LeaseState.STARTING, LeaseState.RUNNING)
 
 
-async def run(engine: Engine, provisioning: Provisioning) -> None:
+async def run(engine: Engine, usage: Usage) -> None:
     """State every lease when its phase changed or its interval is over, until cancelled."""
-    meter = Meter(engine, provisioning)
+    meter = Meter(engine, usage)
     try:
         while True:
             await meter.tick()
@@ -28,9 +28,9 @@ async def run(engine: Engine, provisioning: Provisioning) -> None:
 class Meter:
     """What was stated when, and the statements under way: a requester that does not answer delays only its own."""
 
-    def __init__(self, engine: Engine, provisioning: Provisioning) -> None:
+    def __init__(self, engine: Engine, usage: Usage) -> None:
         self._engine = engine
-        self._provisioning = provisioning
+        self._usage = usage
         self._stated: dict[str, tuple[str, int]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -40,8 +40,8 @@ class Meter:
         leases = self._engine.storage.find(Lease, side="provider", state=STATES)
         due = [lease for lease in leases if lease.id not in self._asking and self._is_due(lease, now)]
         self._stated = {lease.id: self._stated[lease.id] for lease in leases if lease.id in self._stated}
-        self._stated.update({lease.id: (lease.state.value, now) for lease in due})
-        for lease in await self._provisioning.in_use(due):
+        self._stated.update({lease.id: (_phase(lease), now) for lease in due})
+        for lease in await self._usage.in_use(due):
             self._begin(lease, now)
 
     async def close(self) -> None:
@@ -53,10 +53,10 @@ class Meter:
 
     def _is_due(self, lease: Lease, now: int) -> bool:
         last = self._stated.get(lease.id)
-        return last is None or last[0] != lease.state.value or now - last[1] >= STATE_EVERY
+        return last is None or last[0] != _phase(lease) or now - last[1] >= STATE_EVERY
 
     def _begin(self, lease: Lease, now: int) -> None:
-        task = asyncio.create_task(self._provisioning.state_usage(lease, now))
+        task = asyncio.create_task(self._usage.state_usage(lease, now))
         self._asking[lease.id] = task
         task.add_done_callback(lambda done: self._end(lease.id, done))
 
@@ -64,3 +64,7 @@ class Meter:
         del self._asking[id]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("use not stated", lease=id, exc_info=error)
+
+
+def _phase(lease: Lease) -> str:
+    return f"{lease.state.value} {lease.health}"

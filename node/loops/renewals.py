@@ -13,7 +13,8 @@ from market.errors import NeugridError
 from market.leases import LEASE_TERM, OPEN, RENEW_EVERY, Lease, LeaseState, latest_end
 from market.machines import Event
 from market.messages import Kind
-from market.tenancy import ProviderHeard, RenewalSent, heard, is_worth_noting
+from market.tenancy import heard, is_worth_noting
+from market.tenancy_events import ProviderHeard, RenewalSent
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 
@@ -92,6 +93,6 @@ def _mark_heard(changes: Changes, phases: Sequence[Phase]) -> None:
             continue
         event: Event = ProviderHeard()
         if phase.state in known:
-            event = heard(lease, LeaseState(phase.state), phase.started_at)
+            event = heard(lease, LeaseState(phase.state), phase.started_at, phase.health)
         if phase.state != "unknown" and is_worth_noting(lease, event, changes.now):
             changes.apply("Lease", lease.id, event)

@@ -13,7 +13,8 @@ from msgspec import Struct
 from market import jobs, provision, tenancy
 from market.billing import bill_limit
 from market.errors import InvalidTransition
-from market.jobs import Job, JobState, LeaseAgreed, PlaceJob, WithdrawOrder, order_of, post_job
+from market.job_events import LeaseAgreed, PlaceJob, WithdrawOrder
+from market.jobs import Job, JobState, order_of, post_job
 from market.leases import (
     ENDED,
     LEASE_TERM,

@@ -8,12 +8,12 @@ from typing import Any
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from market.leases import LeaseState
+from market.leases import LeaseState, Terms
 from market.machines import DeadlinePassed, Event, QuietEvent
 from market.receipts import Receipt
 from market.units import Amount, Rate
 from market.workloads import Workload
-from tests.builders import NOW, a_receipt, a_workload
+from tests.builders import NOW, a_receipt, a_workload, terms
 
 Step = Callable[[Any, Event, int], tuple[Any, list[Any]]]
 VALUES: dict[Any, Any] = {
@@ -24,6 +24,7 @@ VALUES: dict[Any, Any] = {
     Rate: Rate(1),
     Workload: a_workload(),
     Receipt: a_receipt(),
+    Terms: terms(),
     LeaseState: LeaseState.RUNNING,
 }
 

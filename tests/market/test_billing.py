@@ -7,7 +7,8 @@ import pytest
 from market.billing import TOLERANCE, complaint, seconds_limit
 from market.leases import HEARD_LATE, LeaseState
 from market.receipts import Receipt
-from market.tenancy import ProviderHeard, heard, step
+from market.tenancy import heard, step
+from market.tenancy_events import ProviderHeard
 from market.units import GIB
 from market.workloads import are_under, fits_into
 from tests.builders import NOW, a_file, a_lease, a_receipt, a_workload, resources

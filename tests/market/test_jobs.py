@@ -7,17 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from market import jobs
+from market import job_events
 from market.errors import InvalidTransition
-from market.jobs import (
-    DONE,
-    LIVE,
-    MAX_ATTEMPTS,
-    RULES,
+from market.job_events import (
     BidReceived,
     CancelAsked,
-    Job,
-    JobState,
     LeaseAgreed,
     LeaseLost,
     OrderRested,
@@ -27,12 +21,8 @@ from market.jobs import (
     WithdrawOrder,
     WorkloadBegan,
     WorkloadDone,
-    order_id,
-    order_of,
-    post_job,
-    progress_of,
-    step,
 )
+from market.jobs import DONE, LIVE, MAX_ATTEMPTS, RULES, Job, JobState, order_id, order_of, post_job, progress_of, step
 from market.machines import DeadlinePassed, Event, Tell
 from market.orders import Constraints
 from market.units import Amount, Rate, amount_due
@@ -65,7 +55,7 @@ def agreed(lease: str = LEASE) -> LeaseAgreed:
     return LeaseAgreed(lease=lease, provider=PROVIDER, rate=Rate(7))
 
 
-@pytest.mark.parametrize(("state", "event"), refused(RULES, JobState, events_of(jobs)), ids=name_of)
+@pytest.mark.parametrize(("state", "event"), refused(RULES, JobState, events_of(job_events)), ids=name_of)
 def test_a_pair_that_is_not_in_the_table_is_refused(state: JobState, event: type[Event]) -> None:
     with pytest.raises(InvalidTransition):
         step(a_job(state=state), an_event(event), LATE)

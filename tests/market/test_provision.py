@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from market import provision
+from market import provision_events
 from market.errors import InvalidTransition
 from market.leases import (
     COMMIT_WITHIN,
@@ -23,8 +23,8 @@ from market.leases import (
     LeaseState,
 )
 from market.machines import DeadlinePassed, Event
-from market.provision import (
-    RULES,
+from market.provision import RULES, accept_proposal, step
+from market.provision_events import (
     AwaitFunding,
     CancelRequested,
     ChannelFunded,
@@ -45,8 +45,6 @@ from market.provision import (
     WorkloadEnded,
     WorkloadPrepared,
     WorkloadStarted,
-    accept_proposal,
-    step,
 )
 from market.units import Amount
 from tests.builders import NOW, a_file, a_lease, a_workload, terms
@@ -67,7 +65,7 @@ def ended(**changes: Any) -> WorkloadEnded:
     return WorkloadEnded(**{"exit_code": 0, "started_at": NOW, "ended_at": NOW + 5000, **changes})
 
 
-@pytest.mark.parametrize(("state", "event"), refused(RULES, LeaseState, events_of(provision)), ids=name_of)
+@pytest.mark.parametrize(("state", "event"), refused(RULES, LeaseState, events_of(provision_events)), ids=name_of)
 def test_a_pair_that_is_not_in_the_table_is_refused(state: LeaseState, event: type[Event]) -> None:
     with pytest.raises(InvalidTransition):
         step(lease(state), an_event(event), MUCH_LATER)

@@ -21,6 +21,7 @@ CHANGES = {
     "started_at": NOW + 1,
     "ended_at": NOW + 1,
     "seconds": 6,
+    "runs": 1,
     "due": 51,
     "outputs": (a_file(),),
     "log_lines": 1,

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market import tenancy
+from market import tenancy_events
 from market.billing import bill_limit
 from market.errors import InvalidTransition
-from market.jobs import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
+from market.job_events import LeaseLost, TenantCancelled, WorkloadBegan, WorkloadDone
 from market.leases import ENDED, LEASE_TERM, MARGIN, OPEN, SETTLE_WITHIN, Lease, LeaseState, cost_of
 from market.machines import DeadlinePassed, Event, Tell
 from market.receipts import Receipt
-from market.tenancy import (
-    RULES,
+from market.tenancy import RULES, step, take_lease
+from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
     FetchOutputs,
@@ -30,8 +30,6 @@ from market.tenancy import (
     SendCommit,
     SendPayment,
     UsageAcknowledged,
-    step,
-    take_lease,
 )
 from market.units import Amount
 from tests.builders import NOW, a_file, a_lease, a_receipt, a_workload, terms
@@ -51,7 +49,7 @@ FAULTS = (
     "LEASE_EXPIRED",
     "CANCELLED",
 )
-EVENTS = [*events_of(tenancy), TenantCancelled]
+EVENTS = [*events_of(tenancy_events), TenantCancelled]
 
 
 def lease(state: LeaseState, **changes: object) -> Lease:

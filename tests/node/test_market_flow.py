@@ -10,12 +10,12 @@ import pytest
 from market.jobs import DONE, Job, JobState
 from market.leases import Lease
 from market.resources import Resources
-from market.units import GIB, Amount, Bytes, MilliCpu
+from market.units import GIB, Amount, Bytes, MilliCpu, Timestamp
 from market.workloads import Workload
 from node.actions.jobs import NewFile, NewJob
 from node.adapters.clock import SystemClock
 from node.assembly import Node
-from node.ports import Exit, Timestamp
+from node.ports import Exit
 from node.records import Account
 from tests.fakes import MemoryStorage
 from tests.world import World

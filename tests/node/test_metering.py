@@ -8,11 +8,13 @@ from msgspec.structs import replace
 from market.errors import Unavailable
 from market.leases import LeaseState
 from market.units import Timestamp
-from node.actions.provisioning import Provisioning
+from market.workloads import WorkloadKind
+from node.actions.hosts import ContainerHost
+from node.actions.usage import Usage
 from node.ports import Container
-from tests.builders import a_lease
+from tests.builders import a_lease, a_workload
 
-RUNNING = replace(a_lease(), side="provider", state=LeaseState.RUNNING)
+RUNNING = replace(a_lease(), side="provider", state=LeaseState.RUNNING, workload=a_workload())
 PULLING = replace(RUNNING, id="lse_other", state=LeaseState.PULLING)
 
 
@@ -31,8 +33,10 @@ class Engine:
 
 def in_use(running: bool | None) -> list[LeaseState]:
     nothing = cast(Any, None)
-    provisioning = Provisioning(nothing, nothing, nothing, cast(Any, Engine(running)), nothing)
-    return [lease.state for lease in asyncio.run(provisioning.in_use([RUNNING, PULLING]))]
+    usage = Usage(
+        nothing, nothing, {WorkloadKind.BATCH: ContainerHost(cast(Any, Engine(running)), nothing, nothing)}, nothing
+    )
+    return [lease.state for lease in asyncio.run(usage.in_use([RUNNING, PULLING]))]
 
 
 def test_a_running_container_is_in_use() -> None:

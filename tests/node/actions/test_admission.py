@@ -9,7 +9,7 @@ from market.dialogue import RefundAsked
 from market.errors import Conflict
 from market.leases import LeaseState
 from market.messages import Kind
-from market.provision import AwaitFunding
+from market.provision_events import AwaitFunding
 from market.units import Amount
 from market.vouchers import Channel
 from tests.node.actions.stage import Refused, Stage, staged

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from market.bids import Bid
 from market.dialogue import Accepted, BidMade, Propose
-from market.jobs import Job, JobState, PlaceJob, order_id
+from market.job_events import PlaceJob
+from market.jobs import Job, JobState, order_id
 from market.messages import Kind
 from market.orders import Constraints
 from market.units import Amount

@@ -11,7 +11,7 @@ from market.dialogue import Cancel, Commit, Covered, Pay, Release, Renew, Renewa
 from market.errors import OutputRefused, Unavailable
 from market.leases import LEASE_TERM, MARGIN, PREPARE_WITHIN, UNPAID_GRACE, LeaseState
 from market.messages import Kind
-from market.provision import (
+from market.provision_events import (
     CleanUp,
     PreparationFailed,
     PrepareWorkload,
@@ -26,6 +26,7 @@ from market.units import GIB, Amount
 from market.workloads import spec_digest
 from node.actions.inputs import place
 from node.actions.provisioning import ENGINE_WITHIN
+from node.actions.usage import Usage
 from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload, resources
 from tests.node.actions.stage import LEASE, Stage, staged
 
@@ -154,7 +155,7 @@ def test_a_renewal_extends_by_a_term_and_no_more(tmp_path: Path, asked: int) -> 
     async def play(stage: Stage) -> None:
         await stage.lease("seller", S.RUNNING, until=NOW)
         answer = await stage.say("seller", Kind.RENEW, Renew((Renewal(LEASE, asked),)), "buyer")
-        assert answer["phases"] == [{"lease": LEASE, "state": "running", "started_at": NOW}]
+        assert answer["phases"] == [{"lease": LEASE, "state": "running", "started_at": NOW, "health": ""}]
         assert stage.stored("seller").until == NOW + LEASE_TERM - MARGIN
 
     staged(tmp_path, play)
@@ -271,8 +272,8 @@ async def states_usage(stage: Stage, answer: Any) -> None:
     stage.buyer.peers.on(Kind.STATEMENT, Statement, covered)
     lease = await stage.lease("seller", S.RUNNING)
     stage.clock.advance(UNPAID_GRACE + 10_000)
-    provisioning = stage.seller.peers._answers[Kind.COMMIT][1].__self__  # type: ignore[attr-defined]
-    await provisioning.state_usage(lease, stage.clock.now())
+    usage = Usage(stage.seller.engine, stage.seller.peers, {}, stage.seller.funding)
+    await usage.state_usage(lease, stage.clock.now())
 
 
 def nothing(stage: Stage, message: Statement) -> None:

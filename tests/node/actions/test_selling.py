@@ -11,7 +11,7 @@ from market.leases import LeaseState, Terms
 from market.messages import Kind
 from market.offers import Hardware
 from market.pricing import PricingPolicy
-from market.provision import ForgetLease
+from market.provision_events import ForgetLease
 from market.reputation import Experience
 from market.resources import Prices
 from market.topics import offer_topic

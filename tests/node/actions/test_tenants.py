@@ -13,7 +13,7 @@ from market.leases import SETTLE_WITHIN, LeaseState
 from market.messages import Kind
 from market.receipts import Receipt, receipt_digest
 from market.signing import Signer, require_signer
-from market.tenancy import (
+from market.tenancy_events import (
     CommitAcknowledged,
     CommitRefused,
     FetchOutputs,
@@ -107,7 +107,7 @@ def test_a_lease_that_does_not_run_is_owed_nothing(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await stage.lease("buyer", S.ACCEPTED)
         covered = await stage.say("buyer", Kind.STATEMENT, stated(5, "pulling", 0), "seller")
-        assert covered == {"voucher": None}
+        assert covered == {"voucher": None, "runs": 0}
         assert stage.stored("buyer").state is S.PULLING
 
     staged(tmp_path, play)

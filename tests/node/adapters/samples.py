@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from market.jobs import Job, JobState, Reason
+from market.job_events import Reason
+from market.jobs import Job, JobState
 from market.leases import Lease, LeaseState, Terms
 from market.units import Amount, Rate, Timestamp
 from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending, Withdrawal

@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from market.jobs import JobState, Reason
+from market.job_events import Reason
+from market.jobs import JobState
 from market.leases import LeaseState
 from market.units import Amount, Rate
 from node.api.present import format_rate, paid_so_far
