@@ -24,7 +24,7 @@ from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.gpus import installed_gpus
+from node.adapters.gpus import NvmlGpus, installed_gpus
 from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
@@ -117,6 +117,7 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         machine=LocalMachine(folder, sells_gpus=config.provider.isolation == GPU_TIER),
         watchdog=guard,
         inspector=inspector_of(config),
+        gpus=NvmlGpus(clock),
     )
     return ports, chain
 

@@ -15,7 +15,7 @@ from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.gate import Gate
-from node.actions.health import Health
+from node.actions.health import Health, Seller
 from node.actions.hosts import ContainerHost, Hosts
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
@@ -51,7 +51,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Inspector, Machine, Network, Runtime, Storage, Watchdog
+from node.ports import Chain, Clock, Gpus, Inspector, Machine, Network, Runtime, Storage, Watchdog
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -68,6 +68,7 @@ class Ports:
     machine: Machine | None = None
     watchdog: Watchdog | None = None
     inspector: Inspector | None = None
+    gpus: Gpus | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     jobs = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
+    seller = Seller(ports.runtime, selling, ports.gpus) if ports.runtime and selling else None
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
@@ -145,9 +147,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
-        health=Health(
-            ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling, core.wallets.funds
-        ),
+        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
         loops=(*_loops(core, ports, settings, bidding), *selling_loops),

@@ -13,6 +13,8 @@ from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample
 from node.ports.containers import Session as Session
+from node.ports.gpus import Gpus as Gpus
+from node.ports.gpus import GpuUse as GpuUse
 from node.ports.inspection import Finding as Finding
 from node.ports.inspection import Inspector as Inspector
 from node.ports.network import ByteStream as ByteStream

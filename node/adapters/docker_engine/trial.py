@@ -14,6 +14,7 @@ from msgspec import Struct
 from market.errors import NeugridError, Unavailable
 from market.resources import Resources
 from market.units import Bytes, MilliCpu, Seconds
+from node.adapters.base_images import ensure_base_images
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL, Placement, create_request
@@ -61,8 +62,9 @@ class Trial(Struct, frozen=True, kw_only=True):
 class Trials:
     """Starts trial containers on one engine; nothing stays behind."""
 
-    def __init__(self, engine: Engine, seccomp: str) -> None:
+    def __init__(self, engine: Engine, seccomp: str, address: str = "") -> None:
         self._engine = engine
+        self._address = address
         self._images = Images(engine)
         self._seccomp = seccomp
 
@@ -72,7 +74,7 @@ class Trials:
         Raises Unavailable when the engine can not start it.
         """
         await self._sweep()
-        await self._images.ensure(IMAGE)
+        await ensure_base_images(self._address, images={IMAGE: "busybox"})
         script = LOOK if isolation == "gvisor" else LOOK + STRAIN
         spec = ContainerSpec(
             name=f"{LABEL}-{secrets.token_hex(6)}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.errors import NeugridError
 from market.offers import Gpu
@@ -75,7 +76,7 @@ class LocalInspector:
             groups_finding(info, groups, missing),
             restore_finding(info),
             *(self._judged(name, said, is_local) for name, said in versions_of(info, version).items()),
-            *self._toolkit(),
+            *self._toolkit(str(info.get("DefaultRuntime"))),
         ]
 
     def _judged(self, name: str, said: str, is_local: bool) -> Finding:
@@ -83,42 +84,39 @@ class LocalInspector:
         if name == "crun" and is_local and not said:
             said = _first_version(host.said_by("crun", "--version"))
         finding = judge(name, said, floor, host.changelog_of(floor.package) if is_local else "")
-        if floor.risk == "runc-version" and finding.status == "failed" and self._settings.isolation == "gvisor":
-            message = f"{finding.message}; strangers run under gVisor here, not under {name} alone"
-            return Finding(check=finding.check, status="warning", message=message)
+        if floor.risk == "runc-version" and self._settings.isolation == "gvisor":
+            return _unsold(finding)  # strangers run under gVisor here, and not under this alone
         return finding
 
-    def _toolkit(self) -> list[Finding]:
-        """The toolkit that runs with an image's environment on the host, where there is one."""
+    def _toolkit(self, runtime: str) -> list[Finding]:
+        """The toolkit that runs with an image's environment on the host, where there is one and work can reach it."""
         floor: Floor = self._floors["nvidia-toolkit"]
         said = host.said_by("nvidia-ctk", "--version") or host.said_by("nvidia-container-toolkit", "--version")
         if not said:
             return []
         changelog = host.changelog_of(floor.package)
-        return [judge("NVIDIA Container Toolkit", _first_version(said), floor, changelog)]
+        finding = judge("NVIDIA Container Toolkit", _first_version(said), floor, changelog)
+        return [finding if self._settings.isolation == "gpu" or "nvidia" in runtime else _unsold(finding)]
 
     async def _tiers(self, engine: Engine, info: dict[str, Any], found: list[Finding]) -> list[Finding]:
         """Real starts, and which tiers they prove."""
-        trials = Trials(engine, self._seccomp)
+        trials = Trials(engine, self._seccomp, self._settings.address)
         profile = await _tried("hardened", lambda: self._try_profile(trials))
         isolation, gvisor = self._settings.isolation, []
         if has_gvisor(info) or isolation == "gvisor":
-            gvisor = await _tried("gvisor", lambda: self._try_gvisor(trials, info, isolation))
+            gvisor = await _tried("gvisor", lambda: _try_gvisor(trials, info))
         is_hard = all(finding.status == "ok" for finding in profile)
         measured = {
             "hardened": "" if is_hard else "the trial under the profile failed",
             "gvisor": _lack_of_gvisor(has_gvisor(info), gvisor),
             "gpu": self._lack_of_gpu(is_hard, found),
         }
-        return [*profile, *gvisor, *self._gpus(), tier_finding(isolation, measured)]
+        shown = gvisor if isolation == "gvisor" else [_unsold(finding) for finding in gvisor]
+        return [*profile, *shown, *self._gpus(), tier_finding(isolation, measured)]
 
     async def _try_profile(self, trials: Trials) -> list[Finding]:
         trial = await trials.run("hardened")
         return [judge_profile(trial), judge_limits(trial)]
-
-    async def _try_gvisor(self, trials: Trials, info: dict[str, Any], wanted: str) -> list[Finding]:
-        finding = judge_gvisor(await trials.run("gvisor"), str(info.get("KernelVersion")))
-        return [finding]
 
     def _gpus(self) -> list[Finding]:
         gpus = self._settings.gpus()
@@ -135,6 +133,15 @@ class LocalInspector:
         if not any(finding.check == "nvidia-toolkit-version" for finding in found):
             return "the NVIDIA Container Toolkit is not installed"
         return "" if is_hard else "the trial under the profile failed"
+
+
+async def _try_gvisor(trials: Trials, info: dict[str, Any]) -> list[Finding]:
+    return [judge_gvisor(await trials.run("gvisor"), str(info.get("KernelVersion")))]
+
+
+def _unsold(finding: Finding) -> Finding:
+    """The same about something that is not sold here: at most a warning."""
+    return replace(finding, status="warning") if finding.status == "failed" else finding
 
 
 async def _tried(check: str, trial: Callable[[], Any]) -> list[Finding]:

@@ -20,7 +20,8 @@ from node.adapters.base_images import RECIPES
 class Daemon:
     """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge."""
 
-    def __init__(self, folder: Path, runtimes: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, runtimes: Mapping[str, Any] | None = None, programs: str = "") -> None:
+        self._environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes or {}}))
         self.address = f"unix://{folder}/d.sock"
         self._folder = folder
@@ -34,7 +35,9 @@ class Daemon:
         paths.append(f"--config-file={self._folder / 'daemon.json'}")
         command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", "--iptables=false"]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment
+            )
         self._until_it_answers()
 
     def end(self, how: signal.Signals) -> None:
@@ -75,12 +78,12 @@ class Daemon:
 
 
 @contextmanager
-def a_daemon(folder: Path, runtimes: Mapping[str, Any] | None = None) -> Iterator[Daemon]:
-    """A running daemon with busybox; skips where the tests may not start one."""
+def a_daemon(folder: Path, runtimes: Mapping[str, Any] | None = None, programs: str = "") -> Iterator[Daemon]:
+    """A running daemon with busybox; skips where the tests may not start one. `programs` comes first in its PATH."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("an engine of the test's own needs root and dockerd")
     folder.mkdir(parents=True)
-    daemon = Daemon(folder, runtimes)
+    daemon = Daemon(folder, runtimes, programs)
     try:
         daemon.start()
         daemon.load_busybox()

@@ -21,7 +21,7 @@ from node.api.app import create_app
 from node.api.edge import Edge
 from node.api.services import Services
 from node.config import ApiSettings
-from node.ports import LogLine, OutputFile
+from node.ports import GpuUse, LogLine, OutputFile
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
 
@@ -283,9 +283,13 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.status = "ok"
+        self.gpus_in_use: tuple[GpuUse, ...] = ()
 
     async def short(self) -> dict[str, Any]:
         return {"status": self.status, "uptime": 5}
+
+    async def gpus(self) -> tuple[GpuUse, ...]:
+        return self.gpus_in_use
 
     async def full(self) -> dict[str, Any]:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
