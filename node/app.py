@@ -122,9 +122,10 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     return ports, chain
 
 
-def inspector_of(config: Config) -> LocalInspector:
-    """Who looks the provider's machine over."""
-    return LocalInspector(InspectionSettings(folder=config.folder, isolation=config.provider.isolation))
+def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
+    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
+    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
+    return LocalInspector(settings)
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:

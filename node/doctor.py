@@ -30,7 +30,7 @@ async def examine(config: Config) -> list[Finding]:
 async def _machine(config: Config) -> list[Finding]:
     """What the node's own gate looks at, weighed as it weighs it."""
     try:
-        found = await inspector_of(config).inspect()
+        found = await inspector_of(config, tries_all=True).inspect()
     except NeugridError as error:
         return [_disk(config), Finding(check="engine", status="failed", message=error.message)]
     return list(weighed(found, config.provider.accept_risks))

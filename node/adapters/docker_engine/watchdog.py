@@ -27,6 +27,8 @@ SILENCE: Final = 30_000
 LOOK_EVERY: Final = 5_000
 """While the node is gone, the engine is asked so often for what runs without a deadline."""
 PATIENCE: Final = 10.0
+HOPELESS: Final = 3_600_000
+"""Alone, and without a word of the engine for so long, it gives up."""
 MOST_LOG: Final = 65_536
 NODE_LABEL: Final = "neugrid.node"
 
@@ -61,6 +63,7 @@ class Watchdog:
         self._protocol = PROTOCOL
         self._read = (0, 0)
         self._looked = 0
+        self._answered = now()
 
     def run(self) -> None:
         """Tick until the node is gone and nothing of it runs, or until another program is to watch."""
@@ -77,7 +80,10 @@ class Watchdog:
         if not is_due and not (self.is_alone() and now() - self._looked > LOOK_EVERY):
             return False
         self._looked = now()
+        if self.is_hopeless():
+            return True
         running = self.running()
+        self._answered = now()
         self.read()  # the node may have come back, or extended a lease, while the engine was asked
         ended = [name for id, name in running.items() if self.is_overdue(name) and self.end(id, name)]
         left = set(running.values()) - set(ended)
@@ -106,6 +112,11 @@ class Watchdog:
     def is_alone(self) -> bool:
         """Whether the node said farewell, or has been silent for too long."""
         return self._has_left or now() - self._heard > SILENCE
+
+    def is_hopeless(self) -> bool:
+        """Whether nobody is left to talk to: the node and its folder are gone, and with them the engine's socket."""
+        is_dismantled = not os.path.isdir(self._folder) and not os.path.exists(self._engine)
+        return self.is_alone() and (is_dismantled or now() - self._answered > HOPELESS)
 
     def is_overdue(self, name: str) -> bool:
         """Whether the container may run no longer: past its deadline, or without one and without a node."""

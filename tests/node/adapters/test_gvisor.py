@@ -23,8 +23,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
-async def found(daemon: Daemon, folder: Path, isolation: str) -> dict[str, Finding]:
-    settings = InspectionSettings(folder=folder, isolation=isolation, address=daemon.address)
+async def found(daemon: Daemon, folder: Path, isolation: str, **changes: bool) -> dict[str, Finding]:
+    settings = InspectionSettings(folder=folder, isolation=isolation, address=daemon.address, **changes)
     return {finding.check: finding for finding in await LocalInspector(settings).inspect()}
 
 
@@ -33,6 +33,12 @@ async def test_a_real_start_proves_the_tier(daemon: Daemon, tmp_path: Path) -> N
     assert findings["gvisor"].status == "ok", findings["gvisor"]
     assert findings["isolation"].message == "sold as gvisor; also possible: hardened"
     assert findings["runc-version"].status != "failed", "strangers do not run under runc alone"
+
+
+async def test_a_tier_that_is_not_sold_is_tried_only_when_asked(daemon: Daemon, tmp_path: Path) -> None:
+    assert "gvisor" not in await found(daemon, tmp_path, "hardened")
+    findings = await found(daemon, tmp_path, "hardened", tries_all=True)
+    assert findings["isolation"].message == "sold as hardened; also possible: gvisor"
 
 
 async def test_a_workload_of_the_tier_sees_no_kernel_of_the_host(daemon: Daemon, tmp_path: Path) -> None:

@@ -210,6 +210,17 @@ def test_an_engine_that_is_away_is_asked_again_and_nothing_is_forgotten(folder: 
     assert set(dog._deadlines) == {"overdue"}
 
 
+def test_a_node_and_an_engine_that_are_both_gone_for_good_need_no_watchdog(folder: Path) -> None:
+    dog = Watchdog(str(folder / "none.sock"), "nobody", str(folder))
+    told(folder, {}, leaving=True)
+    with pytest.raises(OSError, match="No such file"):
+        dog.tick()
+    dog._looked, dog._answered = 0, dog._answered - watchdog.HOPELESS - 1
+    assert dog.tick(), "the engine has been silent for an hour"
+    other = Watchdog(str(folder / "none.sock"), "nobody", str(folder / "gone"))
+    assert other.tick(), "there is neither a folder nor a socket"
+
+
 def test_an_older_watchdog_gives_way(folder: Path) -> None:
     dog = Watchdog(SOCKET, "nobody", str(folder))
     told(folder, {}, protocol=watchdog.PROTOCOL + 1)
