@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from market.errors import NeugridError
 from node.ports.inspection import RISKS, Finding, Inspector
 
 
@@ -14,17 +15,30 @@ class Gate:
         self._inspector = inspector
         self._accepted = tuple(accepted)
         self.findings: tuple[Finding, ...] = ()
-        self.is_open = inspector is None
+        self._unknown = "" if inspector is None else "inspection: not done yet"
+        """Why nothing is known, as long as nothing is."""
 
-    async def look(self) -> None:
-        """Look the machine over; Unavailable, and what was known stays, while the engine does not answer."""
-        if self._inspector is not None:
-            self.findings = await self._inspector.inspect()
-            self.is_open = not self.reasons
+    async def look(self) -> bool:
+        """Look the machine over; False, and what was known stays, while that can not be done."""
+        if self._inspector is None:
+            return True
+        try:
+            self.findings, self._unknown = await self._inspector.inspect(), ""
+        except NeugridError as error:
+            self._unknown = self._unknown and f"inspection: {error.message}"
+            return False
+        return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the machine may be sold."""
+        return not self.reasons
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why nothing is sold."""
+        if self._unknown:
+            return (self._unknown,)
         return tuple(f"{item.check}: {item.message}" for item in refusals(self.findings, self._accepted))
 
     @property

@@ -5,7 +5,6 @@ from typing import Final
 
 import structlog
 
-from market.errors import NeugridError
 from node.actions.gate import Gate
 
 EVERY: Final = 3600.0
@@ -18,20 +17,11 @@ async def run(gate: Gate) -> None:
     """Look until cancelled; a change is told once."""
     told: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     while True:
-        is_known = await _look(gate)
-        if is_known and (gate.reasons, gate.risks) != told:
+        is_known = await gate.look()
+        if (gate.reasons, gate.risks) != told:
             told = gate.reasons, gate.risks
             _tell(gate)
         await asyncio.sleep(EVERY if is_known else AGAIN)
-
-
-async def _look(gate: Gate) -> bool:
-    try:
-        await gate.look()
-    except NeugridError as error:
-        _log.info("not inspected", why=error.message)
-        return False
-    return True
 
 
 def _tell(gate: Gate) -> None:

@@ -61,9 +61,20 @@ def test_an_engine_that_goes_away_changes_nothing_that_is_known() -> None:
     gate = Gate(inspector)
     asyncio.run(gate.look())
     inspector.is_away = True
-    with pytest.raises(Unavailable):
-        asyncio.run(gate.look())
+    assert not asyncio.run(gate.look())
     assert gate.reasons == ("runc-version: so",)
+
+
+def test_what_was_never_looked_over_says_why() -> None:
+    inspector = FakeInspector()
+    gate = Gate(inspector)
+    assert gate.reasons == ("inspection: not done yet",)
+    inspector.is_away = True
+    assert not asyncio.run(gate.look())
+    assert gate.reasons == ("inspection: the engine does not answer",)
+    inspector.is_away = False
+    assert asyncio.run(gate.look())
+    assert gate.is_open
 
 
 def test_a_machine_that_sinks_below_the_floor_is_sold_no_more() -> None:
