@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from market.errors import NeugridError, Unavailable
+from market.errors import NeugridError, NotFound, Unavailable
 from market.resources import Resources
 from market.units import Bytes, MilliCpu, Seconds
 from node.adapters.base_images import ensure_base_images
@@ -74,7 +74,10 @@ class Trials:
         Raises Unavailable when the engine can not start it.
         """
         await self._sweep()
-        await ensure_base_images(self._address, images={IMAGE: "busybox"})
+        try:
+            await self._images.local(IMAGE)
+        except NotFound:
+            await ensure_base_images(self._address, images={IMAGE: "busybox"})
         script = LOOK if isolation == "gvisor" else LOOK + STRAIN
         spec = ContainerSpec(
             name=f"{LABEL}-{secrets.token_hex(6)}",

@@ -24,7 +24,7 @@ PROTOCOL: Final = 1
 TICK: Final = 0.5
 SILENCE: Final = 30_000
 """A node that wrote nothing for so long is gone; no lease lasts longer without it."""
-LOOK_EVERY: Final = 5_000
+LOOK_EVERY: Final = 2_000
 """While the node is gone, the engine is asked so often for what runs without a deadline."""
 PATIENCE: Final = 10.0
 HOPELESS: Final = 3_600_000
