@@ -13,8 +13,9 @@ from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.inspection import host
 from node.adapters.runtime import DockerRuntime
-from node.app import deployment_path, inspector_of
+from node.app import deployment_path
 from node.config import Config
+from node.outfit import inspector_of
 from node.ports import Finding
 from node.setup import unlock
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
+from market.errors import BadMessage, ImageNotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -16,8 +16,9 @@ from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
 from node.actions.standing import StandingSettings
-from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
+from node.assembly import Node, assemble
 from node.engine import supervise
+from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import (
     Balances,
     ByteStream,
@@ -25,16 +26,12 @@ from node.ports import (
     ChannelOnChain,
     Claim,
     Clock,
-    CodeResult,
-    CodeRun,
-    CodeSpec,
     Container,
     Containers,
     ContainerSpec,
     Exit,
     Gossip,
     Image,
-    Language,
     LogLine,
     OutputFile,
     Peer,
@@ -44,6 +41,8 @@ from node.ports import (
     Storage,
     StreamHandler,
 )
+from node.provider import open_doors
+from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
@@ -206,36 +205,6 @@ class FakeRuntime:
         )
 
 
-class FakeSandboxes:
-    """Runs code by rules: what is in `says` is printed, what is in `fails` ends with that error; else it echoes."""
-
-    def __init__(self) -> None:
-        self.names = ("python",)
-        self.says: dict[str, str] = {}
-        self.fails: dict[str, str] = {}
-        self.ran: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def languages(self) -> tuple[Language, ...]:
-        return tuple(Language(name=name) for name in self.names)
-
-    async def run(self, spec: CodeSpec) -> CodeResult:
-        if spec.language not in self.names:
-            raise NotFound("no such language", id=spec.language)
-        self.ran.append(spec.id)
-        await self.gate.wait()
-        error = self.fails.get(spec.code, "")
-        runs = (
-            CodeRun(stdout=self.says.get(spec.code, text), exit_code=1 if error else 0, milliseconds=5, error=error)
-            for text in spec.inputs
-        )
-        return CodeResult(runs=tuple(runs), waited=1)
-
-    async def close(self) -> None:
-        pass
-
-
 class FakeMachine:
     async def measure(self) -> tuple[Resources, Hardware]:
         total = Resources(cpu=MilliCpu(8000), memory=Bytes(16 * GIB), disk=Bytes(100 * GIB))
@@ -329,6 +298,10 @@ class FakeChain:
         return self._ledger.keys[key]
 
 
+async def _everything() -> tuple[str, ...]:
+    return ("service", "volumes", "endpoints", "build", "egress:web", "egress:list")
+
+
 class World:
     """Nodes that share a hub and a ledger; `add` starts one, leaving the context stops all."""
 
@@ -346,7 +319,6 @@ class World:
         keys = [Signer(hashlib.sha256(f"{name}:{use}".encode()).digest()) for use in ("node", "vouchers", "wallet")]
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
-        runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
         network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
@@ -354,9 +326,7 @@ class World:
             network=network,
             streams=network,
             chain=FakeChain(self.ledger, wallet),
-            runtime=runtime,
-            machine=FakeMachine() if sells else None,
-            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()) if sells else None,
+            outfit=self._outfit(name) if sells else None,
         )
         identity = Identity(node=keys[0], vouchers=keys[1], wallet=wallet, network_id=network_id(CHAIN_ID, CHANNELS))
         policy = PricingPolicy(base=Prices(cpu=cpu_price * 10**9, memory=10**9), floor=floor)
@@ -368,6 +338,14 @@ class World:
             standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)
+
+    def _outfit(self, name: str) -> Outfit:
+        return Outfit(
+            runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
+            machine=FakeMachine(),
+            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
+            abilities=(_everything,),
+        )
 
     async def add(self, name: str, storage: Storage, **options: object) -> Node:
         node = self.assemble(name, storage, **options)  # type: ignore[arg-type]
