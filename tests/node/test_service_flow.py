@@ -85,11 +85,14 @@ def test_a_service_spreads_over_providers_speaks_costs_and_ends(tmp_path: Path) 
         assert [line.text for line in output.last(ACCOUNT, service.id, service.pods[0].id, tail=10)] == ["hello"]
         await until(lambda: buyer.hosting.cost(service) > 0)
         assert buyer.jobs.list(ACCOUNT) == ([], 0)
+        await buyer.hosting.scale(ACCOUNT, service.id, 3)
+        service = await reaching(buyer, service.id, S.RUNNING)
+        assert len({pod.provider for pod in service.pods}) == 2
         await buyer.hosting.delete(ACCOUNT, service.id)
         await until(lambda: not containers(world) and not found(buyer, service.id).pods)
         jobs = buyer.engine.storage.find(Job, service=service.id)
-        await until(lambda: buyer.hosting.cost(service) >= 2 * 2001)
-        assert len(jobs) == 2
+        await until(lambda: buyer.hosting.cost(service) >= 3 * 2001)
+        assert len(jobs) == 3
 
     between_two_sellers(tmp_path, play)
 
