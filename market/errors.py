@@ -131,6 +131,12 @@ class ImageNotFound(NeugridError):
     code = "IMAGE_NOT_FOUND"
 
 
+class ImageRefused(NeugridError):
+    """The provider's rules do not admit the image; `details` hold `limit`, `expected` and `got`."""
+
+    code = "IMAGE_REFUSED"
+
+
 class OutputRefused(NeugridError):
     """The outputs hold something that is not a regular file, or too much."""
 

@@ -25,6 +25,7 @@ from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.gpus import installed_gpus
+from node.adapters.images.limits import ImageLimits
 from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
@@ -113,6 +114,7 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         chain=chain,
         runtime=runtime,
         machine=machine,
+        images=runtime.image_store,
     )
     return ports, chain
 
@@ -130,7 +132,25 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
     gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
-    return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes", gpus=gpus), clock)
+    settings = RuntimeSettings(
+        node=node,
+        folder=config.folder / "volumes",
+        gpus=gpus,
+        images=limits_of(config.provider),
+        shelf=config.folder / "images.json",
+    )
+    return DockerRuntime(settings, clock)
+
+
+def limits_of(settings: ProviderSettings) -> ImageLimits:
+    """What images may be here."""
+    return ImageLimits(
+        registries=settings.registries,
+        shared=settings.shared_images,
+        max_size=settings.max_image_size,
+        pull_budget=settings.pull_budget,
+        keep_free=settings.keep_free,
+    )
 
 
 def _identity(keys: Keys, ports: Ports) -> Identity:

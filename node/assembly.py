@@ -39,7 +39,19 @@ from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import chain, deadlines, extending, gossip, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import (
+    chain,
+    deadlines,
+    extending,
+    gossip,
+    joining,
+    metering,
+    offering,
+    reconcile,
+    renewals,
+    schedule,
+    tidying,
+)
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -48,7 +60,19 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Containers, Machine, Network, Reader, Runtime, Sandboxes, Storage, Streams
+from node.ports import (
+    Chain,
+    Clock,
+    Containers,
+    ImageStore,
+    Machine,
+    Network,
+    Reader,
+    Runtime,
+    Sandboxes,
+    Storage,
+    Streams,
+)
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -65,6 +89,7 @@ class Ports:
     machine: Machine | None = None
     sandboxes: Sandboxes | None = None
     containers: Containers | None = None
+    images: ImageStore | None = None
     streams: Streams
 
 
@@ -222,8 +247,10 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     usage = Usage(core.engine, core.peers, hosts, core.funding)
     if ports.containers is not None:
         open_doors(ports.streams, ports.storage, ports.containers)
-    bidding = Bidding(selling, core.book)
+    bidding, images = Bidding(selling, core.book), ports.images
+    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
     return bidding, (
+        *tidy,
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),

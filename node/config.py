@@ -43,9 +43,32 @@ Url = Annotated[
 Origin = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
 ]
+Registry = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9*.\[\]:-]{1,255}$(?!\n)",
+        description='a registry such as "ghcr.io" or "127.0.0.1:5000", or a pattern such as "*.example.org" or "*"',
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(pattern=r"^[!-~]{1,255}$(?!\n)", description='a name of images such as "team/tool:1" or "team/*"'),
+]
+Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
+
+REGISTRIES = (
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "public.ecr.aws",
+    "mcr.microsoft.com",
+    "registry.k8s.io",
+    "nvcr.io",
+)
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +117,16 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_leases: Positive = 64
     claim_above: Price = "1.0"
     """Vouchers are claimed by themselves when this much is unclaimed."""
+    registries: tuple[Registry, ...] = REGISTRIES
+    """Where images may come from; a pattern such as "*" admits public addresses alone."""
+    shared_images: tuple[Pattern, ...] = ()
+    """Images of this machine's own that every job may name."""
+    max_image_size: Size = 20 * 2**30
+    """Of all layers of an image together, packed as registries hold them, in bytes."""
+    pull_budget: Size = 20 * 2**30
+    """What one requester may have pulled in an hour, packed, in bytes; all of them together five times as much."""
+    keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
+    """Images that this node pulled go while less of the disk is free, in bytes."""
 
 
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

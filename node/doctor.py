@@ -41,7 +41,7 @@ async def examine(config: Config) -> list[Finding]:
         ("chain", _chain),
     ]
     if "provider" in config.roles:
-        checks.append(("engine", _engine))
+        checks += [("engine", _engine), ("egress", _egress)]
     return [await _guarded(name, check, config) for name, check in checks]
 
 
@@ -109,3 +109,13 @@ async def _engine(config: Config) -> Finding:
         await runtime.close()
     message = f"Docker {health.version}" if health.is_ok else health.reason
     return Finding(check="engine", status="ok" if health.is_ok else "failed", message=message)
+
+
+async def _egress(config: Config) -> Finding:
+    runtime = DockerRuntime(RuntimeSettings(node="doctor", folder=config.folder / "volumes"), SystemClock())
+    try:
+        said = await runtime.egress_trouble()
+    finally:
+        await runtime.close()
+    message = f"no workload can be let out to the internet: {said}" if said else "workloads can be held to web and list"
+    return Finding(check="egress", status="warning" if said else "ok", message=message)

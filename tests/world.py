@@ -153,7 +153,7 @@ class FakeRuntime:
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="fake")
 
-    async def ensure_image(self, reference: str) -> Image:
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         if reference in self.unknown_images:
             raise ImageNotFound(f"no such image: {reference}", image=reference)
         return Image(reference, "sha256:" + hashlib.sha256(reference.encode()).hexdigest(), 1)

@@ -69,7 +69,7 @@ class ContainerHost:
         """Image and inputs side by side; when one fails, the other goes no further."""
         fetching = asyncio.create_task(self._inputs.fetch(lease, workload))
         try:
-            image = await self._runtime.ensure_image(workload.image)
+            image = await self._runtime.ensure_image(workload.image, requester=lease.terms.requester)
             await fetching
         finally:
             fetching.cancel()

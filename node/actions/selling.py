@@ -35,6 +35,14 @@ UNFUNDED: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED)
 PAY_WITHIN: Final = 60_000
 """A lease that ended so long ago, in ms, and is not paid counts as unpaid."""
 UNPAID_LEASES: Final = 3
+MAX_IMAGES: Final = 64
+MAX_NAME: Final = 128
+"""Characters of an image's name in an offer."""
+
+
+def advertised(images: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that an offer has room for; one that is too long is of no use when it is cut."""
+    return tuple(image for image in images if len(image) <= MAX_NAME)[:MAX_IMAGES]
 
 
 class Shop(Struct, frozen=True, kw_only=True):
@@ -98,7 +106,7 @@ class Selling:
             isolation=self._shop.isolation,
             capabilities=self.abilities.names,
             hardware=self.hardware,
-            images=tuple(image[:128] for image in self.images[:16]),
+            images=advertised(self.images),
             notice=self._policy.notice,
             issued_at=now,
             expires_at=now + OFFER_TTL,

@@ -13,6 +13,8 @@ from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample
 from node.ports.containers import Session as Session
+from node.ports.images import ImageStore as ImageStore
+from node.ports.images import PullProgress as PullProgress
 from node.ports.network import ByteStream as ByteStream
 from node.ports.network import Gossip as Gossip
 from node.ports.network import Network as Network

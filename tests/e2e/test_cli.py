@@ -178,7 +178,7 @@ def test_keys_are_made_used_and_revoked(neugrid: Shell) -> None:
 def test_the_doctor_finds_a_running_node_sound(market: Market) -> None:
     found = a_shell(market.cluster.folder / "provider-1")("doctor", "--json")
     checks = {item["check"]: item["status"] for item in found.json}
-    assert (found.code, set(checks)) == (0, {"python", "folder", "disk", "keys", "chain", "engine"})
+    assert (found.code, set(checks)) == (0, {"python", "folder", "disk", "keys", "chain", "engine", "egress"})
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool = False) -> Exit | None:
-    """The end of a container, or None while it has not ended; `timeout` in seconds, `asked` why we killed it, if so.
+    """The end of a container, or None while it runs; `timeout` in seconds (0 is none), `asked` why we killed it.
 
     A deadline that has passed tells itself by the times, so that a node that was restarted says the same. The order
     is that of causes: what we did ourselves comes first, then the memory limit (even when the main process went on
@@ -27,7 +27,7 @@ def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool 
     finished = max(started, timestamp_of(state["FinishedAt"]))  # the engine notes a start after it happened
     code = int(state["ExitCode"])
     reason = "exited"
-    was_overdue = asked == "timeout" or (started > 0 and finished - started >= timeout * 1000)
+    was_overdue = asked == "timeout" or (started > 0 and 0 < timeout * 1000 <= finished - started)
     if asked == "killed":
         reason = "killed"
     elif code in SIGNALLED and was_overdue:

@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from market.errors import ConfigError
 from node.adapters.docker_engine.volumes import has_loop_devices
+from node.adapters.egress.host import KERNEL
+from node.adapters.egress.upstream import NameServer
+from node.adapters.images.limits import ImageLimits
 
 SECCOMP: Final = Path(__file__).parents[3] / "configs" / "seccomp.json"
 
@@ -30,7 +33,16 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Bytes of output kept of one workload."""
     patience: float = 5.0
     """Seconds that a registry may take to its first word."""
+    images: ImageLimits = ImageLimits()
+    shelf: Path | None = None
+    """The file that remembers which images this node brought; None remembers them for this life alone."""
     seccomp: Path = SECCOMP
+    bandwidth: int = 0
+    """Bytes a second, each way, of a workload that may connect to the internet; 0 is without limit."""
+    nameservers: tuple[NameServer, ...] = ()
+    """Address and port of those that resolve names for workloads; none means the host's own."""
+    kernel: Path = KERNEL
+    """Where the kernel tells the addresses and routes of the host that the engine runs on."""
 
 
 def read_seccomp(path: Path) -> str:

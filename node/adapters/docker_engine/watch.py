@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from market.errors import Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.profile import NODE_LABEL
+from node.adapters.docker_engine.profile import NODE_LABEL, SANDBOX_LABEL
 
 RECONNECT_AFTER: Final = 0.5
 
@@ -91,7 +91,10 @@ class Watch:
         self._connected.set()
 
     def _on_event(self, event: dict[str, Any]) -> None:
-        name = event.get("Actor", {}).get("Attributes", {}).get("name", "")
+        about = event.get("Actor", {}).get("Attributes", {})
+        if SANDBOX_LABEL in about:
+            return
+        name = about.get("name", "")
         if event.get("Action") == "oom":
             self._oom.add(name)
         else:

@@ -96,7 +96,7 @@ class WiredRuntime:
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="wired")
 
-    async def ensure_image(self, reference: str) -> Image:
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         return msgspec.convert(await self._wire.call("engine.ensure_image", reference), Image)
 
     async def images(self) -> tuple[str, ...]:

@@ -19,9 +19,10 @@ from node.adapters.base_images import RECIPES
 class Daemon:
     """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.address = f"unix://{folder}/d.sock"
         self._folder = folder
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -29,10 +30,15 @@ class Daemon:
             (self._folder / stale).unlink(missing_ok=True)
         options = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
         paths = [f"--{name}={self._folder / where}" for name, where in options.items()]
-        command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", "--iptables=false"]
+        command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", *self._options]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self._until_it_answers()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def end(self, how: signal.Signals) -> None:
         assert self._process is not None
@@ -72,12 +78,12 @@ class Daemon:
 
 
 @contextmanager
-def a_daemon(folder: Path) -> Iterator[Daemon]:
-    """A running daemon with busybox; skips where the tests may not start one."""
+def a_daemon(folder: Path, *options: str) -> Iterator[Daemon]:
+    """A running daemon with busybox and without packet rules; skips where the tests may not start one."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("an engine of the test's own needs root and dockerd")
     folder.mkdir(parents=True)
-    daemon = Daemon(folder)
+    daemon = Daemon(folder, *(options or ("--iptables=false",)))
     try:
         daemon.start()
         daemon.load_busybox()

@@ -39,6 +39,11 @@ def test_a_kill_at_the_deadline_is_a_timeout_even_for_a_node_that_did_not_send_i
     assert reason(timeout=10, ExitCode=137) == "timeout"
 
 
+def test_what_has_no_time_limit_never_ran_out_of_time() -> None:
+    assert reason(timeout=0, ExitCode=137) == "engine"
+    assert reason(timeout=0, ExitCode=0) == "exited"
+
+
 def test_a_program_that_ends_by_itself_at_the_deadline_has_exited() -> None:
     assert reason(timeout=10, asked="timeout", ExitCode=0) == "exited"
 

@@ -49,7 +49,7 @@ async def test_a_command_that_is_not_in_the_image_is_the_jobs_own_failure(runtim
 
 async def test_an_image_that_nobody_has_is_not_found(runtime: DockerRuntime) -> None:
     with pytest.raises(ImageNotFound):
-        await runtime.ensure_image("127.0.0.1:9/none:1")
+        await runtime.ensure_image("no-such-image-anywhere:1")
     with pytest.raises(ImageNotFound):
         await runtime.ensure_image("Not An Image")
     with pytest.raises(ImageNotFound):
