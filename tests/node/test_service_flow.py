@@ -75,9 +75,7 @@ def containers(world: World) -> list[str]:
 
 def test_a_service_spreads_over_providers_speaks_costs_and_ends(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
-        service = await up(buyer)
-        service = await buyer.hosting.scale(ACCOUNT, service.id, 2)
-        service = await reaching(buyer, service.id, S.RUNNING)
+        service = await up(buyer, replicas=2)
         sellers = {world.nodes[name].peers.signer.address for name in ("first", "second")}
         assert {pod.provider for pod in service.pods} == sellers
         output = Output(buyer.engine, buyer.hosting)
