@@ -23,9 +23,11 @@ from market.units import RATE_SCALE, parse_amount
 from node.actions.service_logs import Output
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.gpus import installed_gpus
+from node.adapters.gpus import NvmlGpus, installed_gpus
 from node.adapters.images.limits import ImageLimits
+from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
@@ -42,6 +44,8 @@ from node.setup import Keys, unlock
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
+GPU_TIER: Final = "gpu"
+"""GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
 
 
 class Contact(Struct, frozen=True):
@@ -105,7 +109,8 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     stack.push_async_callback(runtime.close)
     with suppress(Unavailable):  # an engine that is away is waited for
         await runtime.warm_up()
-    machine = LocalMachine(folder)
+    guard = Guard(runtime.address, Signer(keys.node).address, folder / "watchdog", clock)
+    stack.push_async_callback(guard.leave)
     ports = Ports(
         storage=storage,
         clock=clock,
@@ -113,10 +118,19 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         streams=network,
         chain=chain,
         runtime=runtime,
-        machine=machine,
+        machine=LocalMachine(folder, sells_gpus=config.provider.isolation == GPU_TIER),
         images=runtime.image_store,
+        watchdog=guard,
+        inspector=inspector_of(config),
+        gpus=NvmlGpus(clock),
     )
     return ports, chain
+
+
+def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
+    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
+    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
+    return LocalInspector(settings)
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
@@ -131,7 +145,7 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
-    gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
+    gpus = sold(installed_gpus()) if config.provider.isolation == GPU_TIER else ()
     settings = RuntimeSettings(
         node=node,
         folder=config.folder / "volumes",
@@ -167,6 +181,7 @@ def _settings(config: Config) -> Settings:
         folder=config.folder,
         region=config.region,
         isolation=config.provider.isolation,
+        accept_risks=config.provider.accept_risks,
         policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),

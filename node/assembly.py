@@ -18,7 +18,8 @@ from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
-from node.actions.health import Health
+from node.actions.gate import Gate
+from node.actions.health import Health, Seller
 from node.actions.hosts import ContainerHost, Host
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
@@ -43,7 +44,9 @@ from node.loops import (
     chain,
     deadlines,
     extending,
+    gating,
     gossip,
+    guarding,
     joining,
     metering,
     offering,
@@ -64,7 +67,9 @@ from node.ports import (
     Chain,
     Clock,
     Containers,
+    Gpus,
     ImageStore,
+    Inspector,
     Machine,
     Network,
     Reader,
@@ -72,6 +77,7 @@ from node.ports import (
     Sandboxes,
     Storage,
     Streams,
+    Watchdog,
 )
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
@@ -90,6 +96,9 @@ class Ports:
     sandboxes: Sandboxes | None = None
     containers: Containers | None = None
     images: ImageStore | None = None
+    watchdog: Watchdog | None = None
+    inspector: Inspector | None = None
+    gpus: Gpus | None = None
     streams: Streams
 
 
@@ -110,6 +119,7 @@ class Settings:
     folder: Path
     region: str = "local"
     isolation: str = "hardened"
+    accept_risks: tuple[str, ...] = ()
     policy: PricingPolicy | None = None
     ask: int = 3
     top_up: Amount
@@ -160,6 +170,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
+    seller = Seller(ports.runtime, selling, ports.gpus) if ports.runtime and selling else None
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
@@ -174,9 +185,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
-        health=Health(
-            ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling, core.wallets.funds
-        ),
+        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
@@ -232,13 +241,14 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     if ports.runtime is None or ports.machine is None or settings.policy is None:
         return None, ()
     runtime, machine = ports.runtime, ports.machine
+    gate = Gate(ports.inspector, settings.accept_risks)
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     code = SandboxHost(core.engine, ports.sandboxes) if ports.sandboxes else None
     abilities = Abilities([*_container_abilities(), *([code.abilities] if code else [])])
-    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences)
+    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    containers = ContainerHost(runtime, inputs, watching)
+    containers = ContainerHost(runtime, inputs, watching, settings.isolation)
     hosts: dict[WorkloadKind, Host] = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
     hosts |= {WorkloadKind.RUNNER: code} if code else {}
     provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
@@ -247,14 +257,22 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     usage = Usage(core.engine, core.peers, hosts, core.funding)
     if ports.containers is not None:
         open_doors(ports.streams, ports.storage, ports.containers)
-    bidding, images = Bidding(selling, core.book), ports.images
-    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
+    bidding = Bidding(selling, core.book)
     return bidding, (
-        *tidy,
+        *_keeping(ports),
+        ("gate", lambda: gating.run(selling.gate)),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
+
+
+def _keeping(ports: Ports) -> tuple[Loop, ...]:
+    """The loops that keep a provider's machine: containers that outlive nothing, and room for images."""
+    watchdog, images = ports.watchdog, ports.images
+    guard: tuple[Loop, ...] = (("guarding", lambda: guarding.run(ports.storage, watchdog)),) if watchdog else ()
+    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
+    return (*guard, *tidy)
 
 
 def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
+from node.ports.inspection import RISKS, TIERS
 
 
 def _whole(least: int, most: int, unit: str = "") -> Meta:
@@ -57,6 +58,8 @@ Pattern = Annotated[
 Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
+Tier = Annotated[str, Meta(pattern=f"^({'|'.join(TIERS)})$", description=f"one of {', '.join(TIERS)}")]
+Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
 
 REGISTRIES = (
@@ -110,7 +113,10 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
-    isolation: Name = "hardened"
+    isolation: Tier = "hardened"
+    """The tier that is sold; nothing is, while a real start does not prove it."""
+    accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()
+    """What is sold although `neugrid doctor` finds it below the floor; every offer names it."""
     max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
     share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""

@@ -17,7 +17,7 @@ from node.adapters.base_images import BASE_IMAGES
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
@@ -31,6 +31,7 @@ from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
+from node.adapters.docker_engine.witness import booted_at
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
 
 RETRY: Final = 1.0
@@ -66,13 +67,18 @@ class DockerRuntime:
         self._volumes = _volumes(self._engine, settings)
         self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
         namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
-        self._starter = Starter(self._engine, self._images, namespaces, volumes, clock, settings)
+        self._starter = Starter(self._engine, self._images, namespaces, volumes, self._watch, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
         self._guarding: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._engine.address
 
     async def health(self) -> RuntimeHealth:
         """Whether the engine answers and enforces every limit that the profile sets."""
@@ -239,11 +245,14 @@ class DockerRuntime:
         end = self._read_exit(name, seen)
         if end is not None and end.reason == "engine":
             await asyncio.sleep(LATE_OOM)
-            end = self._read_exit(name, await self._inspect(name))
+            await self._engine.call(lambda _: self._engine.greet())
+            end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
         return end
 
-    def _read_exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
-        return exit_of(seen["State"], _timeout(seen), self._asked.get(name, ""), self._watch.had_oom(name))
+    def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
+        booted = booted_at() if self._engine.is_local else 0
+        asked, had_oom = self._asked.get(name, ""), self._watch.had_oom(name)
+        return exit_of(seen["State"], _timeout(seen), asked, had_oom, testimony, booted)
 
     async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
         """Until something may have changed; kills the container when its time is over before."""

@@ -33,7 +33,7 @@ from node.api.template_file import load_templates
 from node.config import ApiSettings
 from node.engine import Engine
 from node.performers import MACHINES
-from node.ports import LogLine, OutputFile
+from node.ports import GpuUse, LogLine, OutputFile
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
 from tests.fakes import MemoryStorage
@@ -326,9 +326,13 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.status = "ok"
+        self.gpus_in_use: tuple[GpuUse, ...] = ()
 
     async def short(self) -> dict[str, Any]:
         return {"status": self.status, "uptime": 5}
+
+    async def gpus(self) -> tuple[GpuUse, ...]:
+        return self.gpus_in_use
 
     async def full(self) -> dict[str, Any]:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
