@@ -17,6 +17,7 @@ from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestam
 from market.vouchers import channel_id
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.engine import supervise
+from node.p2p.frames import MAX_HEAD
 from node.ports import (
     Balances,
     ByteStream,
@@ -41,7 +42,6 @@ from node.ports import (
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
-MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 

@@ -8,6 +8,7 @@ import logging
 import math
 import socket
 from collections import Counter
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -141,23 +142,21 @@ class Pipe:
                     self._touch()
                 data = await self._muxed.read(READ)
         except MuxedStreamError as error:
-            await self._end(node, is_clean=self._is_end(error))
+            if not self._is_end(error):
+                self._scope.cancel()
+                return
         except trio.BrokenResourceError:
             return  # the node is gone: the other direction sees that too
+        with suppress(trio.BrokenResourceError):
+            await node.send_all(END)
+        self._has_ended = True
+        if self._has_closed:
+            self._scope.cancel()
 
     def _is_end(self, error: MuxedStreamError) -> bool:
         """Whether the peer has said that it writes no more; what comes after that takes nothing back."""
         is_over = isinstance(error, MuxedStreamEOF) or self._muxed.recv_closed
         return is_over and not self._muxed.conn.event_shutting_down.is_set()
-
-    async def _end(self, node: trio.SocketStream, *, is_clean: bool) -> None:
-        if not is_clean:
-            self._scope.cancel()
-            return
-        await node.send_all(END)
-        self._has_ended = True
-        if self._has_closed:
-            self._scope.cancel()
 
     # --- to the peer --------------------------------------------------------------------------------------------
 

@@ -617,7 +617,6 @@ def test_a_taken_port_is_one_clear_sentence_and_nothing_stays_open() -> None:
             for _ in range(20):
                 async with a_client(port) as client:
                     await client.ask()
-        await asyncio.sleep(0)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
     run(body())
