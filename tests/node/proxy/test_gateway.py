@@ -609,7 +609,8 @@ def test_closing_lets_answers_end_and_cuts_the_rest() -> None:
 def test_a_taken_port_is_one_clear_sentence_and_nothing_stays_open() -> None:
     async def body() -> None:
         replica = FakeReplica(mirror)
-        async with a_gateway(replica) as (port, gateway):
+        async with a_gateway(replica) as (port, gateway), a_client(port) as client:
+            assert (await client.ask()).status == 200
             with pytest.raises(ConfigError, match="in use"):
                 gateway.start("127.0.0.1", port)
         before = len(os.listdir("/proc/self/fd"))
