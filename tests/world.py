@@ -18,6 +18,7 @@ from market.vouchers import channel_id
 from node.actions.standing import StandingSettings
 from node.assembly import Node, assemble
 from node.engine import supervise
+from node.p2p.frames import MAX_HEAD
 from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import (
     Balances,
@@ -46,7 +47,6 @@ from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
-MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 
