@@ -81,6 +81,13 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
         Goal(name="a sandbox is replaced after", unit="ms"),
         Goal(name="memory of a waiting sandbox", unit="MB"),
     ),
+    "runner": (
+        Goal(name="python through the market / `docker run --rm`", unit="ratio", most=0.1),
+        Goal(name="javascript through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="cpp through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="java through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="runs of code through the market, 4 clients", unit="1/s"),
+    ),
     "market": (
         Goal(name="orders decoded and verified / bare recover", unit="ratio", least=0.8),
         Goal(name="match in a book of 100,000 offers, p99", unit="ms", most=1),

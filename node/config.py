@@ -76,6 +76,8 @@ REGISTRIES = (
 
 GPU_TIER: Final = "gpu"
 """The isolation tier of machines that sell their GPUs."""
+GVISOR_TIER: Final = "gvisor"
+"""The isolation tier of workloads that run on a kernel of their own."""
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

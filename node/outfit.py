@@ -21,7 +21,7 @@ from node.adapters.machine import LocalMachine, sold
 from node.adapters.runtime import DockerRuntime
 from node.adapters.sandboxes.docker import DockerSandboxes, ensure_language_images
 from node.adapters.sandboxes.settings import SandboxSettings
-from node.config import GPU_TIER, Config, ProviderSettings
+from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings
 from node.parts import Outfit
 
 _log = structlog.get_logger("outfit")
@@ -50,7 +50,7 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         watchdog=guard,
         inspector=inspector_of(config),
         gpus=NvmlGpus(clock),
-        abilities=_abilities(runtime),
+        abilities=_abilities(runtime, config.provider.isolation),
     )
 
 
@@ -85,7 +85,7 @@ def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
 
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:
     """Sandboxes for the languages that are to be sold; what they lack is made in the background."""
-    if not settings.languages:
+    if not settings.languages or settings.isolation == GVISOR_TIER:  # sandboxes run under the engine's own runtime
         return None
     sandboxes = DockerSandboxes(SandboxSettings(node=node, idle_memory=settings.sandbox_memory))
     stack.push_async_callback(sandboxes.close)
@@ -112,8 +112,10 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _abilities(runtime: DockerRuntime) -> tuple[Source, ...]:
+def _abilities(runtime: DockerRuntime, isolation: str) -> tuple[Source, ...]:
     async def egress() -> tuple[str, ...]:
+        if isolation == GVISOR_TIER:  # its own network stack would send past the rules of the namespace
+            return ()
         return tuple(f"egress:{policy}" for policy in await runtime.egress_policies() if policy != "none")
 
     async def services() -> tuple[str, ...]:
