@@ -21,6 +21,7 @@ from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
 from node.actions.binaries import Binaries
 from node.actions.service_logs import Output
+from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
@@ -137,6 +138,7 @@ def _settings(config: Config) -> Settings:
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),
         claim_above=parse_amount(config.provider.claim_above),
+        standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
     )
 
 

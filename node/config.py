@@ -162,6 +162,10 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ask: Annotated[int, _whole(1, 16)] = 3
     top_up: Price = "1.0"
+    sandboxes: Annotated[int, _whole(1, 64)] = 2
+    """Sandboxes that one standing lease for code has."""
+    code_cap: Price = "0.2"
+    """The most that such a lease may cost in an hour."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
