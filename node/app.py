@@ -19,10 +19,12 @@ from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
+from node.actions.binaries import Binaries
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.storage import open_storage
 from node.api.app import create_app
@@ -197,6 +199,7 @@ async def _serve(
         hosting=node.hosting,
         endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
         templates=load_templates(),
     )
     addresses = await ports.network.addresses()

@@ -28,6 +28,9 @@ class Siblings:
             yield self._providers(job)
 
     def _providers(self, job: Job) -> tuple[str, ...]:
+        """Where pods of the same generation are: those of an older one leave anyway."""
         service = self._reader.get(Service, job.service)
-        pods = service.pods if service is not None else ()
-        return tuple(sorted({pod.provider for pod in pods if pod.job not in ("", job.id)} - {""}))
+        pods = [pod for pod in service.pods if pod.job and not pod.is_leaving] if service is not None else []
+        generations = [pod.generation for pod in pods if pod.job == job.id]
+        found = {pod.provider for pod in pods if pod.job != job.id and pod.generation in generations}
+        return tuple(sorted(found - {""}))

@@ -13,6 +13,7 @@ from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample
 from node.ports.containers import Session as Session
+from node.ports.downloads import Downloads as Downloads
 from node.ports.gpus import Gpus as Gpus
 from node.ports.gpus import GpuUse as GpuUse
 from node.ports.images import ImageStore as ImageStore

@@ -23,7 +23,7 @@ from node.actions.pods import pod_job
 from node.actions.services import Amendment, NewService
 from node.actions.siblings import Siblings
 from node.records import Entry, Pending
-from tests.builders import NOW, PROVIDER, REQUESTER, a_job, a_lease, a_service, a_workload
+from tests.builders import NOW, PROVIDER, REQUESTER, a_job, a_lease, a_service, a_workload, an_address
 from tests.fakes import MemoryStorage
 from tests.node.actions.stage import ACCOUNT, Stage, staged
 
@@ -127,8 +127,9 @@ def test_a_launch_that_was_taken_back_posts_nothing(tmp_path: Any, is_retired_fi
 
 def test_pods_are_placed_in_turn_each_away_from_its_siblings() -> None:
     async def play() -> None:
-        storage, pods = MemoryStorage(), [Pod(id=f"pod_{n}", generation=1, job=f"job_x{n}") for n in range(3)]
-        pods[2] = replace(pods[2], job="", provider=PROVIDER)
+        storage, pods = MemoryStorage(), [Pod(id=f"pod_{n}", generation=2, job=f"job_x{n}") for n in range(5)]
+        for number, fields in ((2, {"job": ""}), (3, {"generation": 1}), (4, {"is_leaving": True})):
+            pods[number] = replace(pods[number], provider=an_address(9), **fields)
         siblings, log = Siblings(storage), list[str]()
         await storage.write(lambda tx: tx.put(a_service(pods=tuple(pods))))
 
