@@ -41,8 +41,8 @@ class Watch:
         return name in self._oom
 
     def forget(self, name: str) -> None:
-        """Nobody waits for `name` any more."""
-        self._changes.pop(name, None)
+        """There is no `name` any more: whoever still waits for it is told, for its end may not have been read yet."""
+        self._tell(name)
         self._oom.discard(name)
 
     async def connected(self) -> None:
