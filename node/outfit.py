@@ -47,6 +47,7 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         sandboxes=await _sandboxes(stack, config.provider, settings.node),
         machine=LocalMachine(config.folder, sells_gpus=config.provider.isolation == GPU_TIER),
         images=runtime.image_store,
+        volumes=runtime,
         watchdog=guard,
         inspector=inspector_of(config),
         gpus=NvmlGpus(clock),
@@ -119,6 +120,7 @@ def _abilities(runtime: DockerRuntime, isolation: str) -> tuple[Source, ...]:
         return tuple(f"egress:{policy}" for policy in await runtime.egress_policies() if policy != "none")
 
     async def services() -> tuple[str, ...]:
-        return ("service", "volumes") if why_not() else ("service", "volumes", "endpoints")
+        is_open = isolation != GVISOR_TIER and not why_not()  # gVisor's network is not in the namespace
+        return ("service", "volumes", "endpoints") if is_open else ("service", "volumes")
 
     return egress, services

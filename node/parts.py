@@ -23,6 +23,7 @@ from node.ports import (
     Gpus,
     ImageStore,
     Inspector,
+    KeptFolders,
     Machine,
     Network,
     Runtime,
@@ -44,6 +45,7 @@ class Outfit:
     containers: Containers | None = None
     sandboxes: Sandboxes | None = None
     images: ImageStore | None = None
+    volumes: KeptFolders | None = None
     watchdog: Watchdog | None = None
     inspector: Inspector | None = None
     gpus: Gpus | None = None

@@ -71,9 +71,9 @@ def open_shop(
 
 def _keeping(engine: Engine, outfit: Outfit) -> tuple[Loop, ...]:
     """The loops that keep a provider's machine: containers that outlive nothing, and room for images."""
-    watchdog, images, containers = outfit.watchdog, outfit.images, outfit.containers
+    watchdog, images, volumes, containers = outfit.watchdog, outfit.images, outfit.volumes, outfit.containers
     guard: tuple[Loop, ...] = (("guarding", lambda: guarding.run(engine.storage, watchdog)),) if watchdog else ()
-    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
+    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images, volumes, engine.clock)),)
     if containers is None:
         return (*guard, *tidy)
 

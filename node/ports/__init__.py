@@ -44,4 +44,5 @@ from node.ports.sandboxes import Sandboxes as Sandboxes
 from node.ports.storage import Reader as Reader
 from node.ports.storage import Storage as Storage
 from node.ports.storage import Tx as Tx
+from node.ports.volumes import KeptFolders as KeptFolders
 from node.ports.watchdog import Watchdog as Watchdog
