@@ -122,6 +122,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
     services = Services(
         jobs=node.jobs,
         runner=node.runner,
+        series=node.series,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

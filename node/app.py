@@ -20,6 +20,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
+from node.actions.log_keeping import DAY, LogLimits
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.settings import RuntimeSettings
@@ -141,6 +142,11 @@ def _settings(config: Config) -> Settings:
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),
         claim_above=parse_amount(config.provider.claim_above),
+        logs=LogLimits(
+            ring=config.requester.service_log * 2**20,
+            ring_age=config.requester.service_log_days * DAY,
+            kept=config.requester.log_days * DAY,
+        ),
     )
 
 
@@ -173,6 +179,7 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
     services = Services(
         jobs=node.jobs,
         runner=node.runner,
+        series=node.series,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

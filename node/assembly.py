@@ -19,6 +19,7 @@ from node.actions.health import Health
 from node.actions.hosts import ContainerHost, Host
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
+from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
@@ -27,13 +28,26 @@ from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
+from node.actions.series import Series
 from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
 from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
 from node.engine import Engine
-from node.loops import chain, deadlines, extending, gossip, joining, metering, offering, reconcile, renewals, schedule
+from node.loops import (
+    chain,
+    deadlines,
+    extending,
+    gossip,
+    joining,
+    metering,
+    offering,
+    reconcile,
+    renewals,
+    sampling,
+    schedule,
+)
 from node.performers import (
     MACHINES,
     answer_as_peer,
@@ -42,7 +56,7 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Machine, Network, Runtime, Sandboxes, Storage
+from node.ports import Chain, Clock, Containers, Machine, Network, Runtime, Sandboxes, Storage
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -58,6 +72,7 @@ class Ports:
     runtime: Runtime | None = None
     machine: Machine | None = None
     sandboxes: Sandboxes | None = None
+    containers: Containers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,7 @@ class Settings:
     ask: int = 3
     top_up: Amount
     claim_above: Amount
+    logs: LogLimits = field(default_factory=LogLimits)
     standing: StandingSettings = field(default_factory=StandingSettings)
 
 
@@ -93,6 +109,8 @@ class Node:
     book: Book
     jobs: Jobs
     runner: Runner
+    keeping: LogKeeping
+    series: Series
     files: Files
     lent: Files
     market: Market
@@ -117,6 +135,8 @@ class _Core:
     funding: Funding
     wallets: Wallets
     experiences: Experiences
+    logs: LogKeeping
+    series: Series
 
 
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
@@ -132,6 +152,8 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         book=core.book,
         jobs=jobs,
         runner=runner,
+        keeping=core.logs,
+        series=core.series,
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
@@ -168,6 +190,8 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
         funding=funding,
         wallets=wallets,
         experiences=experiences,
+        logs=LogKeeping(engine, settings.logs),
+        series=Series(engine),
     )
 
 
@@ -177,7 +201,7 @@ def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> t
     tenants = Tenants(
         core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
-    answer_as_requester(core.peers, placing, tenants)
+    answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
     core.engine.bind(*requester_performers(placing, tenants, runner))
@@ -202,7 +226,9 @@ def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> 
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
     usage = Usage(core.engine, core.peers, hosts, core.funding)
     bidding = Bidding(selling, core.book)
+    inside = ports.containers
     return bidding, (
+        *([("sampling", lambda: sampling.run(core.engine, core.peers, inside))] if inside else []),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
@@ -228,6 +254,8 @@ def _loops(
         wallets=core.wallets,
         experiences=core.experiences,
         stores=core.stores,
+        series=core.series,
+        logs=core.logs,
         claim_above=settings.claim_above,
         is_provider=bidding is not None,
     )

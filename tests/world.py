@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from market.dialogue import LogPlace
 from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
@@ -16,6 +17,7 @@ from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
 from node.actions.standing import StandingSettings
+from node.adapters.docker_engine.places import Resumption
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.engine import supervise
 from node.ports import (
@@ -40,12 +42,15 @@ from node.ports import (
     Receipt,
     RequestHandler,
     RuntimeHealth,
+    Sample,
+    Session,
     Storage,
     StreamHandler,
 )
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
+HALF_AN_HOUR = 1_800_000
 MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
@@ -145,6 +150,9 @@ class FakeRuntime:
         self.unknown_images: set[str] = set()
         self.files: dict[str, bytes] = {}
         self.lines: tuple[str, ...] = ("hello",)
+        self.said: list[LogLine] = []
+        """What the engine still has of the output of containers that hang; `say` adds to it."""
+        self._news = asyncio.Event()
 
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="fake")
@@ -174,10 +182,28 @@ class FakeRuntime:
             code=end.code, reason=end.reason, started_at=at, finished_at=Timestamp(at + end.finished_at % 10**6)
         )
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        at = self.containers_by_name[name][1]
-        for line in self.lines[skip:]:
-            yield LogLine(at, "stdout", line)
+    def say(self, *texts: str, stream: str = "stdout") -> None:
+        self.said += [LogLine(self._clock.now(), stream, text) for text in texts]
+        self._wake()
+
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        (spec, at), before, read = self.containers_by_name[name], Resumption(after), 0
+        first = [] if spec.timeout == 0 else [LogLine(at, "stdout", line) for line in self.lines]
+        while True:
+            news, lines = self._news, [*first, *self.said][skip:]
+            for line in lines[read:]:
+                if not before.is_known(line):
+                    if before.is_behind_gap(line):
+                        yield LogLine(line.at, "node", "lines are missing")
+                    yield line
+            read = len(lines)
+            if self.stopped[name].is_set() or not set(spec.command) & self.hang:
+                return
+            await news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:
         found = []
@@ -191,6 +217,7 @@ class FakeRuntime:
 
     async def stop(self, name: str, grace: int = 5) -> None:
         self.stopped[name].set()
+        self._wake()
 
     async def remove(self, name: str) -> None:
         self.containers_by_name.pop(name, None)
@@ -230,6 +257,37 @@ class FakeSandboxes:
 
     async def close(self) -> None:
         pass
+
+
+class FakeContainers:
+    """Containers that use half a core, a MiB and 100 bytes a second; each sample is ten seconds behind the last one."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self.samples: dict[str, int] = defaultdict(int)
+        self.broken: set[str] = set()
+
+    async def sample(self, name: str) -> Sample:
+        if name in self.broken:
+            raise NotFound("no such container", id=name)
+        self.samples[name] += 1
+        seconds = 10 * self.samples[name]
+        at = Timestamp(self._start + seconds * 1000)
+        return Sample(at=at, cpu=seconds * 5 * 10**8, memory=2**20, received=seconds * 70, sent=seconds * 30)
+
+    async def dial(self, name: str, port: int) -> ByteStream:
+        raise NotImplementedError
+
+    async def execute(
+        self, name: str, command: Sequence[str], *, has_terminal: bool = False, rows: int = 24, columns: int = 80
+    ) -> Session:
+        raise NotImplementedError
+
+    def pack(self, name: str, path: str) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def unpack(self, name: str, path: str, chunks: AsyncIterator[bytes], limit: int) -> None:
+        raise NotImplementedError
 
 
 class FakeMachine:
@@ -334,6 +392,7 @@ class World:
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
+        self.containers: dict[str, FakeContainers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -343,6 +402,7 @@ class World:
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
         runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
+        containers = FakeContainers(self.clock.now() - HALF_AN_HOUR)
         ports = Ports(
             storage=storage,
             clock=self.clock,
@@ -351,6 +411,7 @@ class World:
             runtime=runtime,
             machine=FakeMachine() if sells else None,
             sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()) if sells else None,
+            containers=self.containers.setdefault(name, containers) if sells else None,
         )
         identity = Identity(node=keys[0], vouchers=keys[1], wallet=wallet, network_id=network_id(CHAIN_ID, CHANNELS))
         policy = PricingPolicy(base=Prices(cpu=cpu_price * 10**9, memory=10**9), floor=floor)

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import files, jobs, keys, logs, providers, runner, system, wallet
+from node.api import files, job_metrics, jobs, keys, logs, providers, runner, system, wallet
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
@@ -43,6 +43,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     jobs.list_results,
     jobs.download_result,
     jobs.explain_job,
+    job_metrics.show_job_metrics,
     logs.read_logs,
     logs.follow_events,
     files.store_file,

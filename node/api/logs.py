@@ -27,7 +27,7 @@ MAX_TAIL: Final = 10_000
 _ISO: Final = re.compile(r"^\d{4}-\d\d-\d\d")
 LevelName = Annotated[str, QueryParameter(max_length=8)]
 Since = Annotated[str, QueryParameter(max_length=64)]
-StreamName = Annotated[str, QueryParameter(pattern="^(stdout|stderr)?$")]
+StreamName = Annotated[str, QueryParameter(pattern="^(stdout|stderr|node)?$")]
 
 
 @get("/jobs/{job_id:str}/logs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
@@ -41,6 +41,8 @@ async def read_logs(
     follow: Annotated[bool, QueryParameter()] = False,
 ) -> Response[LogList]:
     """The last lines of output; `since` is a duration ("1h") or a time, `level` the least level.
+
+    A line of the stream "node" says that lines are missing in its place.
 
     With `follow=true` or `Accept: text/event-stream` the lines come as server-sent events until the job ends; a
     reconnect with `Last-Event-ID` goes on behind that line.

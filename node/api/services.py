@@ -13,6 +13,7 @@ from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.runner import Runner
+from node.actions.series import Series
 from node.actions.wallets import Wallets
 from node.api.bodies import read_body
 from node.api.streams import Closing
@@ -26,6 +27,7 @@ class Services:
 
     jobs: Jobs
     runner: Runner
+    series: Series
     files: Files
     market: Market
     wallets: Wallets

@@ -14,9 +14,11 @@ from market.jobs import DONE, Job, JobState
 from market.leases import Lease
 from market.offers import Offer
 from market.runs import Run
+from market.series import PERIODS, Point
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from node.actions.jobs import Idempotency, NewJob
+from node.actions.series import Metrics
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
 from node.api.app import create_app
 from node.api.edge import Edge
@@ -125,6 +127,9 @@ class FakeJobs:
     def lease_of(self, job: Job) -> Lease | None:
         return self.leases.get(job.lease)
 
+    def leases(self, account: Account, id: str) -> tuple[str, ...]:
+        return (self.get(account, id).lease,)
+
     def list(
         self,
         account: Account,
@@ -182,6 +187,26 @@ class FakeJobs:
     def explain(self, account: Account, id: str) -> Explanation:
         self.get(account, id)
         return self.explanation
+
+
+class FakeSeries:
+    """Half a core and a MiB at NOW; what was asked for is in `asked`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], str, str]] = []
+        self.found = Metrics(
+            cpu=(Point(NOW, 500.0, 1000.0),),
+            memory=(Point(NOW, 2.0**20, 2.0**20),),
+            network=(Point(NOW, 30.0, 70.0),),
+            received=(Point(NOW, 10.0, 20.0),),
+            sent=(Point(NOW, 20.0, 50.0),),
+        )
+
+    def metrics(self, leases: Any, period: str, metric: str = "") -> Metrics:
+        if period not in PERIODS:
+            raise InvalidParameters("period must be of 1h", field="period", value=period)
+        self.asked.append((tuple(leases), period, metric))
+        return self.found
 
 
 class FakeRunner:
@@ -359,6 +384,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
+        self.series = FakeSeries()
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()
@@ -369,6 +395,7 @@ class World:
         self.services: Services = services(
             jobs=self.jobs,
             runner=self.runner,
+            series=self.series,
             files=self.files,
             market=self.market,
             wallets=self.wallets,
