@@ -16,6 +16,7 @@ from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
+from node.actions.log_keeping import LogLimits
 from node.actions.standing import StandingSettings
 from node.adapters.docker_engine.places import Resumption
 from node.assembly import Identity, Node, Ports, Settings, assemble
@@ -386,8 +387,9 @@ class FakeChain:
 class World:
     """Nodes that share a hub and a ledger; `add` starts one, leaving the context stops all."""
 
-    def __init__(self, clock: Clock, folder: Path) -> None:
+    def __init__(self, clock: Clock, folder: Path, logs: LogLimits | None = None) -> None:
         self.clock = clock
+        self.logs = logs or LogLimits()
         self.hub = FakeHub()
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
@@ -420,6 +422,7 @@ class World:
             policy=policy if sells else None,
             top_up=Amount(1_000_000),
             claim_above=Amount(10**12),
+            logs=self.logs,
             standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)

@@ -106,7 +106,7 @@ class Jobs:
         """The lease of the present or last attempt."""
         return self._storage.get(Lease, job.lease) if job.lease else None
 
-    def leases(self, account: Account, id: str) -> tuple[str, ...]:
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         """The ids of the leases of all attempts."""
         job = self.get(account, id)
         return tuple(lease.id for lease in self._storage.find(Lease, side="requester", job=job.id))

@@ -20,5 +20,5 @@ async def show_job_metrics(
     request: Call, job_id: FromPath[str], period: Period = "1h", metric: MetricName = ""
 ) -> Response[MetricsView]:
     """What the job used in the last `1h`, `24h` or `7d`; `metric` is cpu, memory, network or gpu, all without it."""
-    leases = request.services.jobs.leases(request.account, job_id)
+    leases = request.services.jobs.lease_ids(request.account, job_id)
     return reply(metrics_view(request.services.series.metrics(leases, period, metric), period))

@@ -127,7 +127,7 @@ class FakeJobs:
     def lease_of(self, job: Job) -> Lease | None:
         return self.leases.get(job.lease)
 
-    def leases(self, account: Account, id: str) -> tuple[str, ...]:
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         return (self.get(account, id).lease,)
 
     def list(
