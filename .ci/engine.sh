@@ -50,8 +50,17 @@ install_engine() {
   command -v apt-get >/dev/null 2>&1 || refuse "No Docker Engine here and no apt-get to install one: install Docker Engine and start it."
   say "installing Docker Engine from Debian's packages"
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io iptables ca-certificates; } \
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io iptables nftables ca-certificates; } \
     >"$log.install" 2>&1 </dev/null || refuse "apt-get could not install docker.io (see $log.install): install Docker Engine and start it."
+}
+
+# Workloads that may connect to the internet are held to their policy by nft; without it none is let out.
+install_nft() {
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 && ! command -v nft >/dev/null 2>&1 || return 0
+  say "installing nftables from Debian's packages"
+  mkdir -p build
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables; } \
+    >"$log.install" 2>&1 </dev/null || say "apt-get could not install nftables (see $log.install): workloads get no network."
 }
 
 # A pid file outlives a power cut or a kill; its number may belong to somebody else or to a zombie (which has no
@@ -108,7 +117,7 @@ esac
 
 code=0
 answers || code=$?
-[ "$code" -eq 0 ] && exit 0
+[ "$code" -eq 0 ] && { install_nft; exit 0; }
 [ "$code" -eq 2 ] && refuse "$socket is not open to $(id -un): add the user to the group docker, or run as root."
 [ "$(id -u)" -eq 0 ] || refuse "No Docker Engine answers on $socket: start it ('sudo systemctl start docker'), or install it ('sudo apt install docker.io')."
 
@@ -117,4 +126,5 @@ if ! command -v dockerd >/dev/null 2>&1; then
   install_engine
   wait_until_it_answers 3 && exit 0  # the package's own script may have started it
 fi
+install_nft
 start_engine

@@ -72,6 +72,15 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
         Goal(name="of these messages lost", unit="messages", most=0),
     ),
     "overhead": (Goal(name="result of `true` over `docker run --rm`", unit="ms", most=60),),
+    "code": (
+        Goal(name="python in a fresh sandbox, p50", unit="ms", most=20),
+        Goal(name="javascript in a fresh sandbox, p50", unit="ms"),
+        Goal(name="cpp in a fresh sandbox, p50", unit="ms"),
+        Goal(name="java in a fresh sandbox, p50", unit="ms"),
+        Goal(name="sustained runs, each in a fresh sandbox / bare engine", unit="ratio", least=0.8),
+        Goal(name="a sandbox is replaced after", unit="ms"),
+        Goal(name="memory of a waiting sandbox", unit="MB"),
+    ),
     "market": (
         Goal(name="orders decoded and verified / bare recover", unit="ratio", least=0.8),
         Goal(name="match in a book of 100,000 offers, p99", unit="ms", most=1),

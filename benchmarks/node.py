@@ -95,7 +95,15 @@ async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
     await stack.enter_async_context(network)
     chain = RichChain(FakeLedger(), Signer(_secret(plan, "payer")).address)
     runtime, machine = (SilentRuntime(clock), LargeMachine()) if plan.sells else (None, None)
-    return Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
+    return Ports(
+        storage=storage,
+        clock=clock,
+        network=network,
+        streams=network,
+        chain=chain,
+        runtime=runtime,
+        machine=machine,
+    )
 
 
 def _identity(plan: Plan) -> Identity:
@@ -123,6 +131,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         jobs=node.jobs,
         runner=node.runner,
         series=node.series,
+        consoles=node.consoles,
         files=node.files,
         market=node.market,
         wallets=node.wallets,

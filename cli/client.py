@@ -105,6 +105,59 @@ class Client:
         with file.open("rb") as content:
             return self._wire.once("PUT", "/v1/files", content=content)
 
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def console(self, id: str, query: list[tuple[str, str]]) -> Any:
+        """A WebSocket to a command inside of a job; a context manager, whose iteration gives the messages."""
+        return self._wire.socket(f"/v1/jobs/{_quoted(id)}/exec", query)
+
+    def read_files(self, id: str, path: str) -> Iterator[bytes]:
+        """A tar archive of a file or folder inside of a job."""
+        return self._wire.stream(f"/v1/jobs/{_quoted(id)}/files", {"path": path})
+
+    def write_files(self, id: str, path: str, archive: Iterator[bytes]) -> Json:
+        """Unpack a tar archive into a folder inside of a job."""
+        return self._wire.once("PUT", f"/v1/jobs/{_quoted(id)}/files", params={"path": path}, content=archive)
+
+    # --- deployments -----------------------------------------------------------------------------------------------
+
+    def deploy(self, body: Mapping[str, Any], idempotency_key: str = "") -> Json:
+        """Create a deployment; it is sent again under one key until an answer comes, and created once."""
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        return self._deployment("POST", "", json=dict(body), headers=headers)
+
+    def deployments(self, status: str = "", limit: int = 20) -> list[Json]:
+        """The newest deployments, over as many pages as it takes."""
+        return list(self._wire.pages("/v1/deployments", "deployments", limit, {"status": status} if status else {}))
+
+    def deployment(self, id: str) -> Json:
+        """One deployment."""
+        return self._deployment("GET", f"/{_quoted(id)}")
+
+    def tell_deployment(self, id: str, verb: str, body: Mapping[str, Any] | None = None) -> Json:
+        """Start, stop, restart or scale it; all of these may be repeated."""
+        return self._deployment("POST", f"/{_quoted(id)}/{verb}", json=body)
+
+    def delete_deployment(self, id: str) -> Json:
+        """End it for good."""
+        return self._wire.once("DELETE", f"/v1/deployments/{_quoted(id)}")
+
+    def deployment_logs(self, id: str, tail: int = 100, **filters: str) -> list[Json]:
+        """The last lines of all pods; filters are `since`, `stream` and `level`."""
+        path = f"/v1/deployments/{_quoted(id)}/logs"
+        logs: list[Json] = self._wire.json("GET", path, params={"tail": tail, **filters})["logs"]
+        return logs
+
+    def follow_deployment(self, id: str, **filters: str) -> Iterator[Json]:
+        """Lines of all pods as they come, until it is deleted; a broken stream goes on where it was."""
+        for event in self._wire.events(f"/v1/deployments/{_quoted(id)}/logs", {"follow": "true", **filters}):
+            if event["event"] == "log":
+                yield event["data"]
+
+    def _deployment(self, method: str, path: str, **parts: Any) -> Json:
+        found: Json = self._wire.json(method, f"/v1/deployments{path}", **parts)["deployment"]
+        return found
+
     # --- market ----------------------------------------------------------------------------------------------------
 
     def providers(self, *, gpu: bool | None = None, limit: int = 100, **filters: Any) -> list[Json]:

@@ -11,10 +11,12 @@ from typing import Final
 
 from rich.console import Console
 
+from cli.client import Client
 from cli.cluster import Cluster
 from cli.workplace import workplace
 from node.adapters.base_images import ensure_base_images
 
+SOLD_WITHIN: Final = 20.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,12 +37,21 @@ def _stay_up(cluster: Cluster, out: Console, as_json: bool) -> None:
     try:
         asyncio.run(ensure_base_images())
         cluster.start(lambda line: out.print(f"[dim]{line}[/]"))
+        _until_sold(cluster)
         _invite(cluster, out, as_json)
         _watch(cluster, out)
     finally:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         cluster.stop()
+
+
+def _until_sold(cluster: Cluster) -> None:
+    """Wait until every provider has an offer in the requester's book: each looks its machine over before."""
+    contact, deadline = cluster.contact("requester"), time.monotonic() + SOLD_WITHIN
+    with Client(contact.url, contact.key) as client:
+        while len(client.providers()) < len(cluster.providers) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def _interrupt(*_: object) -> None:

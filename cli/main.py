@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from cli import jobs, keys, market, nodes, wallet
+from cli import consoles, deployments, jobs, keys, market, nodes, wallet
 from cli.exits import FILE, INTERNAL, INTERRUPTED, USAGE, exit_code_of
 from market.errors import NeugridError
 from node.version import VERSION
@@ -22,10 +22,14 @@ app = App(
     help_format="plaintext",
 )
 app.command(jobs.app)
+app.command(deployments.app)
+app.command(deployments.deploy)
 app.command(market.app)
 app.command(market.providers)
 app.command(wallet.app)
 app.command(keys.app)
+app.command(consoles.execute, name="exec")
+app.command(consoles.copy, name="cp")
 for verb in nodes.VERBS:
     app.command(verb)
 

@@ -48,7 +48,7 @@ def body_of(order: Order, command: tuple[str, ...], client: "Client") -> dict[st
         "maxPrice": order.max_price,
         "resources": _resources(order),
         "timeout": order.timeout,
-        "env": dict(_variable(text) for text in order.env),
+        "env": dict(variable(text) for text in order.env),
         "inputs": [_input(text, client) for text in order.input],
         "outputs": list(order.output),
         "region": order.region,
@@ -67,7 +67,8 @@ def _resources(order: Order) -> dict[str, Any]:
     return {"cpu": order.cpu, "memory": order.memory, "disk": order.disk, "gpu": gpu}
 
 
-def _variable(text: str) -> tuple[str, str]:
+def variable(text: str) -> tuple[str, str]:
+    """NAME and value of an environment variable; InvalidParameters without both."""
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise InvalidParameters(f"--env takes NAME=value, got {text!r}", field="env", value=text)

@@ -24,9 +24,9 @@ class Wire:
     def __init__(self, url: str, key: str, retries: int, transport: httpx.BaseTransport | None) -> None:
         self.url = _checked_url(url).rstrip("/")
         self._retries = retries
-        headers = {"X-API-Key": key} if key else {}
+        self._key = {"X-API-Key": key} if key else {}
         timeout = httpx.Timeout(30.0, read=WAIT + 15.0, connect=5.0)
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, transport=transport)
+        self.http = httpx.Client(base_url=self.url, headers=self._key, timeout=timeout, transport=transport)
 
     def json(self, method: str, path: str, **parts: Any) -> Json:
         """The JSON object that answers a request that is safe to repeat."""
@@ -60,14 +60,31 @@ class Wire:
 
     def save(self, path: str, target: Path) -> None:
         """A file of the node onto the disk, in pieces."""
+        chunks = self.stream(path, {})
+        first = next(chunks, b"")  # a refusal leaves no empty file behind
+        with target.open("wb") as file:
+            file.write(first)
+            file.writelines(chunks)
+
+    def stream(self, path: str, params: Mapping[str, str]) -> Iterator[bytes]:
+        """The body of an answer, in pieces."""
         try:
-            with self.http.stream("GET", path) as answer:
+            with self.http.stream("GET", path, params=dict(params)) as answer:
                 _checked_stream(answer)
-                with target.open("wb") as file:
-                    for chunk in answer.iter_bytes():
-                        file.write(chunk)
+                yield from answer.iter_bytes()
         except httpx.TransportError as error:
             raise _no_answer(self.url, error) from error
+
+    def socket(self, path: str, query: list[tuple[str, str]]) -> Any:
+        """A WebSocket of the node, as a context manager; Unavailable when there is none to be had."""
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        url = str(httpx.URL(self.url + path, params=query)).replace("http", "ws", 1)
+        try:
+            return connect(url, additional_headers=dict(self._key), max_size=2**20, compression=None)
+        except (WebSocketException, OSError) as error:
+            raise Unavailable(f"no console at {self.url}: {error}") from error
 
     def pages(self, path: str, plural: str, limit: int, params: Mapping[str, Any]) -> Iterator[Json]:
         """At most `limit` items of a list, over as many pages as it takes."""

@@ -9,13 +9,14 @@ from market.workloads import Workload, are_under, fits_into
 
 TOLERANCE: Final = 3
 """Seconds that a provider's clock of use may be ahead of ours."""
-USER_FAULTS: Final = frozenset({"IMAGE_NOT_FOUND", "INPUT_MISSING"})
+USER_FAULTS: Final = frozenset({"IMAGE_NOT_FOUND", "IMAGE_REFUSED", "INPUT_MISSING"})
 """Ends before the start that another provider would only repeat: the job fails, unpaid."""
 PROVIDER_FAULTS: Final = frozenset(
     {
         *USER_FAULTS,
         "INFRASTRUCTURE",
         "NOT_FUNDED",
+        "PULL_LIMIT",
         "PULL_TIMEOUT",
         "START_TIMEOUT",
         "UNPAID",

@@ -53,6 +53,12 @@ class InsufficientFunds(NeugridError):
     code = "INSUFFICIENT_FUNDS"
 
 
+class QuotaExceeded(NeugridError):
+    """The account has as much of it as it may have; `details` hold `limit`."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class RateLimited(NeugridError):
     """Too many requests or messages in the window."""
 
@@ -123,6 +129,12 @@ class ImageNotFound(NeugridError):
     """No registry and no local store has the image."""
 
     code = "IMAGE_NOT_FOUND"
+
+
+class ImageRefused(NeugridError):
+    """The provider's rules do not admit the image; `details` hold `limit`, `expected` and `got`."""
+
+    code = "IMAGE_REFUSED"
 
 
 class OutputRefused(NeugridError):

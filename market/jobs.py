@@ -253,7 +253,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         spent=spent,
         cost=spent,
         bids=(),
-        constraints=replace(job.constraints, avoid=(job.provider,)),
+        constraints=replace(job.constraints, avoid=_avoided(job)),
         expires_at=max(job.expires_at, now + job.patience),
         code=event.code,
         message=event.message,
@@ -261,6 +261,11 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
     if job.attempt >= MAX_ATTEMPTS:
         return replace(again, state=S.FAILED, attempt=job.attempt, provider=job.provider, finished_at=now), []
     return replace(again, deadline=again.expires_at), [PlaceJob(subject=job.id, attempt=again.attempt)]
+
+
+def _avoided(job: Job) -> tuple[str, ...]:
+    """Who lost this attempt, unless nobody else may have the next."""
+    return () if job.provider in job.constraints.only else (job.provider,)
 
 
 def _expire(job: Job, event: DeadlinePassed, now: int) -> Step[Job]:

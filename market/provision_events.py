@@ -27,7 +27,7 @@ class WorkloadPrepared(Event, frozen=True, tag=True, kw_only=True):
 
 
 class PreparationFailed(Event, frozen=True, tag=True, kw_only=True):
-    """The workload can not start: code IMAGE_NOT_FOUND, INPUT_MISSING or INFRASTRUCTURE."""
+    """The workload can not start: code IMAGE_NOT_FOUND, IMAGE_REFUSED, INPUT_MISSING, PULL_LIMIT or INFRASTRUCTURE."""
 
     code: str
     message: str

@@ -20,9 +20,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """The provider's last word on a lease.
 
     `code` is "" for a program that ended by itself, else the limit or fault that ended it (TIMEOUT, OUT_OF_MEMORY,
-    IMAGE_NOT_FOUND, INFRASTRUCTURE, CANCELLED, UNPAID, TERM_ENDED). `seconds` is the time of use, `runs` the runs of
-    code that succeeded, `due` the price of what the terms count of the two, in base units, `log_head` the head of the
-    chain over `log_lines` lines.
+    IMAGE_NOT_FOUND, IMAGE_REFUSED, PULL_LIMIT, INFRASTRUCTURE, CANCELLED, UNPAID, TERM_ENDED). `seconds` is the time of
+    use, `runs` the runs of code that succeeded, `due` the price of what the terms count of the two, in base units,
+    `log_head` the head of the chain over `log_lines` lines.
     """
 
     lease: Id

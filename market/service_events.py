@@ -1,6 +1,7 @@
 """What happens to a service, and what it asks of the world."""
 
 from market.machines import Effect, Event
+from market.units import Amount
 from market.workloads import Workload
 
 # --- events --------------------------------------------------------------------------------------------------------
@@ -25,9 +26,15 @@ class ScaleAsked(Event, frozen=True, tag=True, kw_only=True):
 
 
 class UpdateAsked(Event, frozen=True, tag=True, kw_only=True):
-    """The user wants another workload: pods are replaced one after the other, each when its successor works."""
+    """The user wants another workload: pods are replaced one after the other, each when its successor works.
+
+    A new name, cap or origin alone replaces nothing; the cap holds for the jobs that come.
+    """
 
     workload: Workload
+    name: str
+    cap: Amount
+    origin: str
 
 
 class DeleteAsked(Event, frozen=True, tag=True, kw_only=True):

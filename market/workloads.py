@@ -19,6 +19,16 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Host = Annotated[str, Meta(max_length=253, pattern=r"^(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$(?!\n)")]
 """A name in DNS, in lower case: two labels at least, so no name of a local machine."""
 PortNumber = Annotated[int, Meta(ge=1, le=65_535)]
+UrlPath = Annotated[str, Meta(max_length=1024, pattern=r"^/[^\x00-\x20]*$(?!\n)")]
+VolumeName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
+VolumePath = Annotated[
+    str,
+    Meta(
+        max_length=256,
+        pattern=r"^(?!/(proc|sys|dev|input|output|tmp)(/|$))(/(?!\.{1,2}(/|$))[^/\x00-\x1f]+)+$(?!\n)",
+    ),
+]
+"""An absolute path inside a container, without "..", that hides nothing that the container needs."""
 MAX_FILE = 2**40
 MAX_WORKLOAD = 256 * 1024
 """Bytes of a workload as JSON: both sides write it anew whenever its lease changes."""
@@ -65,7 +75,7 @@ class Probe(Struct, frozen=True, kw_only=True):
     kind: Annotated[str, Meta(pattern="^(exec|http|tcp)$(?!\n)")]
     command: Annotated[tuple[Text, ...], Meta(max_length=64)] = ()
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
-    path: Annotated[str, Meta(max_length=1024, pattern=r"^/[^\x00-\x20]*$(?!\n)")] = "/"
+    path: UrlPath = "/"
     interval: Annotated[int, Meta(ge=1, le=3600)] = 10
     timeout: Annotated[int, Meta(ge=1, le=60)] = 3
     retries: Annotated[int, Meta(ge=1, le=100)] = 3
@@ -78,8 +88,8 @@ class Volume(Struct, frozen=True, kw_only=True):
     A volume stays with its provider: it is found again by the service's next container there.
     """
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,31}$(?!\n)")]
-    path: Annotated[str, Meta(max_length=256, pattern=r"^/(?!(proc|sys|dev|input|output|tmp)(/|$))[^\x00]+$")]
+    name: VolumeName
+    path: VolumePath
     size: Annotated[int, Meta(ge=4 * 2**20, le=2**45)]
 
 

@@ -21,10 +21,14 @@ from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
 from node.actions.log_keeping import DAY, LogLimits
+from node.actions.service_logs import Output
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.gpus import installed_gpus
+from node.adapters.gpus import NvmlGpus, installed_gpus
+from node.adapters.images.limits import ImageLimits
+from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.adapters.machine import LocalMachine, sold
 from node.adapters.network import LibP2PNetwork
 from node.adapters.runtime import DockerRuntime
@@ -32,6 +36,7 @@ from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services
+from node.api.template_file import load_templates
 from node.assembly import Identity, Node, Ports, Settings, assemble
 from node.config import Config, ProviderSettings
 from node.engine import supervise
@@ -40,6 +45,8 @@ from node.setup import Keys, unlock
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
+GPU_TIER: Final = "gpu"
+"""GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
 
 
 class Contact(Struct, frozen=True):
@@ -98,14 +105,33 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     )
     network = await stack.enter_async_context(_network(config, keys, deployment))
     if "provider" not in config.roles:
-        return Ports(storage=storage, clock=clock, network=network, chain=chain), chain
+        return Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain), chain
     runtime = _runtime(config, keys, clock)
     stack.push_async_callback(runtime.close)
     with suppress(Unavailable):  # an engine that is away is waited for
         await runtime.warm_up()
-    machine = LocalMachine(folder)
-    ports = Ports(storage=storage, clock=clock, network=network, chain=chain, runtime=runtime, machine=machine)
+    guard = Guard(runtime.address, Signer(keys.node).address, folder / "watchdog", clock)
+    stack.push_async_callback(guard.leave)
+    ports = Ports(
+        storage=storage,
+        clock=clock,
+        network=network,
+        streams=network,
+        chain=chain,
+        runtime=runtime,
+        machine=LocalMachine(folder, sells_gpus=config.provider.isolation == GPU_TIER),
+        images=runtime.image_store,
+        watchdog=guard,
+        inspector=inspector_of(config),
+        gpus=NvmlGpus(clock),
+    )
     return ports, chain
+
+
+def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
+    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
+    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
+    return LocalInspector(settings)
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
@@ -120,8 +146,26 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
 
 def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
     node = Signer(keys.node).address
-    gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
-    return DockerRuntime(RuntimeSettings(node=node, folder=config.folder / "volumes", gpus=gpus), clock)
+    gpus = sold(installed_gpus()) if config.provider.isolation == GPU_TIER else ()
+    settings = RuntimeSettings(
+        node=node,
+        folder=config.folder / "volumes",
+        gpus=gpus,
+        images=limits_of(config.provider),
+        shelf=config.folder / "images.json",
+    )
+    return DockerRuntime(settings, clock)
+
+
+def limits_of(settings: ProviderSettings) -> ImageLimits:
+    """What images may be here."""
+    return ImageLimits(
+        registries=settings.registries,
+        shared=settings.shared_images,
+        max_size=settings.max_image_size,
+        pull_budget=settings.pull_budget,
+        keep_free=settings.keep_free,
+    )
 
 
 def _identity(keys: Keys, ports: Ports) -> Identity:
@@ -138,6 +182,7 @@ def _settings(config: Config) -> Settings:
         folder=config.folder,
         region=config.region,
         isolation=config.provider.isolation,
+        accept_risks=config.provider.accept_risks,
         policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),
@@ -180,12 +225,16 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
         jobs=node.jobs,
         runner=node.runner,
         series=node.series,
+        consoles=node.consoles,
         files=node.files,
         market=node.market,
         wallets=node.wallets,
         health=node.health,
         accounts=node.accounts,
         clock=ports.clock,
+        hosting=node.hosting,
+        output=Output(node.engine, node.hosting),
+        templates=load_templates(),
     )
     addresses = await ports.network.addresses()
 

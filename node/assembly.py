@@ -12,10 +12,14 @@ from node.actions.abilities import Abilities, Source
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
+from node.actions.budget import Budget
+from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
+from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
-from node.actions.health import Health
+from node.actions.gate import Gate
+from node.actions.health import Health, Seller
 from node.actions.hosts import ContainerHost, Host
 from node.actions.inputs import Inputs
 from node.actions.jobs import Jobs
@@ -23,14 +27,17 @@ from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
+from node.actions.pods import Pods
 from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
 from node.actions.series import Series
+from node.actions.services import Hosting
 from node.actions.standing import Standing, StandingSettings
 from node.actions.tenants import Tenants
+from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
 from node.actions.usage import Usage
 from node.actions.wallets import Wallets
 from node.actions.watching import Watching
@@ -39,7 +46,9 @@ from node.loops import (
     chain,
     deadlines,
     extending,
+    gating,
     gossip,
+    guarding,
     joining,
     metering,
     offering,
@@ -47,6 +56,7 @@ from node.loops import (
     renewals,
     sampling,
     schedule,
+    tidying,
 )
 from node.performers import (
     MACHINES,
@@ -56,7 +66,22 @@ from node.performers import (
     provider_performers,
     requester_performers,
 )
-from node.ports import Chain, Clock, Containers, Machine, Network, Runtime, Sandboxes, Storage
+from node.ports import (
+    Chain,
+    Clock,
+    Containers,
+    Gpus,
+    ImageStore,
+    Inspector,
+    Machine,
+    Network,
+    Reader,
+    Runtime,
+    Sandboxes,
+    Storage,
+    Streams,
+    Watchdog,
+)
 
 Loop = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -73,6 +98,11 @@ class Ports:
     machine: Machine | None = None
     sandboxes: Sandboxes | None = None
     containers: Containers | None = None
+    images: ImageStore | None = None
+    watchdog: Watchdog | None = None
+    inspector: Inspector | None = None
+    gpus: Gpus | None = None
+    streams: Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +122,7 @@ class Settings:
     folder: Path
     region: str = "local"
     isolation: str = "hardened"
+    accept_risks: tuple[str, ...] = ()
     policy: PricingPolicy | None = None
     ask: int = 3
     top_up: Amount
@@ -108,9 +139,11 @@ class Node:
     peers: Peers
     book: Book
     jobs: Jobs
+    hosting: Hosting
     runner: Runner
     keeping: LogKeeping
     series: Series
+    consoles: Consoles
     files: Files
     lent: Files
     market: Market
@@ -142,30 +175,36 @@ class _Core:
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
-    jobs, runner, standing = _buy(core, ports, identity, settings)
+    jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
     bidding, selling_loops = _sell(core, ports, identity, settings)
     selling = bidding.selling if bidding else None
+    seller = Seller(ports.runtime, selling, ports.gpus) if ports.runtime and selling else None
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
         peers=core.peers,
         book=core.book,
         jobs=jobs,
+        hosting=hosting,
         runner=runner,
         keeping=core.logs,
         series=core.series,
+        consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
-        health=Health(
-            ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling, core.wallets.funds
-        ),
+        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         accounts=Accounts(ports.storage, ports.clock),
         selling=selling,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )
+
+
+def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
+    """Finds the lease behind a job or a pod, which their ids tell apart."""
+    return lambda account, id: (hosting if id.startswith("pod_") else jobs).running_lease(account, id)
 
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
@@ -195,7 +234,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     )
 
 
-def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Runner, Standing]:
+def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting, Runner, Standing]:
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
@@ -204,35 +243,62 @@ def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> t
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
-    core.engine.bind(*requester_performers(placing, tenants, runner))
-    return Jobs(core.engine, core.files, placing, core.wallets.funds), runner, standing
+    core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
+    budget = Budget(core.wallets.funds)
+    jobs = Jobs(core.engine, core.files, placing, budget)
+    return jobs, Hosting(core.engine, placing, budget), runner, standing
 
 
 def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:
     if ports.runtime is None or ports.machine is None or settings.policy is None:
         return None, ()
     runtime, machine = ports.runtime, ports.machine
+    gate = Gate(ports.inspector, settings.accept_risks)
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     code = SandboxHost(core.engine, ports.sandboxes) if ports.sandboxes else None
     abilities = Abilities([*_container_abilities(), *([code.abilities] if code else [])])
-    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences)
+    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    containers = ContainerHost(runtime, inputs, watching)
+    containers = ContainerHost(runtime, inputs, watching, settings.isolation)
     hosts: dict[WorkloadKind, Host] = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
     hosts |= {WorkloadKind.RUNNER: code} if code else {}
     provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
     core.engine.bind(*provider_performers(provisioning))
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
     usage = Usage(core.engine, core.peers, hosts, core.funding)
+    if ports.containers is not None:
+        open_doors(ports.streams, ports.storage, ports.containers)
     bidding = Bidding(selling, core.book)
     inside = ports.containers
     return bidding, (
         *([("sampling", lambda: sampling.run(core.engine, core.peers, inside))] if inside else []),
+        *_keeping(ports),
+        ("gate", lambda: gating.run(selling.gate)),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
+
+
+def _keeping(ports: Ports) -> tuple[Loop, ...]:
+    """The loops that keep a provider's machine: containers that outlive nothing, and room for images."""
+    watchdog, images = ports.watchdog, ports.images
+    guard: tuple[Loop, ...] = (("guarding", lambda: guarding.run(ports.storage, watchdog)),) if watchdog else ()
+    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
+    return (*guard, *tidy)
+
+
+def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:
+    """What requesters may open in their own containers."""
+    limits = TunnelLimits()
+    doors: dict[type[Head], Door] = {
+        ToPort: port_door(containers, limits),
+        Execute: exec_door(containers, limits.idle),
+        Pack: pack_door(containers),
+        Unpack: unpack_door(containers),
+    }
+    streams.serve_streams(Tunnels(reader, doors, limits).serve)
 
 
 async def _services() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
+from node.ports.inspection import RISKS, TIERS
 
 
 def _whole(least: int, most: int, unit: str = "") -> Meta:
@@ -44,9 +45,34 @@ Url = Annotated[
 Origin = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
 ]
+Registry = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9*.\[\]:-]{1,255}$(?!\n)",
+        description='a registry such as "ghcr.io" or "127.0.0.1:5000", or a pattern such as "*.example.org" or "*"',
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(pattern=r"^[!-~]{1,255}$(?!\n)", description='a name of images such as "team/tool:1" or "team/*"'),
+]
+Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
+Tier = Annotated[str, Meta(pattern=f"^({'|'.join(TIERS)})$", description=f"one of {', '.join(TIERS)}")]
+Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
+
+REGISTRIES = (
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "public.ecr.aws",
+    "mcr.microsoft.com",
+    "registry.k8s.io",
+    "nvcr.io",
+)
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,13 +114,26 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
-    isolation: Name = "hardened"
+    isolation: Tier = "hardened"
+    """The tier that is sold; nothing is, while a real start does not prove it."""
+    accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()
+    """What is sold although `neugrid doctor` finds it below the floor; every offer names it."""
     max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
     share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""
     max_leases: Positive = 64
     claim_above: Price = "1.0"
     """Vouchers are claimed by themselves when this much is unclaimed."""
+    registries: tuple[Registry, ...] = REGISTRIES
+    """Where images may come from; a pattern such as "*" admits public addresses alone."""
+    shared_images: tuple[Pattern, ...] = ()
+    """Images of this machine's own that every job may name."""
+    max_image_size: Size = 20 * 2**30
+    """Of all layers of an image together, packed as registries hold them, in bytes."""
+    pull_budget: Size = 20 * 2**30
+    """What one requester may have pulled in an hour, packed, in bytes; all of them together five times as much."""
+    keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
+    """Images that this node pulled go while less of the disk is free, in bytes."""
 
 
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

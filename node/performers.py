@@ -37,6 +37,9 @@ from market.provision_events import (
 )
 from market.runs import DispatchRun, Run
 from market.runs import step as step_run
+from market.service_events import LaunchPod, RetirePod
+from market.service_rules import step as step_service
+from market.services import Service
 from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
@@ -44,6 +47,7 @@ from node.actions.files import Stores
 from node.actions.log_keeping import LogKeeping
 from node.actions.peers import Peers
 from node.actions.placing import Placing
+from node.actions.pods import Pods
 from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
@@ -62,16 +66,19 @@ def _step_lease(lease: Lease, event: Event, now: int) -> Step[Lease]:
 
 MACHINES = {
     "Job": Machine(Job, step_job),
+    "Service": Machine(Service, step_service),
     "Lease": Machine(Lease, _step_lease),
     "Run": Machine(Run, step_run),
 }
 
 
-def requester_performers(placing: Placing, tenants: Tenants, runner: Runner) -> tuple[Performer, ...]:
+def requester_performers(placing: Placing, tenants: Tenants, runner: Runner, pods: Pods) -> tuple[Performer, ...]:
     """Who performs the requester's effects."""
     return (
         Performer(PlaceJob, "Job", placing.place),
         Performer(WithdrawOrder, "Job", placing.withdraw),
+        Performer(LaunchPod, "Service", pods.launch),
+        Performer(RetirePod, "Service", pods.retire),
         Performer(SendCommit, "Lease", tenants.commit),
         Performer(FundChannel, "Lease", tenants.fund),
         Performer(SendExtension, "Lease", tenants.extend),

@@ -13,10 +13,11 @@ from market.offers import Gpu, Hardware, Offer
 from market.orders import Constraints, Order
 from market.receipts import Receipt
 from market.resources import Prices, Resources
+from market.services import Service
 from market.signing import Signer, eip712_domain
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Seconds, Timestamp
 from market.vouchers import Channel, Voucher, channel_id, sign_voucher
-from market.workloads import File, Workload, spec_digest
+from market.workloads import File, Workload, WorkloadKind, spec_digest
 
 S = TypeVar("S", bound=Struct)
 
@@ -169,6 +170,20 @@ def a_job(**changes: object) -> Job:
         created_at=NOW,
     )
     return _changed(job, changes)
+
+
+def a_service(**changes: object) -> Service:
+    """A service of one pod that may cost 1,000 base units a minute, before it is posted."""
+    service = Service(
+        id="dep_000001",
+        account="user_1",
+        name="web",
+        workload=a_workload(kind=WorkloadKind.SERVICE, command=("serve",)),
+        cap=Amount(1000),
+        term=60,
+        created_at=NOW,
+    )
+    return _changed(service, changes)
 
 
 def terms(**changes: object) -> Terms:

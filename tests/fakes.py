@@ -1,15 +1,18 @@
 """Hand-made doubles of the ports, each with a list or a dict inside; the port tests hold them to the real ones."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import io
+import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from market.errors import Conflict
+from market.errors import Conflict, InvalidParameters, NotFound, Refused, Unavailable
 from market.units import Timestamp
 from node.adapters.rows import UNTIL, Columns, Shape, body_of, shape_of
-from node.ports import Tx
+from node.ports import ByteStream, CodeResult, CodeRun, CodeSpec, Language, Sample, Tx
 from tests.builders import NOW
 
 N = TypeVar("N", bound=Struct)
@@ -143,3 +146,193 @@ def _fits(shape: Shape, columns: Columns, name: str, wanted: Any) -> bool:
     if name.endswith(UNTIL):
         return columns[column] <= wanted and (column != "deadline" or columns[column] > 0)
     return columns[column] in wanted if isinstance(wanted, tuple | list) else columns[column] == wanted
+
+
+# --- sandboxes -----------------------------------------------------------------------------------------------------
+
+Program = Callable[[str, str], CodeRun]
+"""From code and input to how it ends."""
+
+
+class FakeSandboxes:
+    """Runs "code" as rules: `programs` by language; by default the input comes back after "hello "."""
+
+    def __init__(self, *languages: str) -> None:
+        self.programs: dict[str, Program] = dict.fromkeys(languages or ("python",), _hello)
+        self.specs: list[CodeSpec] = []
+        self.failure: Exception | None = None
+        """Raised instead of an answer."""
+
+    async def languages(self) -> tuple[Language, ...]:
+        return tuple(Language(name=name, version="1.0", aliases=(name[:2],)) for name in self.programs)
+
+    async def run(self, spec: CodeSpec) -> CodeResult:
+        self.specs.append(spec)
+        await asyncio.sleep(0)
+        if self.failure:
+            raise self.failure
+        program = next((self.programs[name] for name in self.programs if spec.language in (name, name[:2])), None)
+        if program is None:
+            raise NotFound(f"there is no language {spec.language!r}", language=spec.language)
+        runs = tuple(program(spec.code, text) for text in spec.inputs)
+        failed = [run for run in runs if run.error == "CompilationError"]
+        return CodeResult(runs=tuple(failed[:1]) or runs)
+
+    async def close(self) -> None:
+        self.programs.clear()
+
+
+def _hello(code: str, stdin: str) -> CodeRun:
+    return CodeRun(stdout=f"hello {stdin}\n", milliseconds=1)
+
+
+# --- containers ----------------------------------------------------------------------------------------------------
+
+Served = Callable[[ByteStream], Awaitable[None]]
+Command = Callable[[ByteStream, Sequence[str]], Awaitable[int]]
+
+
+class FakeStream:
+    """One end of a connection in memory; `pair` makes both."""
+
+    def __init__(self) -> None:
+        self._inbox: asyncio.Queue[bytes] = asyncio.Queue()
+        self._rest = b""
+        self._has_ended = False
+        self._is_closed = False
+        self.other: FakeStream
+
+    @classmethod
+    def pair(cls) -> "tuple[FakeStream, FakeStream]":
+        near, far = cls(), cls()
+        near.other, far.other = far, near
+        return near, far
+
+    async def read(self, most: int = 65_536) -> bytes:
+        if not self._rest and not self._has_ended:
+            self._rest = await self._inbox.get()
+            self._has_ended = not self._rest
+        data, self._rest = self._rest[:most], self._rest[most:]
+        return data
+
+    async def write(self, data: bytes) -> None:
+        if self._is_closed or self.other._is_closed:
+            raise Unavailable("the connection broke")
+        if data:
+            self.other._inbox.put_nowait(data)
+
+    async def close_writing(self) -> None:
+        self.other._inbox.put_nowait(b"")
+
+    async def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._inbox.put_nowait(b"")
+            self.other._inbox.put_nowait(b"")
+
+
+class FakeSession(FakeStream):
+    """A command in a fake container; `size` is what its terminal was told last."""
+
+    size: tuple[int, int] | None = None
+    running: "asyncio.Task[int]"
+
+    async def resize(self, rows: int, columns: int) -> None:
+        self.size = (rows, columns)
+
+    async def exit_code(self) -> int:
+        return await self.running
+
+    async def close(self) -> None:
+        self.running.cancel()
+        await super().close()
+
+
+class FakeContainers:
+    """`Containers` of rules: what listens on a port and what a command does are coroutines over a stream."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self.running: set[str] = set()
+        self.ports: dict[tuple[str, int], Served] = {}
+        self.commands: dict[str, Command] = {}
+        self.files: dict[tuple[str, str], bytes] = {}
+        """By container and absolute path."""
+        self.samples: dict[str, Sample] = {}
+        self.sessions: list[FakeSession] = []
+        self.why_not = ""
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def dial(self, name: str, port: int) -> FakeStream:
+        self._check(name)
+        if (name, port) not in self.ports:
+            raise Refused("nothing listens", codes=("PORT_CLOSED",))
+        near, far = FakeStream.pair()
+        task = asyncio.ensure_future(self._serve(self.ports[name, port], far))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        return near
+
+    async def execute(
+        self, name: str, command: Sequence[str], *, has_terminal: bool = False, rows: int = 24, columns: int = 80
+    ) -> FakeSession:
+        self._check(name)
+        if not command:
+            raise InvalidParameters("no command", field="command")
+        near, far = FakeSession.pair()
+        assert isinstance(near, FakeSession)
+        near.size = (rows, columns) if has_terminal else None
+        near.running = asyncio.ensure_future(self._run(command, far))
+        self.sessions.append(near)
+        return near
+
+    async def pack(self, name: str, path: str) -> AsyncIterator[bytes]:
+        self._check(name)
+        found = {file: data for (owner, file), data in self.files.items() if owner == name}
+        found = {file: data for file, data in found.items() if f"{file}/".startswith(f"{path.rstrip('/')}/")}
+        if not found:
+            raise NotFound(f"no {path}")
+        archive, top = io.BytesIO(), path.rstrip("/").rpartition("/")[0]
+        with tarfile.open(fileobj=archive, mode="w") as target:
+            for file, data in found.items():
+                member = tarfile.TarInfo(f".{file.removeprefix(top)}")
+                member.size = len(data)
+                target.addfile(member, io.BytesIO(data))
+        yield archive.getvalue()
+
+    async def unpack(self, name: str, path: str, chunks: AsyncIterator[bytes], limit: int) -> None:
+        self._check(name)
+        data = b"".join([chunk async for chunk in chunks])
+        if len(data) > limit:
+            raise InvalidParameters("too large", field="archive", expected=str(limit))
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for member in archive:
+                    if file := archive.extractfile(member):
+                        self.files[name, f"{path.rstrip('/')}/{member.name.removeprefix('./')}"] = file.read()
+        except tarfile.TarError as error:
+            raise Conflict(f"no archive: {error}") from error
+
+    async def sample(self, name: str) -> Sample:
+        self._check(name)
+        return self.samples.get(name) or Sample(at=self._clock.now(), cpu=0, memory=0)
+
+    def _check(self, name: str) -> None:
+        if self.why_not:
+            raise Unavailable(self.why_not)
+        if name not in self.running:
+            raise NotFound(f"no container {name!r} runs here")
+
+    async def _serve(self, served: Served, stream: FakeStream) -> None:
+        with contextlib.suppress(Unavailable):  # whoever dialled has gone
+            await served(stream)
+        await stream.close()
+
+    async def _run(self, command: Sequence[str], stream: FakeStream) -> int:
+        try:
+            if command[0] not in self.commands:
+                await stream.write(f"{command[0]}: not found".encode())
+                return 127
+            return await self.commands[command[0]](stream, command)
+        finally:
+            await stream.close_writing()

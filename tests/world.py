@@ -19,7 +19,7 @@ from market.vouchers import channel_id
 from node.actions.log_keeping import LogLimits
 from node.actions.standing import StandingSettings
 from node.adapters.docker_engine.places import Resumption
-from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
 from node.engine import supervise
 from node.ports import (
     Balances,
@@ -32,6 +32,7 @@ from node.ports import (
     CodeRun,
     CodeSpec,
     Container,
+    Containers,
     ContainerSpec,
     Exit,
     Gossip,
@@ -139,7 +140,10 @@ class FakeNetwork:
 
 
 class FakeRuntime:
-    """Runs "containers" as rules: `ends` maps a command's first word to its exit; unknown commands exit 0."""
+    """Runs "containers" as rules: `ends` maps a command's first word to its exit; unknown commands exit 0.
+
+    What has no time limit is a service: it runs until it is stopped, unless `ends` says otherwise.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -158,7 +162,7 @@ class FakeRuntime:
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="fake")
 
-    async def ensure_image(self, reference: str) -> Image:
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         if reference in self.unknown_images:
             raise ImageNotFound(f"no such image: {reference}", image=reference)
         return Image(reference, "sha256:" + hashlib.sha256(reference.encode()).hexdigest(), 1)
@@ -175,7 +179,7 @@ class FakeRuntime:
     async def wait(self, name: str) -> Exit:
         spec, at = self.containers_by_name[name]
         word = spec.command[0] if spec.command else ""
-        if word in self.hang:
+        if self._hangs(spec):
             await self.stopped[name].wait()
             return Exit(code=137, reason="killed", started_at=at, finished_at=self._clock.now())
         end = self.ends.get(word, Exit(code=0, reason="exited", started_at=at, finished_at=Timestamp(10)))
@@ -183,13 +187,17 @@ class FakeRuntime:
             code=end.code, reason=end.reason, started_at=at, finished_at=Timestamp(at + end.finished_at % 10**6)
         )
 
+    def _hangs(self, spec: ContainerSpec) -> bool:
+        word = spec.command[0] if spec.command else ""
+        return word in self.hang or (spec.timeout == 0 and word not in self.ends)
+
     def say(self, *texts: str, stream: str = "stdout") -> None:
         self.said += [LogLine(self._clock.now(), stream, text) for text in texts]
         self._wake()
 
     async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
         (spec, at), before, read = self.containers_by_name[name], Resumption(after), 0
-        first = [] if spec.timeout == 0 else [LogLine(at, "stdout", line) for line in self.lines]
+        first = [LogLine(at, "stdout", line) for line in self.lines]
         while True:
             news, lines = self._news, [*first, *self.said][skip:]
             for line in lines[read:]:
@@ -198,7 +206,7 @@ class FakeRuntime:
                         yield LogLine(line.at, "node", "lines are missing")
                     yield line
             read = len(lines)
-            if self.stopped[name].is_set() or not set(spec.command) & self.hang:
+            if self.stopped[name].is_set() or not self._hangs(spec):
                 return
             await news.wait()
 
@@ -260,7 +268,7 @@ class FakeSandboxes:
         pass
 
 
-class FakeContainers:
+class SampledContainers:
     """Containers that use half a core, a MiB and 100 bytes a second; each sample is ten seconds behind the last one."""
 
     def __init__(self, start: int) -> None:
@@ -394,7 +402,7 @@ class World:
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
-        self.containers: dict[str, FakeContainers] = {}
+        self.containers: dict[str, SampledContainers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -404,11 +412,13 @@ class World:
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
         runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
-        containers = FakeContainers(self.clock.now() - HALF_AN_HOUR)
+        containers = SampledContainers(self.clock.now() - HALF_AN_HOUR)
+        network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
             clock=self.clock,
-            network=FakeNetwork(self.hub, f"peer-{name}"),
+            network=network,
+            streams=network,
             chain=FakeChain(self.ledger, wallet),
             runtime=runtime,
             machine=FakeMachine() if sells else None,
@@ -432,6 +442,10 @@ class World:
         self.nodes[name] = node
         self.tasks[name] = [asyncio.create_task(supervise(loop, run, 0.05)) for loop, run in node.loops]
         return node
+
+    def open_doors(self, name: str, storage: Storage, containers: Containers) -> None:
+        """Let requesters into the containers of a node."""
+        open_doors(self.hub.nodes[f"peer-{name}"], storage, containers)
 
     async def kill(self, name: str) -> None:
         """Stop a node without a word, as a power cut would."""

@@ -60,7 +60,8 @@ def host_of(hosts: Hosts, lease: Lease) -> Host:
 class ContainerHost:
     """Batch work and services: one container for each lease."""
 
-    def __init__(self, runtime: Runtime, inputs: Inputs, watching: Watching) -> None:
+    def __init__(self, runtime: Runtime, inputs: Inputs, watching: Watching, isolation: str = "hardened") -> None:
+        self._isolation = isolation
         self._runtime = runtime
         self._inputs = inputs
         self._watching = watching
@@ -69,7 +70,7 @@ class ContainerHost:
         """Image and inputs side by side; when one fails, the other goes no further."""
         fetching = asyncio.create_task(self._inputs.fetch(lease, workload))
         try:
-            image = await self._runtime.ensure_image(workload.image)
+            image = await self._runtime.ensure_image(workload.image, requester=lease.terms.requester)
             await fetching
         finally:
             fetching.cancel()
@@ -115,4 +116,5 @@ class ContainerHost:
             egress=workload.egress,
             volumes=workload.volumes,
             owner=f"{lease.terms.requester}:{workload.owner}" if workload.volumes else "",
+            isolation=self._isolation,
         )

@@ -2,31 +2,32 @@
 
 import builtins
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
+from market.errors import Conflict, InvalidParameters, NotFound
 from market.explanations import Explanation
 from market.job_events import CancelAsked, Reason
-from market.jobs import DONE, LIVE, Job, JobState, post_job
+from market.jobs import DONE, Job, JobState, post_job
 from market.leases import Lease
 from market.orders import Constraints
 from market.receipts import output_digest
 from market.units import Amount
 from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_into, is_too_large
+from node.actions.answers import Idempotency, keep_answer, known_answer
+from node.actions.budget import Budget
 from node.actions.files import Files
 from node.actions.ids import new_id
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.engine import Changes, Engine
-from node.ports import LogLine, OutputFile, Tx
+from node.ports import LogLine, OutputFile
 from node.records import Account, Answer, Entry
 
-ANSWER_KEPT: Final = 86_400_000
 ATTEMPT_LINES: Final = 10**12
 """More than any attempt writes: 2**40 lines, of which a service may come near in years."""
 EVENTS: Final = 200
@@ -52,25 +53,15 @@ class NewJob(Struct, frozen=True, kw_only=True):
     order_ttl: int = 300_000
 
 
-class Idempotency(Struct, frozen=True, kw_only=True):
-    """The user's Idempotency-Key; `render` makes the answer that is stored in the job's own transaction."""
-
-    key: str
-    route: str
-    body_digest: str
-    render: Callable[[Job], tuple[int, bytes]]
-
-
 class Jobs:
     """Jobs of accounts; a job of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, files: Files, placing: Placing, funds: Callable[[], Amount | None]) -> None:
+    def __init__(self, engine: Engine, files: Files, placing: Placing, budget: Budget) -> None:
         self._engine = engine
         self._files = files
         self._placing = placing
-        self._funds = funds
+        self._budget = budget
         self._storage = engine.storage
-        self._capped: int | None = None
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -83,24 +74,27 @@ class Jobs:
         id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
-            known = _known_answer(changes.tx, account, idempotency)
+            known = known_answer(changes.tx, account, idempotency)
             if known is not None:
                 return None, known
             job = _job(id, nonce, account, new, workload, changes.now)
-            self._check_funds(changes.tx, job)
             changes.create(*post_job(job))
-            if idempotency is not None:
-                changes.tx.insert(_answer(account, idempotency, job, changes.now))
+            self._budget.claim(changes.tx, job.cap)
+            keep_answer(changes.tx, account, idempotency, job, changes.now)
             return job, None
 
         return await self._engine.transact(work)
 
     def get(self, account: Account, id: str) -> Job:
-        """The account's job; NotFound when there is none."""
+        """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
         job = self._storage.get(Job, id)
-        if job is None or job.account != account.id:
+        if job is None or job.account != account.id or job.service:
             raise NotFound("no such job", id=id)
         return job
+
+    def running_lease(self, account: Account, id: str) -> Lease | None:
+        """The lease under which the account's job runs now."""
+        return self.lease_of(self.get(account, id))
 
     def lease_of(self, job: Job) -> Lease | None:
         """The lease of the present or last attempt."""
@@ -121,7 +115,7 @@ class Jobs:
         offset: int = 0,
     ) -> tuple[list[Job], int]:
         """A page of the account's jobs, newest first, and how many there are in all."""
-        where: dict[str, object] = {"account": account.id}
+        where: dict[str, object] = {"account": account.id, "service": ""}
         if states:
             where["state"] = states
         jobs = self._storage.find(Job, limit=limit, offset=offset, after=after, newest=True, **where)
@@ -219,21 +213,6 @@ class Jobs:
             raise InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=file.digest)
         return File(path=file.path, digest=file.digest, size=self._files.path(file.digest).stat().st_size)
 
-    def _check_funds(self, tx: Tx, job: Job) -> None:
-        """402 when wallet and channels can not cover this cap beside those of all live jobs; unknown lets it pass.
-
-        The caps are summed as jobs come and counted anew only before a refusal; the writer's thread alone comes here.
-        """
-        if self._capped is None:
-            self._capped = _live_caps(tx)
-        funds = self._funds()
-        if funds is not None and self._capped + job.cap > funds:
-            self._capped = _live_caps(tx)
-            needed = self._capped + job.cap
-            if needed > funds:
-                raise InsufficientFunds("the wallet does not cover the price cap", needed=needed, available=funds)
-        self._capped += job.cap
-
 
 def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:
     """The workload with its inputs; a provider fetches no more than was ordered."""
@@ -251,10 +230,6 @@ def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:
     return whole
 
 
-def _live_caps(tx: Tx) -> int:
-    return sum(job.cap for job in tx.find(Job, state=LIVE))
-
-
 def _job(id: str, nonce: str, account: Account, new: NewJob, workload: Workload, now: int) -> Job:
     return Job(
         id=id,
@@ -267,27 +242,3 @@ def _job(id: str, nonce: str, account: Account, new: NewJob, workload: Workload,
         expires_at=now + new.order_ttl,
         created_at=now,
     )
-
-
-def _answer(account: Account, idempotency: Idempotency, job: Job, now: int) -> Answer:
-    status, body = idempotency.render(job)
-    return Answer(
-        id=_answer_id(account, idempotency),
-        body_digest=idempotency.body_digest,
-        status=status,
-        body=body,
-        created_at=now,  # type: ignore[arg-type]
-    )
-
-
-def _known_answer(tx: Tx, account: Account, idempotency: Idempotency | None) -> Answer | None:
-    if idempotency is None:
-        return None
-    known = tx.get(Answer, _answer_id(account, idempotency))
-    if known is not None and known.body_digest != idempotency.body_digest:
-        raise IdempotencyMismatch("this Idempotency-Key came with another body before", key=idempotency.key)
-    return known
-
-
-def _answer_id(account: Account, idempotency: Idempotency) -> str:
-    return f"{account.id}:{idempotency.route}:{idempotency.key}"

@@ -4,7 +4,7 @@ What ends is kept from its first line on, up to a limit. What stays up is a ring
 chunks go, and the numbers go on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -122,6 +122,12 @@ def _longer(head: LogHead, chunk: LogChunk, lines: tuple[Line, ...]) -> LogHead:
 
 def _cost(head: LogHead, chunk: LogChunk) -> int:
     return len(chunk.body) + (CHUNK_COST if is_ring(head) else 0)
+
+
+def last_lines_of(reader: Reader, leases: Iterable[str], count: int, since: int = 0, stream: str = "") -> list[LogLine]:
+    """The last `count` lines of several leases, in order of their times."""
+    found = [line for lease in leases for line in last_lines(reader, lease, count, since, stream)]
+    return sorted(found, key=lambda line: line.at)[-count:]
 
 
 def _start(reader: Reader, lease: str, after: int) -> tuple[int, str]:

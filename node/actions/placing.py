@@ -152,9 +152,15 @@ class Placing:
         return order_of(job, self._peers.signer.address, self._peers.network.peer, digest, now)
 
     async def _take(self, job: Job, order: Order) -> bool:
-        """Propose to the best standing offers; True when a lease was agreed."""
-        matches = self._book.match(order, self._ask)
-        asks = [
+        """Propose to the best standing offers; True when a lease was agreed. Siblings' providers are asked last."""
+        wanted = order.constraints
+        apart = replace(order, constraints=replace(wanted, avoid=(*wanted.avoid, *job.spread)))
+        if job.spread and await self._agree(job, order, self._asks(apart)):
+            return True
+        return await self._agree(job, order, self._asks(order))
+
+    def _asks(self, order: Order) -> list[Ask]:
+        return [
             Ask(
                 provider=match.offer.provider,
                 peer=match.offer.peer,
@@ -162,9 +168,8 @@ class Placing:
                 rate=match.rate,
                 notice=match.offer.notice,
             )
-            for match in matches
+            for match in self._book.match(order, self._ask)
         ]
-        return await self._agree(job, order, asks)
 
     async def _make(self, job: Job, order: Order) -> bool:
         """Rest the order in the gossip book until bids come or the books change; True when a lease was agreed."""

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from market.dialogue import Countersigned, Finish
-from market.errors import ImageNotFound, NeugridError, OutputRefused, Refused, Unavailable
+from market.errors import NeugridError, OutputRefused, Refused, Unavailable
 from market.leases import OPEN, PREPARE_WITHIN, SETTLE_WITHIN, Lease, LeaseState
 from market.machines import Event
 from market.messages import Kind
@@ -38,6 +38,12 @@ _countersigned = msgspec.json.Decoder(Countersigned)
 _log = structlog.get_logger("provisioning")
 ENGINE_WITHIN: Final = 60_000
 """An engine or a requester that does not answer for so long, in ms, ends the preparation: others may be better off."""
+FAILURES: Final = {
+    "IMAGE_NOT_FOUND": "IMAGE_NOT_FOUND",
+    "IMAGE_REFUSED": "IMAGE_REFUSED",
+    "RATE_LIMITED": "PULL_LIMIT",
+}
+"""Code of an error that ends the preparation -> code of the lease's end; others are about the inputs, or ours."""
 FUND_POLL: Final = 0.25
 MAX_FUND_POLL: Final = 3.0
 
@@ -154,4 +160,4 @@ def _fault(error: NeugridError) -> str:
     """What the requester named wrongly is its fault, the rest ours."""
     if isinstance(error, Refused | OutputRefused):
         return "INPUT_MISSING"
-    return error.code if isinstance(error, ImageNotFound) else "INFRASTRUCTURE"
+    return FAILURES.get(error.code, "INFRASTRUCTURE")

@@ -23,6 +23,7 @@ from market.units import Rate, Timestamp, amount_due
 from market.vouchers import Channel, channel_id
 from node.actions.abilities import Abilities
 from node.actions.experience import Experiences
+from node.actions.gate import Gate
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 from node.ports import Reader
@@ -35,6 +36,14 @@ UNFUNDED: Final = (LeaseState.OFFERED, LeaseState.ACCEPTED)
 PAY_WITHIN: Final = 60_000
 """A lease that ended so long ago, in ms, and is not paid counts as unpaid."""
 UNPAID_LEASES: Final = 3
+MAX_IMAGES: Final = 64
+MAX_NAME: Final = 128
+"""Characters of an image's name in an offer."""
+
+
+def advertised(images: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that an offer has room for; one that is too long is of no use when it is cut."""
+    return tuple(image for image in images if len(image) <= MAX_NAME)[:MAX_IMAGES]
 
 
 class Shop(Struct, frozen=True, kw_only=True):
@@ -56,7 +65,9 @@ class Selling:
         shop: Shop,
         abilities: Abilities,
         experiences: Experiences,
+        gate: Gate,
     ) -> None:
+        self.gate = gate
         self._engine = engine
         self._peers = peers
         self._policy = policy
@@ -67,8 +78,13 @@ class Selling:
         self.hardware = Hardware()
         self.images: tuple[str, ...] = ()
         self.is_open = False
-        """False while the engine does not run: nothing is offered or accepted then."""
+        """False while the engine does not run or is below the floor: nothing is offered or accepted then."""
         self._bids: dict[str, tuple[Order, Bid]] = {}
+
+    @property
+    def isolation(self) -> str:
+        """The tier that is sold."""
+        return self._shop.isolation
 
     def stock(self, total: Resources, hardware: Hardware) -> None:
         """Sell the policy's share of this machine."""
@@ -98,7 +114,8 @@ class Selling:
             isolation=self._shop.isolation,
             capabilities=self.abilities.names,
             hardware=self.hardware,
-            images=tuple(image[:128] for image in self.images[:16]),
+            images=advertised(self.images),
+            risks=self.gate.risks,
             notice=self._policy.notice,
             issued_at=now,
             expires_at=now + OFFER_TTL,
@@ -169,7 +186,9 @@ class Selling:
 
     def _check_terms(self, envelope: Envelope, terms: Terms) -> None:
         if not self.is_open:
-            raise Refused("the container engine does not run", codes=("RUNTIME_DOWN",))
+            raise Refused(
+                "nothing is sold now: the container engine does not run, or not well enough", codes=("RUNTIME_DOWN",)
+            )
         if terms.requester != envelope.sender or terms.provider != self._peers.signer.address:
             raise Refused("these terms name other parties", codes=("WRONG_PARTIES",))
         if terms.payee != self._shop.payee:

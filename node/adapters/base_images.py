@@ -1,33 +1,20 @@
 """The two images that every node has: taken as they are, pulled, or built here where no registry answers.
 
-A recipe is `configs/images/<name>/rootfs.sh`: it writes a root file system as a tar stream, which becomes an image of
-one layer. The image is labelled with the hash of all recipes, so that a changed recipe is built again, and an image
-that somebody pulled or made is left alone.
+A recipe is `configs/images/<name>/rootfs.sh`. Each image has the hash of all of them, for one calls another.
 """
 
-import asyncio
-import contextlib
 import hashlib
-import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from market.errors import Conflict, ImageNotFound, NotFound, Unavailable
-from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.images import PATIENCE, Images
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.image_bench import Bench, Recipe, Told
 
 RECIPES: Final = Path(__file__).parents[2] / "configs" / "images"
 BASE_IMAGES: Final = {"busybox:latest": "busybox", "python:3.11-slim": "python"}
 """Reference -> folder of the recipe."""
 COMMANDS: Final = {"busybox": "sh", "python": "python3"}
-RECIPE_LABEL: Final = "neugrid.recipe"
-BUILD_LIMIT: Final = 600.0
-
-Told = Callable[[str], None]
 
 
 async def ensure_base_images(
@@ -43,90 +30,21 @@ async def ensure_base_images(
     """
     engine = Engine(address, workers=2)
     try:
-        bench = _Bench(engine, recipes, told)
-        return {reference: await bench.ensure(reference, folder) for reference, folder in images.items()}
+        bench = Bench(engine, told)
+        return {reference: await bench.ensure(_recipe(recipes, reference, name)) for reference, name in images.items()}
     finally:
         engine.close()
 
 
-class _Bench:
-    def __init__(self, engine: Engine, recipes: Path, told: Told) -> None:
-        self._engine = engine
-        self._images = Images(engine, PATIENCE)
-        self._recipes = recipes
-        self._told = told
-        self._registry_answers = True
-
-    async def ensure(self, reference: str, folder: str) -> str:
-        label = await self._label(reference)
-        if label in ("", self._hash()):
-            return "present"
-        if label is None and await self._pull(reference):
-            return "pulled"
-        self._told(f"building {reference} on this machine")
-        await self._build(reference, folder)
-        return "built"
-
-    async def _label(self, reference: str) -> str | None:
-        """The recipe's hash on the local image, "" when it was not built by us, None when there is no image."""
-        try:
-            found = await self._engine.call(lambda client: client.inspect_image(reference))
-        except NotFound:
-            return None
-        return str(((found.get("Config") or {}).get("Labels") or {}).get(RECIPE_LABEL, ""))
-
-    async def _pull(self, reference: str) -> bool:
-        if not self._registry_answers:
-            return False
-        self._told(f"pulling {reference}")
-        try:
-            await self._images.ensure(reference)
-        except ImageNotFound:
-            self._registry_answers = False
-        return self._registry_answers
-
-    async def _build(self, reference: str, folder: str) -> None:
-        changes = [f'CMD ["{COMMANDS.get(folder, "sh")}"]', f"LABEL {RECIPE_LABEL}={self._hash()}"]
-        repository, _, tag = reference.rpartition(":")
-        before = await self._id(reference)
-        with tempfile.TemporaryFile() as archive:
-            await asyncio.to_thread(_write_rootfs, self._recipes / folder / "rootfs.sh", archive)
-            await self._engine.call(lambda client: _import(client, archive, repository, tag, changes))
-        if before:
-            with contextlib.suppress(NotFound, Conflict):  # Conflict: a container still uses it
-                await self._engine.call(lambda client: client.remove_image(before))
-
-    async def _id(self, reference: str) -> str:
-        """The id of the local image, "" when there is none."""
-        try:
-            return (await self._images.local(reference)).id
-        except NotFound:
-            return ""
-
-    def _hash(self) -> str:
-        """One hash over all recipes: one of them calls another."""
-        scripts = sorted(self._recipes.glob("*/rootfs.sh"))
-        return hashlib.sha256(b"\0".join(script.read_bytes() for script in scripts)).hexdigest()
+def _recipe(recipes: Path, reference: str, name: str) -> Recipe:
+    return Recipe(
+        reference=reference,
+        script=recipes / name / "rootfs.sh",
+        hash=_hash(recipes),
+        command=COMMANDS.get(name, "sh"),
+    )
 
 
-def _write_rootfs(script: Path, archive: IO[bytes]) -> None:
-    """Run the recipe into a file and not into a pipe: half of an archive makes a valid-looking image."""
-    interpreter = str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
-    environment = {**os.environ, "PYTHON": interpreter}
-    command = ["/bin/sh", str(script)]
-    try:
-        subprocess.run(  # noqa: S603 (our own script)
-            command, stdout=archive, stderr=subprocess.PIPE, env=environment, timeout=BUILD_LIMIT, check=True
-        )
-    except (subprocess.SubprocessError, OSError) as error:
-        said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()[-300:]
-        raise ImageNotFound(f"{script}: the image can not be built here: {said or error}") from error
-
-
-def _import(client: Client, archive: IO[bytes], repository: str, tag: str, changes: list[str]) -> None:
-    archive.seek(0)
-    where = f"{client.base_url}/v{client.api_version}/images/create"
-    wanted = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes}
-    answer = client.post(where, params=wanted, data=archive, headers={"Content-Type": "application/tar"}, timeout=300)
-    if answer.status_code != 200 or "error" in answer.text:
-        raise Unavailable(f"the engine refused the image: {answer.text.strip()[:300]}", service="docker")
+def _hash(recipes: Path) -> str:
+    scripts = sorted(recipes.glob("*/rootfs.sh"))
+    return hashlib.sha256(b"\0".join(script.read_bytes() for script in scripts)).hexdigest()

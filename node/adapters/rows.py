@@ -14,6 +14,7 @@ from market.jobs import Job
 from market.leases import Lease
 from market.offers import Offer
 from market.runs import Run
+from market.services import Service
 from market.vouchers import Channel
 from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
 
@@ -120,7 +121,8 @@ def _counted_entry(key: Any, body: str) -> Entry:
 
 
 SHAPES: Final[Mapping[type[Struct], Shape]] = {
-    Job: _shape(Job, "job", "id created=created_at account state=state.value lease deadline version"),
+    Job: _shape(Job, "job", "id created=created_at account state=state.value lease service deadline version"),
+    Service: _shape(Service, "service", "id created=created_at account state=state.value name deadline"),
     Run: _shape(Run, "run", "id created=created_at account state=state.value deadline"),
     Lease: _shape(
         Lease,

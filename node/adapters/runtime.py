@@ -14,19 +14,25 @@ from typing import Any, Final
 from market.dialogue import LogPlace
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
+from node.adapters.base_images import BASE_IMAGES
+from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
-from node.adapters.docker_engine.images import Images, Progress
+from node.adapters.docker_engine.images import Images
+from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
 from node.adapters.docker_engine.logs import Place, follow
+from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
-from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SLOT_LABEL, TIMEOUT_LABEL
+from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SANDBOX_LABEL, SLOT_LABEL, TIMEOUT_LABEL
+from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
-from node.adapters.docker_engine.starter import Starter
+from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
+from node.adapters.docker_engine.witness import booted_at
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
 
 RETRY: Final = 1.0
@@ -47,17 +53,33 @@ class DockerRuntime:
         self._clock = clock
         self._seccomp = read_seccomp(settings.seccomp)
         self._engine = Engine(settings.address)
-        self._images = Images(self._engine, settings.patience, progress)
+        self.image_store = self._images = Images(
+            self._engine,
+            settings.images,
+            patience=settings.patience,
+            shelf=settings.shelf,
+            own=BASE_IMAGES,
+            clock=clock,
+            progress=progress,
+        )
         self._watch = Watch(self._engine, settings.node)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
+        self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings)
-        self._starter = Starter(self._engine, self._images, self._slots, self._volumes, clock, settings)
+        self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
+        namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
+        self._starter = Starter(self._engine, self._images, namespaces, volumes, self._watch, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
         self._guarding: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._engine.address
 
     async def health(self) -> RuntimeHealth:
         """Whether the engine answers and enforces every limit that the profile sets."""
@@ -66,12 +88,20 @@ class DockerRuntime:
         except NeugridError as error:
             return RuntimeHealth(is_ok=False, reason=str(error))
 
-    async def ensure_image(self, reference: str) -> Image:
-        """The image by name or id, pulled when it is not there; ImageNotFound when no registry gives it."""
-        return await self._images.ensure(reference)
+    async def egress_policies(self) -> tuple[str, ...]:
+        """The egress policies that workloads can be held to on this machine; others are refused."""
+        return await self._outlets.policies()
+
+    async def egress_trouble(self) -> str:
+        """Why there is no other policy than "none", "" when there is."""
+        return await self._outlets.trouble()
+
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
+        """The image by name or id, pulled when it is not there; ImageNotFound, ImageRefused, RateLimited."""
+        return await self._images.ensure(reference, requester)
 
     async def images(self) -> tuple[str, ...]:
-        """References of the images that are here."""
+        """References of the images that are here and that a job may name, those used last first."""
         return await self._images.references()
 
     async def warm_up(self) -> None:
@@ -84,7 +114,10 @@ class DockerRuntime:
         """Drop what an earlier life left behind and begin to open the slots; the first start does it too."""
         async with self._preparing:
             if not self._is_prepared:
+                await self._outlets.take_up(await self._labelled())
+                await self._engine.call(lambda client: owners.sweep(client, self._settings.node))
                 await self._volumes.sweep({container.name for container in await self._listed()})
+                await self._kept.sweep()
                 self._slots.open_soon()
                 if self._volumes.is_watched:
                     self._guarding = asyncio.create_task(self._guard())
@@ -104,6 +137,7 @@ class DockerRuntime:
         while True:
             change = self._watch.change_of(name)
             try:
+                await self.prepare()
                 seen = await self._inspect(name)
                 if end := await self._exit(name, seen):
                     self._slots.give_back(name)
@@ -154,17 +188,33 @@ class DockerRuntime:
         await self._kill(name, "SIGKILL", "killed", KILL_PATIENCE)
 
     async def remove(self, name: str) -> None:
-        """Remove container, volume, device and file; no error when nothing is there."""
+        """Remove container, volume, device and file; no error when nothing is there.
+
+        The folders that outlive it stay, and wait for the next container of their owner.
+        """
+        kept: list[str] = []
         with contextlib.suppress(NotFound):
+            kept = _kept(await self._inspect(name))
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        await self._outlets.close(name)
         await self._volumes.drop(name)
+        if kept:
+            await self._kept.settle(kept)
         self._slots.give_back(name)
         self._watch.forget(name)
         self._asked.pop(name, None)
         self._began.pop(name, None)
 
+    async def kept_volumes(self) -> tuple[KeptVolume, ...]:
+        """The folders of services that outlive their containers, with their sizes."""
+        return await self._kept.listed()
+
+    async def drop_kept_volumes(self, before: Timestamp) -> tuple[str, ...]:
+        """Remove for ever the kept volumes that no container has and nobody has used since `before`; says which."""
+        return await self._kept.drop_unused(before)
+
     async def containers(self) -> tuple[Container, ...]:
-        """All containers of this node, running or not; its idle slots are not among them."""
+        """All containers of this node, running or not; its idle slots and sandboxes are not among them."""
         return await self._listed()
 
     async def close(self) -> None:
@@ -172,7 +222,9 @@ class DockerRuntime:
         if self._guarding is not None:
             self._guarding.cancel()
         await self._slots.close()
+        await self._outlets.let_go()
         self._watch.close()
+        await self._images.close()
         self._engine.close()
 
     async def _read_log(self, name: str, place: Place, limit: int, is_live: bool) -> AsyncGenerator[LogLine, None]:
@@ -183,9 +235,12 @@ class DockerRuntime:
                     yield line
 
     async def _listed(self) -> tuple[Container, ...]:
+        return tuple(_container(item) for item in await self._labelled() if _is_workload(item["Labels"]))
+
+    async def _labelled(self) -> list[dict[str, Any]]:
+        """Everything of this node that the engine has, slots and outlets included."""
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
-        return tuple(_container(item) for item in listed if item["Labels"].get(SLOT_LABEL) != IDLE)
+        return list(await self._engine.call(lambda client: client.containers(all=True, filters=filters)))
 
     async def _inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
@@ -195,18 +250,22 @@ class DockerRuntime:
         end = self._read_exit(name, seen)
         if end is not None and end.reason == "engine":
             await asyncio.sleep(LATE_OOM)
-            end = self._read_exit(name, await self._inspect(name))
+            await self._engine.call(lambda _: self._engine.greet())
+            end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
         return end
 
-    def _read_exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
-        return exit_of(seen["State"], _timeout(seen), self._asked.get(name, ""), self._watch.had_oom(name))
+    def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
+        booted = booted_at() if self._engine.is_local else 0
+        asked, had_oom = self._asked.get(name, ""), self._watch.had_oom(name)
+        return exit_of(seen["State"], _timeout(seen), asked, had_oom, testimony, booted)
 
     async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
         """Until something may have changed; kills the container when its time is over before."""
         left: float | None = None
         if seen["State"]["Running"]:
             began = self._began.setdefault(name, self._clock.now() - _age(seen))
-            left = (began + _timeout(seen) * 1000 - self._clock.now()) / 1000
+            if timeout := _timeout(seen):
+                left = (began + timeout * 1000 - self._clock.now()) / 1000
         try:
             await asyncio.wait_for(change.wait(), left)
         except TimeoutError:
@@ -241,8 +300,16 @@ def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVo
     return PlainVolumes(engine, settings.node)
 
 
+def _is_workload(labels: dict[str, str]) -> bool:
+    return labels.get(SLOT_LABEL) != IDLE and SANDBOX_LABEL not in labels
+
+
 def _timeout(seen: dict[str, Any]) -> int:
     return int(seen["Config"]["Labels"].get(TIMEOUT_LABEL) or 0)
+
+
+def _kept(seen: dict[str, Any]) -> list[str]:
+    return [mount["Name"] for mount in seen["Mounts"] if mount["Type"] == "volume" and is_kept(mount["Name"])]
 
 
 def _age(seen: dict[str, Any]) -> int:

@@ -26,13 +26,28 @@ class JobRow(Row, table=True):
     __table_args__ = (
         Index(None, "account", "created", "id"),
         Index(None, "state", "created", "id"),
+        Index(None, "service", "created", "id"),
     )
     id: str = Field(primary_key=True)
     account: str
     state: str
     lease: str
+    service: str
     deadline: int = Field(sa_type=BigInteger, index=True)
     version: int = Field(sa_type=BigInteger)
+
+
+class ServiceRow(Row, table=True):
+    __tablename__ = "service"
+    __table_args__ = (
+        Index(None, "account", "created", "id"),
+        Index(None, "state", "created", "id"),
+    )
+    id: str = Field(primary_key=True)
+    account: str
+    state: str
+    name: str
+    deadline: int = Field(sa_type=BigInteger, index=True)
 
 
 class RunRow(Row, table=True):

@@ -11,11 +11,27 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from node.api import files, job_metrics, jobs, keys, logs, providers, runner, system, wallet
+from node.api import (
+    agents,
+    consoles,
+    deployments,
+    files,
+    job_metrics,
+    jobs,
+    keys,
+    logs,
+    pods,
+    providers,
+    runner,
+    system,
+    templates,
+    wallet,
+)
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
 from node.api.limits import SlidingWindow
+from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
 from node.api.replies import page_of
 from node.api.services import Call, Services
@@ -24,7 +40,7 @@ from node.config import ApiSettings
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
-STREAMS: Final = ["/logs$", "/events$", "/results/"]
+STREAMS: Final = ["/logs$", "/events$", "/results/", "/files$"]
 """What is sent as it comes, or is a file of its own kind."""
 EXPOSED: Final = [
     "ETag",
@@ -46,7 +62,39 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     job_metrics.show_job_metrics,
     logs.read_logs,
     logs.follow_events,
+    deployments.create_deployment,
+    deployments.list_deployments,
+    deployments.show_deployment,
+    deployments.replace_deployment,
+    deployments.update_deployment,
+    deployments.delete_deployment,
+    deployments.start_deployment,
+    deployments.stop_deployment,
+    deployments.restart_deployment,
+    deployments.scale_deployment,
+    deployments.read_deployment_logs,
+    agents.create_agent,
+    agents.list_agents,
+    agents.show_agent,
+    agents.replace_agent,
+    agents.update_agent,
+    agents.delete_agent,
+    agents.start_agent,
+    agents.stop_agent,
+    agents.restart_agent,
+    agents.scale_agent,
+    agents.read_agent_logs,
+    pods.list_pods,
+    pods.show_pod,
+    pods.start_pod,
+    pods.stop_pod,
+    pods.delete_pod,
+    pods.read_pod_logs,
+    templates.list_templates,
+    templates.show_template,
     files.store_file,
+    consoles.read_files,
+    consoles.write_files,
     providers.list_providers,
     providers.show_provider,
     providers.show_prices,
@@ -67,6 +115,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
 ]
 
 
+SOCKETS: Final[list[ControllerRouterHandler]] = [consoles.execute]
+"""WebSockets, which OpenAPI has no words for."""
 RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runner.show_result]
 """Under /api/v1/runner, where the documented runner has them."""
 
@@ -103,7 +153,11 @@ def _cors(settings: ApiSettings) -> CORSConfig | None:
 
 
 def _routes() -> Router:
-    return Router("/v1", route_handlers=ROUTES, dependencies={"wanted": Provide(page_of, sync_to_thread=False)})
+    dependencies = {
+        "wanted": Provide(page_of, sync_to_thread=False),
+        "lines": Provide(log_query_of, sync_to_thread=False),
+    }
+    return Router("/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies=dependencies)
 
 
 def _runner() -> Router:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,10 @@ Money is a decimal string in tokens. Every refusal is RFC 9457 problem details w
 `error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves."""
 _TAGS: Final = {
     "Jobs": "Priced one-shot orders: post, follow, cancel, fetch results.",
+    "Deployments": "Services that stay up: from a template or an image, with replicas, endpoints and volumes.",
+    "Agents": "The same services as agents.",
+    "Pods": "Single instances of services.",
+    "Templates": "What a deployment can be made of.",
     "Files": "Inputs by content.",
     "Providers": "Who offers hardware now.",
     "Market": "Prices and sizes.",
@@ -40,12 +45,28 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
             "timeout": "1h",
         }
     ],
+    "NewDeployment": [{"templateId": "redis", "name": "cache", "replicas": 1, "maxPricePerHour": "0.05"}],
+    "NewAgent": [
+        {
+            "name": "my-agent",
+            "runtime": "python",
+            "image": "python:3.11-slim",
+            "config": {"cpu": "1.0", "memory": "1Gi", "replicas": 3},
+            "environment": {"LOG_LEVEL": "info"},
+        }
+    ],
     "WithdrawBody": [{"to": "0x00000000000000000000000000000000000000aa"}],
     "NewKey": [{"name": "ci", "expiresIn": "90d"}],
 }
 
 
-STREAMS: Final = ("/v1/jobs/{job_id}/logs", "/v1/jobs/{job_id}/events")
+STREAMS: Final = (
+    "/v1/jobs/{job_id}/logs",
+    "/v1/jobs/{job_id}/events",
+    "/v1/deployments/{deployment_id}/logs",
+    "/v1/agents/{agent_id}/logs",
+    "/v1/pods/{pod_id}/logs",
+)
 """Routes that can answer with server-sent events."""
 
 
@@ -88,12 +109,19 @@ class Document(JsonRenderPlugin):
         schemas = openapi_schema["components"]["schemas"]
         for name, examples in EXAMPLES.items():
             schemas[name]["examples"] = examples
-        for body in Body.__subclasses__():
-            schemas[body.__name__]["additionalProperties"] = False
+        for body in _bodies(Body):
+            if body.__name__ in schemas:
+                schemas[body.__name__]["additionalProperties"] = False
         for path in STREAMS:
             content = openapi_schema["paths"][path]["get"]["responses"]["200"]["content"]
             content["text/event-stream"] = {"schema": {"type": "string"}}
         return self.render_json(request, openapi_schema)
+
+
+def _bodies(body: type[Body]) -> Iterator[type[Body]]:
+    for child in body.__subclasses__():
+        yield child
+        yield from _bodies(child)
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: Any, _path: Any) -> str:

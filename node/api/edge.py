@@ -25,7 +25,8 @@ _SNAKE: Final = re.compile(rb"(?:^|&)[^=&]*_[^=&]*")
 _COMMON: Final = ((b"x-api-version", API_VERSION.encode()), (b"x-content-type-options", b"nosniff"))
 JSON_LIMIT: Final = 8 * 2**20
 """The largest JSON body; uploads have the limit of the settings."""
-UPLOADS: Final = "/v1/files"
+UPLOADS: Final = "/files"
+"""How the paths end whose bodies are files."""
 
 
 class Edge:
@@ -56,7 +57,7 @@ class Edge:
 
     async def _answer(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
-        limit = self._body_limit if scope["path"] == UPLOADS else min(JSON_LIMIT, self._body_limit)
+        limit = self._body_limit if scope["path"].endswith(UPLOADS) else min(JSON_LIMIT, self._body_limit)
         if exchange.announced_size() > limit:
             await exchange.refuse(limit)
         else:

@@ -9,8 +9,10 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
 
 from market.errors import NeugridError
+from node.api.envelopes import shaped
 from node.api.views import ErrorBody, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -90,18 +92,18 @@ def request_id(request: Request[Any, Any, Any]) -> str:
     return str(request.scope.get(REQUEST_ID, ""))
 
 
-def problems(*statuses: int) -> dict[int, ResponseSpec]:
+def problems(*statuses: int, shape: type[Struct] = Problem) -> dict[int, ResponseSpec]:
     """The documented refusals of a route; those that every route can give are always among them."""
     return {
         status: ResponseSpec(
-            Problem, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
+            shape, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
         )
         for status in sorted({400, 401, 429, 500, *statuses})
     }
 
 
 def problem_body(status: int, error: ErrorBody, path: str, id: str) -> bytes:
-    """The envelope as JSON."""
+    """The envelope as JSON, in the shape that is documented for the path."""
     problem = Problem(
         type=f"urn:neugrid:error:{error.code.lower().replace('_', '-')}",
         title=HTTPStatus(status).phrase,
@@ -111,7 +113,7 @@ def problem_body(status: int, error: ErrorBody, path: str, id: str) -> bytes:
         request_id=id,
         error=error,
     )
-    return _encode(problem)
+    return _encode(shaped(problem, path))
 
 
 def _answer(request: Request[Any, Any, Any], status: int, error: ErrorBody, headers: dict[str, str]) -> Response[bytes]:

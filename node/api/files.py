@@ -27,15 +27,16 @@ TAGS: Final = ["Files"]
 async def store_file(request: Call) -> Response[StoredFile]:
     """Upload a file as the body of the request; its `digest` names it in `inputs` of a job."""
     limit: int = request.app.state.settings.body_limit
-    stored = await request.services.files.store(_limited(request, limit), limit)
+    stored = await request.services.files.store(limited_body(request, limit), limit)
     return reply(StoredFile(digest=stored.digest, size=stored.size), 201)
 
 
-async def _limited(request: Call, limit: int) -> AsyncIterator[bytes]:
+async def limited_body(request: Call, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes; PayloadTooLarge when it is more than `limit` bytes."""
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise PayloadTooLarge(f"a file may have {limit} bytes", limit=limit)
+            raise PayloadTooLarge(f"a body may have {limit} bytes", limit=limit)
         if chunk:
             yield chunk

@@ -13,8 +13,7 @@ from litestar.enums import MediaType
 from litestar.params import QueryParameter
 
 from market.errors import InvalidParameters
-from market.jobs import Job
-from node.actions.jobs import Idempotency
+from node.actions.answers import Idempotency
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -40,7 +39,7 @@ def reply_unless_known(request: Call, view: Any, tag: str) -> Response[Any]:
     return reply(view, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
 
-async def idempotency_of(request: Call, route: str, render: Callable[[Job], tuple[int, bytes]]) -> Idempotency | None:
+async def idempotency_of(request: Call, route: str, render: Callable[[Any], tuple[int, bytes]]) -> Idempotency | None:
     """What makes a repeat of this request safe; None without an Idempotency-Key header."""
     key = idempotency_key(request)
     if not key:

@@ -16,6 +16,8 @@ from node.api.heads import BoundedHeads
 GRACE: Final = 3
 """Seconds that running requests have to end when the server stops."""
 BACKLOG: Final = 2048
+MAX_MESSAGE: Final = 256 * 1024
+"""Bytes of one message on a WebSocket."""
 
 
 class _Server(uvicorn.Server):
@@ -73,7 +75,9 @@ def _config(app: Edge) -> uvicorn.Config:
         app,
         loop="none",
         http=BoundedHeads,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

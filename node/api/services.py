@@ -1,5 +1,6 @@
 """What the routes call: the actions of this node, and the request that carries them."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,32 +9,49 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
+from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.runner import Runner
 from node.actions.series import Series
+from node.actions.service_logs import Output
+from node.actions.services import Hosting
 from node.actions.wallets import Wallets
 from node.api.bodies import read_body
 from node.api.streams import Closing
+from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account, ApiKey
 
 
+def no_gateway(service: str) -> str:
+    """A node without a gateway reaches no service by address."""
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The actions, the clock, and the symbol of the token that prices are in."""
+    """The actions, the clock, and the symbol of the token that prices are in.
+
+    `endpoint_url` gives the address under which this node's gateway serves a service, by its id; "" = none.
+    """
 
     jobs: Jobs
+    hosting: Hosting
+    output: Output
     runner: Runner
     series: Series
+    consoles: Consoles
     files: Files
     market: Market
     wallets: Wallets
     health: Health
     accounts: Accounts
     clock: Clock
+    templates: Mapping[str, Template]
+    endpoint_url: Callable[[str], str] = no_gateway
     currency: str = "TUSD"
 
 

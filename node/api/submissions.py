@@ -1,6 +1,7 @@
 """The body of POST /v1/jobs, and what it means: one struct, every field bounded, friendly spellings for amounts."""
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
@@ -95,68 +96,81 @@ def price_of_text(value: str | float, field: str) -> Amount:
     text = format(value, "f") if isinstance(value, float) else str(value)
     text = text.rstrip("0").rstrip(".") if isinstance(value, float) and "." in text else text
     if not _AMOUNT.match(text):
-        raise _unfit(field, value, 'a decimal amount of tokens such as "1.0"')
+        raise unfit(field, value, 'a decimal amount of tokens such as "1.0"')
     return parse_amount(text, field)
 
 
+def image_of(text: str, field: str = "image") -> str:
+    """An image reference; InvalidParameters for what can be none."""
+    if not _IMAGE.match(text):
+        raise unfit(field, text, 'an image reference such as "python:3.11-slim"')
+    return text
+
+
+def env_of(variables: Mapping[str, str], field: str = "env") -> dict[str, str]:
+    """Environment variables; InvalidParameters for NUL characters and names with "="."""
+    return {_env_name(name, field): clean(value, f"{field}.{name}") for name, value in variables.items()}
+
+
 def _workload(body: SubmitJob) -> Workload:
-    if not _IMAGE.match(body.image):
-        raise _unfit("image", body.image, 'an image reference such as "python:3.11-slim"')
     return Workload(
-        image=body.image,
-        command=tuple(_clean(word, "command") for word in body.command or ()),
-        env={_env_name(name): _clean(value, f"env.{name}") for name, value in body.env.items()},
-        resources=_resources(body.resources),
+        image=image_of(body.image),
+        command=tuple(clean(word, "command") for word in body.command or ()),
+        env=env_of(body.env),
+        resources=resources_of(body.resources),
         timeout=_seconds(body.timeout, "timeout", MAX_TIMEOUT),
         outputs=_outputs(body.outputs),
     )
 
 
-def _resources(body: ResourcesBody) -> Resources:
+def resources_of(body: ResourcesBody) -> Resources:
+    """The resources in the market's units."""
     gpu = body.gpu if isinstance(body.gpu, GpuBody) else GpuBody(count=body.gpu)
-    memory = _size(body.memory, "resources.memory")
+    memory = size_of(body.memory, "resources.memory")
     if memory < MIN_MEMORY:
-        raise _unfit("resources.memory", body.memory, "at least 6Mi")
+        raise unfit("resources.memory", body.memory, "at least 6Mi")
     return Resources(
         cpu=parse_cpu(body.cpu, "resources.cpu"),
         memory=memory,
-        disk=_size(body.disk, "resources.disk"),
+        disk=size_of(body.disk, "resources.disk"),
         gpus=gpu.count,
         gpu_model=gpu.model,
-        vram=_size(gpu.vram, "resources.gpu.vram"),
+        vram=size_of(gpu.vram, "resources.gpu.vram"),
     )
 
 
-def _size(value: str | int, field: str) -> int:
+def size_of(value: str | int, field: str) -> int:
+    """Bytes, at most 1024Pi."""
     size = parse_size(value, field)
     if size > 2**60:
-        raise _unfit(field, value, "at most 1024Pi")
+        raise unfit(field, value, "at most 1024Pi")
     return size
 
 
 def _seconds(value: str | int, field: str, most: int) -> int:
     seconds = parse_duration(value, field)
     if not 1 <= seconds <= most:
-        raise _unfit(field, value, f"from 1s to {most // 86_400}d")
+        raise unfit(field, value, f"from 1s to {most // 86_400}d")
     return seconds
 
 
 def _cap(value: str | float) -> Amount:
     cap = price_of_text(value, "maxPrice")
     if cap == 0:
-        raise _unfit("maxPrice", value, "more than 0")
+        raise unfit("maxPrice", value, "more than 0")
     return cap
 
 
-def _env_name(name: str) -> str:
+def _env_name(name: str, field: str) -> str:
     if "=" in name:
-        raise _unfit("env", name, "a name without =")
-    return _clean(name, "env")
+        raise unfit(field, name, "a name without =")
+    return clean(name, field)
 
 
-def _clean(text: str, field: str) -> str:
+def clean(text: str, field: str) -> str:
+    """The text; InvalidParameters when it holds a NUL character."""
     if "\0" in text:
-        raise _unfit(field, text, "text without NUL characters")
+        raise unfit(field, text, "text without NUL characters")
     return text
 
 
@@ -165,14 +179,14 @@ def _files(inputs: tuple[InputBody, ...]) -> tuple[NewFile, ...]:
     paths = [file.path for file in files]
     for path in paths:
         if paths.count(path) > 1:
-            raise _unfit("inputs", path, "a path of its own for each file")
+            raise unfit("inputs", path, "a path of its own for each file")
     return files
 
 
 def _file(body: InputBody, field: str) -> NewFile:
     given = [name for name in ("text", "content", "digest") if getattr(body, name) is not None]
     if len(given) != 1:
-        raise _unfit(field, ", ".join(given) or "nothing", "exactly one of text, content and digest")
+        raise unfit(field, ", ".join(given) or "nothing", "exactly one of text, content and digest")
     content = body.text.encode() if body.text is not None else body.content
     return NewFile(path=_relative(body.path, "/input", f"{field}.path"), content=content, digest=body.digest or "")
 
@@ -184,12 +198,13 @@ def _outputs(paths: tuple[str, ...]) -> tuple[str, ...]:
 def _relative(path: str, root: str, field: str) -> str:
     """The path below `root`, which may be written in front of it; nothing that leads out of it."""
     inner = path.removeprefix(root + "/") if path.startswith(root + "/") else path
-    pure = PurePosixPath(_clean(inner, field))
+    pure = PurePosixPath(clean(inner, field))
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
-        raise _unfit(field, path, f"a path of a file below {root}")
+        raise unfit(field, path, f"a path of a file below {root}")
     return str(pure)
 
 
-def _unfit(field: str, value: object, expected: str) -> InvalidParameters:
+def unfit(field: str, value: object, expected: str) -> InvalidParameters:
+    """The refusal that names the field, what came and what was expected."""
     shown = str(value)[:80]
     return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)

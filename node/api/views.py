@@ -167,7 +167,7 @@ class KeyList(View, frozen=True, kw_only=True):
 
 
 class Deleted(View, frozen=True, kw_only=True):
-    """The answer to every DELETE."""
+    """The answer to every DELETE, and to what has no result of its own."""
 
     success: bool = True
     message: str

@@ -10,6 +10,7 @@ from market.leases import OPEN, Lease
 from market.machines import DeadlinePassed, Event
 from market.provision_events import LeaseExpired
 from market.runs import Run
+from market.services import Service
 from node.engine import Engine
 
 _log = structlog.get_logger("deadlines")
@@ -27,13 +28,15 @@ async def run(engine: Engine) -> None:
 
 
 async def sweep(engine: Engine, patient_until: int = 0) -> None:
-    """Tell every overdue job and lease once; a provider's lease without renewals ends at `until`.
+    """Tell every overdue job, service and lease once; a provider's lease without renewals ends at `until`.
 
     Until `patient_until` no provider is called silent: it was this node that was away.
     """
     now = engine.clock.now()
     for job in engine.storage.find(Job, deadline_until=now):
         await _tell(engine, "Job", job.id, DeadlinePassed())
+    for service in engine.storage.find(Service, deadline_until=now):
+        await _tell(engine, "Service", service.id, DeadlinePassed())
     for run in engine.storage.find(Run, deadline_until=now):
         await _tell(engine, "Run", run.id, DeadlinePassed())
     for lease in engine.storage.find(Lease, deadline_until=now):

@@ -13,11 +13,11 @@ from msgspec import Struct
 
 from market.errors import NeugridError
 from market.units import Amount
+from node.actions.answers import ANSWER_KEPT
 from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Stores
 from node.actions.funding import Funding
-from node.actions.jobs import ANSWER_KEPT
 from node.actions.log_keeping import LogKeeping
 from node.actions.series import Series
 from node.actions.wallets import Wallets

@@ -99,12 +99,16 @@ class Runtime(Protocol):
 
     async def health(self) -> RuntimeHealth: ...
 
-    async def ensure_image(self, reference: str) -> Image:
-        """The image, pulled when it is not there; ImageNotFound when there is no such image."""
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
+        """The image, pulled when it is not there, on the budget of `requester` (an address, "" for the node's own).
+
+        Raises ImageNotFound when there is no such image, ImageRefused when it is not admitted here, RateLimited when
+        the requester's budget or the registry's patience is used up.
+        """
         ...
 
     async def images(self) -> tuple[str, ...]:
-        """References of the images that are here."""
+        """References of the images that are here and that a job may name, those used last first."""
         ...
 
     async def start(self, spec: ContainerSpec) -> Timestamp:

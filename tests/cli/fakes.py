@@ -90,6 +90,25 @@ FAILED = DONE | {
 }
 
 
+DEPLOYMENT: dict[str, Any] = {
+    "id": "dep_1",
+    "name": "web",
+    "status": "pending",
+    "image": "nginx:1",
+    "command": [],
+    "endpoints": [],
+    "replicas": 2,
+    "readyReplicas": 0,
+    "pods": [],
+    "cost": "0.0",
+    "currency": "TUSD",
+    "maxPricePerHour": "0.5",
+    "error": None,
+    "createdAt": "2026-01-15T12:00:00.000Z",
+    "startedAt": None,
+}
+
+
 def events(*parts: tuple[str, str, Any]) -> Answer:
     """A stream of (id, event, data)."""
     text = "retry: 1000\n\n" + "".join(

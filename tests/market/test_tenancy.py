@@ -42,8 +42,10 @@ MUCH_LATER = NOW + 10**8
 FAULTS = (
     "INFRASTRUCTURE",
     "IMAGE_NOT_FOUND",
+    "IMAGE_REFUSED",
     "INPUT_MISSING",
     "NOT_FUNDED",
+    "PULL_LIMIT",
     "PULL_TIMEOUT",
     "START_TIMEOUT",
     "LEASE_EXPIRED",
@@ -205,7 +207,7 @@ def test_ends_that_are_the_users_own_end_the_job(code: str) -> None:
     assert isinstance(told(effects), WorkloadDone)
 
 
-@pytest.mark.parametrize("code", ["IMAGE_NOT_FOUND", "INPUT_MISSING"])
+@pytest.mark.parametrize("code", ["IMAGE_NOT_FOUND", "IMAGE_REFUSED", "INPUT_MISSING"])
 def test_what_another_provider_would_only_repeat_ends_the_job(code: str) -> None:
     after, effects = step(lease(S.PULLING), received(exit_code=-1, code=code, due=0, seconds=0), NOW)
     assert after.state is S.FAILED

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from market.leases import LeaseState
 from market.units import Timestamp
+from node.actions.answers import ANSWER_KEPT
 from node.actions.bidding import MAX_OF_ONE, Bidding
-from node.actions.jobs import ANSWER_KEPT
 from node.loops import deadlines, gossip, metering, schedule
 from node.ports import Gossip
 from node.records import Answer

@@ -13,7 +13,7 @@ from node.loops.sampling import STALE, Sampler, reading_of
 from node.ports import Sample
 from tests.builders import NOW
 from tests.node.actions.stage import LEASE, Stage, staged
-from tests.world import FakeContainers
+from tests.world import SampledContainers
 
 S = LeaseState
 
@@ -40,7 +40,7 @@ class Scene:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.containers = FakeContainers(NOW - 10_000)
+        self.containers = SampledContainers(NOW - 10_000)
         self.sampler = Sampler(stage.seller.engine, stage.seller.peers, cast(Any, self.containers))
         self.heard: list[Samples] = []
 

@@ -66,6 +66,7 @@ def served(folder: Path, play: Callable[[Service], Awaitable[None]], logs: LogLi
         world, storage = World(SystemClock(), folder, logs), MemoryStorage()
         try:
             await world.add("seller", storage, sells=True)
+            world.runtimes["seller"].lines = ()
             world.runtimes["seller"].hang.add("serve")
             buyer = await world.add("buyer", MemoryStorage(), sells=False)
             await until(lambda: list(buyer.book.book.offers()))

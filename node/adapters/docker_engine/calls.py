@@ -5,11 +5,14 @@ so that an engine that starts late, restarts or is upgraded is met as it is.
 """
 
 import asyncio
+import json
+import os
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import docker
 import requests
@@ -23,8 +26,12 @@ T = TypeVar("T")
 Client = Any
 """A docker.APIClient; the SDK has no types."""
 
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 CALL_TIMEOUT = 60.0
 """Seconds until a silent engine counts as down; creating and starting under load stays far below."""
+
+MAX_REFUSAL: Final = 4096
+"""Bytes read of the reason why the engine does not hand a connection over."""
 
 
 class Engine:
@@ -36,6 +43,16 @@ class Engine:
         self._pool = ThreadPoolExecutor(workers, "engine")
         self._lock = threading.Lock()
         self._client: Client | None = None
+
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._address or os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine is on this machine, as a socket in a file is."""
+        return self.address.startswith("unix://")
 
     async def call(self, verb: Callable[[Client], T]) -> T:
         """`verb` on the client, in a thread of the pool; raises our errors only."""
@@ -70,17 +87,79 @@ class Engine:
         answer.raise_for_status()
         return CancellableStream(answer.iter_content(None), answer)
 
+    def attach(self, name: str) -> socket.socket:
+        """Both directions of a container's streams, as a socket that has no other owner.
+
+        For `call`. Raises Unavailable for an engine behind TLS or SSH, whose connection can not be handed over.
+        """
+        client = self.client()
+        if not client.base_url.startswith(("http://", "http+docker://localhost")):
+            raise Unavailable("code runs only on an engine that is reached by its own socket", service="docker")
+        held = client.attach_socket(name, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        try:
+            return socket.socket(fileno=os.dup(held.fileno()))
+        finally:
+            held._response.close()
+
+    async def hijacked(
+        self, path: str, body: Mapping[str, object]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """POST `body` to `path` and take the connection over: what follows is the stream itself, both ways.
+
+        Over the engine's Unix socket only. Not through the SDK: it loses what comes in one piece with the answer.
+        """
+        version = (await self.call(lambda client: client.api_version)) or "1.41"
+        with translated():
+            reader, writer = await asyncio.open_unix_connection(self._socket())
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT):
+                    await _upgrade(reader, writer, f"/v{version}{path}", json.dumps(body).encode())
+            except BaseException:
+                writer.close()
+                raise
+        return reader, writer
+
+    def greet(self) -> None:
+        """Ask the engine over a new connection whether it is there; an engine that ends takes none any more.
+
+        Connections that stand are served to the end, so that an answer on one of them says little. For `blocking`.
+        """
+        fresh = self._connected()
+        try:
+            fresh.ping()
+        finally:
+            fresh.close()
+
     def close(self) -> None:
         """Let go of threads and connections; calls that run are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
 
+    def _socket(self) -> str:
+        address = self._address or utils.kwargs_from_env().get("base_url") or "unix:///var/run/docker.sock"
+        scheme, _, path = str(address).partition("://")
+        if scheme not in ("unix", "http+unix"):
+            raise Unavailable(f"only an engine on a Unix socket can be reached inside, not one at {address}")
+        return "/" + path.lstrip("/")
+
     def _connected(self) -> Client:
         where = {"base_url": self._address} if self._address else utils.kwargs_from_env()
         client = docker.APIClient(version="auto", timeout=CALL_TIMEOUT, max_pool_size=self._workers * 2, **where)
         client.trust_env = False  # neither proxies nor .netrc concern a local engine, and looking costs 1 ms a call
         return client
+
+
+async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> None:
+    lines = (f"POST {path} HTTP/1.1", "Host: engine", "Content-Type: application/json", "Connection: Upgrade")
+    head = "\r\n".join((*lines, "Upgrade: tcp", f"Content-Length: {len(body)}", "", ""))
+    writer.write(head.encode() + body)
+    await writer.drain()
+    answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    status = int(answer.split(" ", 2)[1])
+    if status not in (101, 200):
+        said = (await reader.read(MAX_REFUSAL)).decode(errors="replace")
+        raise _from_status(status, said)
 
 
 @contextmanager
@@ -92,13 +171,15 @@ def translated() -> Iterator[None]:
         raise
     except errors.APIError as error:
         raise _from_answer(error) from error
-    except (errors.DockerException, requests.RequestException, HTTPError, OSError) as error:
+    except (errors.DockerException, requests.RequestException, HTTPError, OSError, EOFError) as error:
         raise Unavailable(f"the container engine does not answer: {error}", service="docker") from error
 
 
 def _from_answer(error: Any) -> NeugridError:
-    said = str(error.explanation or error)
-    status = error.status_code or 500
+    return _from_status(error.status_code or 500, str(error.explanation or error))
+
+
+def _from_status(status: int, said: str) -> NeugridError:
     if status == 404:
         return NotFound(said, service="docker")
     if status == 409:

@@ -1,45 +1,124 @@
-"""Images: the local ones first, else one shared pull, with a limit on waiting for a registry."""
+"""Images: what a job may name, from this machine or through a registry that was looked at first.
+
+A job may have an image of this machine only if this node brought it, if it is one of the node's own, or if the operator
+shares it. Any other name is a registry's: what it gives to everybody is pulled by its digest, after a look at it.
+"""
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Final
 
 from market.errors import ImageNotFound, InvalidParameters, NeugridError, NotFound, Unavailable
-from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.loading import load
 from node.adapters.docker_engine.profile import ImageFacts, facts_of
-from node.ports import Image
+from node.adapters.docker_engine.pulls import Progress, Pulls, free_at
+from node.adapters.docker_engine.tidying import Tidying
+from node.adapters.images.archives import read_plan
+from node.adapters.images.budgets import Budgets
+from node.adapters.images.limits import UNPACKED, ImageLimits, refuse
+from node.adapters.images.references import Reference, is_image_id, parse_reference
+from node.adapters.images.registry import Registries, Resolved
+from node.adapters.images.shelf import Shelf
+from node.adapters.images.wire import RegistryAway
+from node.ports import Clock, Image, PullProgress
 
 PATIENCE: Final = 5.0
-"""Seconds until a registry must have answered with the image's manifest."""
-PULL_LIMIT: Final = 1800.0
-"""Seconds that a whole pull may take."""
-MAX_PULLS: Final = 4
-
-Progress = Callable[[str], None]
+"""Seconds until a registry must have answered a question."""
+FIRST_WORD: Final = 4
+"""The engine may take so many times the patience to begin, for it asks the same questions once more."""
+TAG_LASTS: Final = 3_600_000
+"""A tag means the same for so long, in ms; then its registry is asked again, if it answers."""
+SPACE: Final = 3
+"""An image takes about so many times on disk what it has packed."""
+RECENT: Final = 600_000
+"""Uses within so many ms are told as one time: an offer should not change with every job."""
+MAX_FACTS: Final = 1024
 
 
 class Images:
-    """The images of one engine; `patience` in seconds is how long a registry may be silent before its first word."""
+    """The images of one engine; `own` are names that every node has, `shelf` remembers what this one brought."""
 
-    def __init__(self, engine: Engine, patience: float = PATIENCE, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: ImageLimits,
+        *,
+        patience: float = PATIENCE,
+        shelf: Path | None = None,
+        own: Collection[str] = (),
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self._engine = engine
-        self._patience = patience
-        self._progress = progress or (lambda _: None)
-        self._pulls: dict[str, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(MAX_PULLS)
+        self._limits = limits
+        self._own = frozenset(own)
+        self._clock = clock or SystemClock()
+        self._shelf = Shelf(shelf, self._clock)
+        self._budgets = Budgets(self._clock, limits)
+        self._registries = Registries(limits, patience)
+        reserve = limits.keep_free // 2
+        self._pulls = Pulls(engine, patience * FIRST_WORD, progress or (lambda _: None), self._free, reserve)
+        full = {str(parse_reference(name)) for name in own}
+        self._tidying = Tidying(engine, self._shelf, self._clock, self._free, full)
         self._facts: dict[str, ImageFacts] = {}
+        self._given_used: dict[str, int] = {}
+        self._architecture = ""
+        self._root = Path()
 
-    async def ensure(self, reference: str) -> Image:
-        """The image by name or id; ImageNotFound, with the registry's reason, when nobody has it."""
-        with contextlib.suppress(NotFound):
-            return await self.local(reference)
-        await self._pull_once(reference)
+    async def ensure(self, text: str, requester: str = "") -> Image:
+        """The image by name or id; pulled on the budget of `requester` when it is not here.
+
+        Raises ImageNotFound, with the registry's reason, ImageRefused and RateLimited, with the limit.
+        """
+        await self._open()
+        if is_image_id(text):
+            return await self._by_id(text)
+        reference = parse_reference(text)
+        return await self._here(text, reference) or await self._brought(text, reference, requester)
+
+    async def load(self, archive: Path, *, requester: str = "") -> Image:
+        """The one image of an archive, by its id alone; ImageRefused, RateLimited."""
+        await self._open()
+        plan = await asyncio.to_thread(read_plan, archive, self._limits, self._architecture)
         try:
-            return await self.local(reference)
-        except NotFound as error:
-            raise ImageNotFound(f"there is no image {reference!r}", image=reference) from error
+            found, is_new = await self._inspect(plan.id), False
+        except NotFound:
+            self._budgets.pull(requester, plan.id, plan.size)
+            await self._make_room(archive.name, plan.size)
+            id = await self._engine.call(lambda client: load(client, archive, plan))
+            found, is_new = await self._inspect(id), True
+        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"] if is_new else "")
+        return self._taken(found["Id"], found)
+
+    async def tidy(self) -> int:
+        """Remove what this node brought and nobody uses, while less than `keep_free` is free; how many went."""
+        await self._open()
+        free = self._free()
+        if free is None or free >= self._limits.keep_free:
+            return 0
+        return await self._tidying.make_room(self._limits.keep_free + self._limits.keep_free // 10)
+
+    def progress(self, reference: str) -> PullProgress | None:
+        """How far the pull of an image is; None when it is not being pulled, or no reference."""
+        with contextlib.suppress(ImageNotFound):
+            return self._pulls.progress(str(parse_reference(reference)))
+        return None
+
+    async def references(self) -> tuple[str, ...]:
+        """Names under which jobs may have what is here, those used last first."""
+        await self._open()
+        listed = await self._engine.call(lambda client: client.images())
+        here = {item["Id"] for item in listed}
+        tags = {tag for item in listed for tag in item.get("RepoTags") or ()}
+        used = {parse_reference(tag).familiar: self._given_used.get(tag, 0) for tag in tags if self._is_given(tag)}
+        at = {kept.id: kept.used_at for kept in self._shelf.images() if kept.id in here}
+        used |= {parse_reference(name).familiar: at[id] for name, id in self._shelf.names().items() if id in at}
+        return tuple(sorted(used, key=lambda name: (-(used[name] // RECENT), name)))
 
     async def facts(self, reference: str) -> ImageFacts:
         """What a local image asks for, as it was when it was last ensured; ImageNotFound when it is not here."""
@@ -52,16 +131,140 @@ class Images:
         """The image is gone after all."""
         self._facts.pop(reference, None)
 
-    async def references(self) -> tuple[str, ...]:
-        """Names of all local images, sorted."""
-        listed = await self._engine.call(lambda client: client.images())
-        return tuple(sorted({tag for item in listed for tag in item.get("RepoTags") or () if tag != "<none>:<none>"}))
-
     async def local(self, reference: str) -> Image:
-        """The image as it is here; NotFound when it is not."""
-        found = await self._inspect(reference)
-        self._facts[reference] = facts_of(found)
-        return Image(reference=reference, id=found["Id"], size=found["Size"])
+        """The image as it is here, whosever it is; NotFound when it is not."""
+        return self._taken(reference, await self._inspect(reference))
+
+    async def close(self) -> None:
+        """Write down what was used last."""
+        await self._shelf.save()
+
+    async def _open(self) -> None:
+        await self._shelf.open()
+        if not self._architecture:
+            self._root = Path((await self._engine.call(lambda client: client.info()))["DockerRootDir"])
+            self._architecture = (await self._engine.call(lambda client: client.version()))["Arch"]
+
+    def _free(self) -> int | None:
+        return free_at(self._root)
+
+    async def _by_id(self, id: str) -> Image:
+        with contextlib.suppress(NotFound):
+            found = await self._inspect(id)
+            if self._shelf.image(id) or any(map(self._is_given, found.get("RepoTags") or ())):
+                return await self._used(id, found)
+        raise ImageNotFound(f"there is no image {id!r} for jobs here", image=id)
+
+    async def _here(self, text: str, reference: Reference) -> Image | None:
+        """The image without asking anybody: the node's own or shared ones, or one that was resolved lately."""
+        if self._is_given(str(reference)):
+            with contextlib.suppress(NotFound):
+                return await self._used(text, await self._inspect(str(reference)))
+        named = self._shelf.named(str(reference))
+        is_fresh = named and (reference.digest or self._clock.now() - named.at < TAG_LASTS)
+        return await self._known(text, reference) if is_fresh else None
+
+    async def _known(self, text: str, reference: Reference) -> Image | None:
+        """The image that the reference meant when its registry was asked last, if it is still here."""
+        if named := self._shelf.named(str(reference)):
+            with contextlib.suppress(NotFound):
+                return await self._used(text, await self._inspect(named.id))
+        return None
+
+    async def _brought(self, text: str, reference: Reference, requester: str) -> Image:
+        self._registries.check(reference)
+        self._budgets.look(requester)
+        try:
+            resolved = await self._registries.resolve(reference, self._architecture)
+        except RegistryAway:
+            known = await self._known(text, reference)
+            if known is None:
+                raise
+            await self._shelf.put(known.id, known.size, name=str(reference))
+            return known
+        return await self._adopted(text, reference, resolved) or await self._pulled(
+            text, reference, resolved, requester
+        )
+
+    async def _adopted(self, text: str, reference: Reference, resolved: Resolved) -> Image | None:
+        """The image that its registry gives to everybody, where it is here already by whosever pull.
+
+        Its id alone is no proof: who knows the config of a private image could put it over layers of his own.
+        """
+        with contextlib.suppress(NotFound):
+            return await self._keep(text, reference, await self._inspect(resolved.pinned), "")
+        with contextlib.suppress(NotFound):
+            found = await self._inspect(resolved.config)
+            if not self._shelf.image(found["Id"]) and not any(map(self._is_given, found.get("RepoTags") or ())):
+                raise refuse(text, "shared_images", "it is here and not for jobs", "a shared image", "a private one")
+            return await self._keep(text, reference, found, "")
+        return None
+
+    async def _pulled(self, text: str, reference: Reference, resolved: Resolved, requester: str) -> Image:
+        self._budgets.pull(requester, resolved.pinned, resolved.size)
+        await self._make_room(text, resolved.size)
+        await self._shelf.expect(resolved.pinned)
+        try:
+            await self._pulls.pull(str(reference), resolved)
+            found = await self._inspect(resolved.pinned)
+        except NotFound as error:
+            await self._shelf.give_up(resolved.pinned)
+            raise ImageNotFound(f"there is no image {text!r}", image=text) from error
+        except NeugridError:
+            await self._shelf.give_up(resolved.pinned)
+            raise
+        image = await self._keep(text, reference, found, resolved.pinned)
+        await self._check_pulled(text, resolved, found)
+        return image
+
+    async def _check_pulled(self, text: str, resolved: Resolved, found: dict[str, Any]) -> None:
+        """Remove an image that is not what was looked at, or unpacked to more than images may."""
+        most, is_other = self._limits.max_size * UNPACKED, found["Id"] not in (resolved.config, _digest(resolved))
+        if not is_other and found["Size"] <= most:
+            return
+        with contextlib.suppress(NotFound):
+            await self._engine.call(lambda client: client.remove_image(resolved.pinned))
+        await self._shelf.drop([found["Id"]])
+        if is_other:
+            raise refuse(text, "digest", "its registry gave something else", resolved.config, found["Id"])
+        raise refuse(text, "max_image_size", "it unpacks to too much", f"at most {most} bytes", found["Size"])
+
+    async def _make_room(self, text: str, size: int) -> None:
+        """Unavailable when the disk can not hold an image of `size` bytes, packed, even without the unused ones."""
+        wanted, free = size * SPACE + self._limits.keep_free, self._free()
+        if free is None or free >= wanted:
+            return
+        if free + sum(kept.size for kept in self._shelf.images() if kept.handles) >= wanted:
+            await self._tidying.make_room(wanted)
+            free = self._free() or 0
+        if free < wanted:
+            raise Unavailable(f"there is no room for {text[:120]!r}: {wanted} bytes are wanted and {free} are free")
+
+    async def _keep(self, text: str, reference: Reference, found: dict[str, Any], handle: str) -> Image:
+        await self._shelf.put(found["Id"], found["Size"], name=str(reference), handle=handle)
+        return self._taken(text, found)
+
+    async def _used(self, text: str, found: dict[str, Any]) -> Image:
+        await self._shelf.use(found["Id"])
+        self._given_used |= {tag: self._clock.now() for tag in found.get("RepoTags") or () if self._is_given(tag)}
+        return self._taken(text, found)
+
+    def _taken(self, text: str, found: dict[str, Any]) -> Image:
+        if len(self._facts) >= MAX_FACTS:
+            self._facts.clear()
+        self._facts[text] = facts_of(found)
+        return Image(reference=text, id=found["Id"], size=found["Size"])
+
+    def _is_given(self, name: str) -> bool:
+        """Whether a name is one of the node's own, or shared by the operator."""
+        try:
+            reference = parse_reference(name)
+        except ImageNotFound:
+            return False
+        names = (str(reference), reference.familiar)
+        if not self._own.isdisjoint(names):
+            return True
+        return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in self._limits.shared)
 
     async def _inspect(self, reference: str) -> dict[str, Any]:
         try:
@@ -70,99 +273,6 @@ class Images:
             raise ImageNotFound(f"{reference!r} is not an image reference: {error}", image=reference) from error
         return found
 
-    async def _pull_once(self, reference: str) -> None:
-        """Pull, or join the pull of the same image that runs already; one who gives up does not end it for others."""
-        pull = self._pulls.get(reference)
-        if pull is None:
-            pull = asyncio.create_task(self._pull(reference))
-            self._pulls[reference] = pull
-            pull.add_done_callback(lambda _: self._pulls.pop(reference, None))
-        await asyncio.shield(pull)
 
-    async def _pull(self, reference: str) -> None:
-        async with self._places:
-            pull = _Pull(self._engine, reference, self._progress)
-            threading.Thread(target=pull.run, name="pull", daemon=True).start()
-            try:
-                await asyncio.wait_for(asyncio.shield(pull.first), self._patience)
-                await asyncio.wait_for(asyncio.shield(pull.done), PULL_LIMIT)
-            except TimeoutError:
-                raise ImageNotFound(
-                    f"no registry answered for {reference!r} within {self._patience:g} seconds", image=reference
-                ) from None
-            finally:
-                pull.abandon()
-
-
-class _Pull:
-    """One pull in its own thread: `first` is done at the registry's first word, `done` at the end."""
-
-    def __init__(self, engine: Engine, reference: str, progress: Progress) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.first: asyncio.Future[None] = self._loop.create_future()
-        self.done: asyncio.Future[None] = self._loop.create_future()
-        self._engine = engine
-        self._reference = reference
-        self._progress = progress
-        self._is_abandoned = False
-
-    def abandon(self) -> None:
-        """Nobody waits any more; the engine stops the pull when its reader is gone."""
-        self._is_abandoned = True
-        for future in (self.first, self.done):
-            if future.done() and not future.cancelled():
-                future.exception()  # seen, so that nothing is logged about it
-            future.cancel()
-
-    def run(self) -> None:
-        try:
-            self._engine.blocking(self._read)
-        except NotFound as error:
-            self._fail(ImageNotFound(f"there is no image {self._reference!r}: {error}", image=self._reference))
-        except InvalidParameters as error:
-            self._fail(ImageNotFound(f"{self._reference!r} can not be pulled: {error}", image=self._reference))
-        except Unavailable as error:
-            self._fail(_registry_trouble(self._reference, error))
-        else:
-            self._settle(self.first, None)
-            self._settle(self.done, None)
-
-    def _read(self, client: Client) -> None:
-        repository, tag = _split(self._reference)
-        for item in client.pull(repository, tag=tag, stream=True, decode=True):
-            if self._is_abandoned:
-                return
-            if "error" in item:
-                raise NotFound(str(item["error"]))
-            self._settle(self.first, None)
-            self._progress(" ".join(str(item.get(key, "")) for key in ("status", "id", "progress")).strip())
-
-    def _fail(self, error: NeugridError) -> None:
-        self._settle(self.done, error)
-        self._settle(self.first, error)
-
-    def _settle(self, future: "asyncio.Future[None]", error: NeugridError | None) -> None:
-        def settle() -> None:
-            if not future.done():
-                future.set_result(None) if error is None else future.set_exception(error)
-
-        with contextlib.suppress(RuntimeError):  # the loop closed in this moment
-            self._loop.call_soon_threadsafe(settle)
-
-
-def _registry_trouble(reference: str, error: Unavailable) -> NeugridError:
-    """The engine answers 500 for a registry that it can not reach; only its own silence is its own trouble."""
-    if "does not answer" in str(error):
-        return error
-    return ImageNotFound(f"no registry could give {reference!r}: {error}", image=reference)
-
-
-def _split(reference: str) -> tuple[str, str]:
-    """Repository and tag, or repository and digest; a plain name means "latest", never all tags."""
-    if "@" in reference:
-        repository, _, digest = reference.partition("@")
-        return repository, digest
-    repository, _, tag = reference.rpartition(":")
-    if not repository or "/" in tag:
-        return reference, "latest"
-    return repository, tag
+def _digest(resolved: Resolved) -> str:
+    return resolved.pinned.partition("@")[2]

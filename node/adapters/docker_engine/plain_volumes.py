@@ -8,12 +8,15 @@ import contextlib
 from collections.abc import Collection
 from typing import Any, Final
 
-from market.errors import Conflict, NotFound, Unavailable
-from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SLOT_LABEL
-from node.adapters.docker_engine.slots import IDLE, IDLE_IMAGE
+from market.errors import Conflict, NotFound
+from node.adapters.docker_engine import owners
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.profile import NODE_LABEL
+from node.adapters.docker_engine.volumes import container_of
 
 SIZE_LABEL: Final = "neugrid.size"
+KEPT_LABEL: Final = "neugrid.kept"
+"""On volumes that outlive their containers."""
 
 
 class PlainVolumes:
@@ -23,18 +26,21 @@ class PlainVolumes:
 
     def __init__(self, engine: Engine, node: str) -> None:
         self._engine = engine
+        self._node = node
         self._labels = {NODE_LABEL: node}
 
-    async def make(self, name: str, size: int, owner: str) -> None:
+    async def make(self, name: str, size: int, owner: str, is_bare: bool = False) -> None:
         """A volume `name` for at most `size` bytes that belongs to `owner` ("uid:gid"); kept when it is there."""
         labels = {**self._labels, SIZE_LABEL: str(size)}
         await self._engine.call(lambda client: client.create_volume(name, "local", None, labels))
-        await self._engine.call(lambda client: self._give(client, name, owner))
+        if not is_bare:  # else the engine copies the image's files into it first
+            await self._engine.call(lambda client: owners.give(client, self._node, name, [name], owner))
 
     async def drop(self, name: str) -> None:
-        """Remove the volume; no error when it is gone already."""
-        with contextlib.suppress(NotFound, Conflict):
-            await self._engine.call(lambda client: client.remove_volume(name, force=True))
+        """Remove a container's volumes; no error when they are gone already."""
+        for volume in await self._labelled():
+            if container_of(volume["Name"]) == name:
+                await self._drop(volume["Name"])
 
     async def check(self, name: str) -> None:
         """A volume of the engine survives everything."""
@@ -42,47 +48,31 @@ class PlainVolumes:
     async def sweep(self, keep: Collection[str]) -> None:
         """Drop every volume whose container is not in `keep`."""
         for volume in await self._labelled():
-            if volume["Name"] not in keep:
-                await self.drop(volume["Name"])
+            if container_of(volume["Name"]) not in keep:
+                await self._drop(volume["Name"])
 
     async def overfull(self) -> tuple[str, ...]:
-        """Names of the volumes that hold more than they may; makes the engine measure its disk."""
-        if not await self._labelled():
+        """Names of the containers whose volumes hold more than they may; makes the engine measure its disk."""
+        filters = {"label": f"{NODE_LABEL}={self._node}"}
+        if not (await self._engine.call(lambda client: client.volumes(filters=filters)))["Volumes"]:
             return ()
         used = (await self._engine.call(lambda client: client.df()))["Volumes"] or ()
         ours = [volume for volume in used if (volume["Labels"] or {}).items() >= self._labels.items()]
-        return tuple(v["Name"] for v in ours if v["UsageData"]["Size"] > int(v["Labels"][SIZE_LABEL]))
+        full = [volume["Name"] for volume in ours if volume["UsageData"]["Size"] > int(volume["Labels"][SIZE_LABEL])]
+        return tuple([name for volume in full for name in await self._holders(volume)])
+
+    async def _holders(self, volume: str) -> list[str]:
+        """The running containers that a volume is mounted in."""
+        filters = {"volume": volume, "label": f"{NODE_LABEL}={self._node}"}
+        listed = await self._engine.call(lambda client: client.containers(filters=filters))
+        return [item["Names"][0].lstrip("/") for item in listed]
 
     async def _labelled(self) -> list[dict[str, Any]]:
+        """The volumes of this node's containers, less those that outlive them."""
         filters = {"label": [f"{name}={value}" for name, value in self._labels.items()]}
         found = await self._engine.call(lambda client: client.volumes(filters=filters))
-        return list(found["Volumes"] or ())
+        return [volume for volume in found["Volumes"] or () if KEPT_LABEL not in (volume["Labels"] or {})]
 
-    def _give(self, client: Client, name: str, owner: str) -> None:
-        helper = f"{name}-owner"
-        client.create_container_from_config(self._request(name, owner), helper)
-        try:
-            client.start(helper)
-            if (code := client.wait(helper)["StatusCode"]) != 0:
-                raise Unavailable(f"the volume of {name} could not be given to {owner}: exit code {code}")
-        finally:
-            client.remove_container(helper, force=True)
-
-    def _request(self, name: str, owner: str) -> dict[str, Any]:
-        volume = {"Type": "volume", "Source": name, "Target": "/output", "VolumeOptions": {"NoCopy": True}}
-        return {
-            "Image": IDLE_IMAGE,
-            "Cmd": ["chown", owner, "/output"],
-            "User": "0:0",
-            "Labels": {**self._labels, SLOT_LABEL: IDLE},
-            "HostConfig": {
-                "NetworkMode": "none",
-                "CapDrop": ["ALL"],
-                "CapAdd": ["CHOWN"],
-                "SecurityOpt": ["no-new-privileges:true"],
-                "ReadonlyRootfs": True,
-                "Memory": 16 * MIB,
-                "PidsLimit": 8,
-                "Mounts": [volume],
-            },
-        }
+    async def _drop(self, name: str) -> None:
+        with contextlib.suppress(NotFound, Conflict):
+            await self._engine.call(lambda client: client.remove_volume(name, force=True))

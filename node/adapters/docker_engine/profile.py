@@ -5,24 +5,36 @@ Nothing of a spec reaches the engine except through this file, and no field of i
 """
 
 import math
+import posixpath
 from typing import Any, Final
 
 from msgspec import Struct
 
 from market.errors import InvalidParameters
+from node.adapters.docker_engine.gpu_lending import device_requests
 from node.ports import ContainerSpec
+from node.ports.inspection import TIERS
 
 NODE_LABEL: Final = "neugrid.node"
 LEASE_LABEL: Final = "neugrid.lease"
 TIMEOUT_LABEL: Final = "neugrid.timeout"
 SLOT_LABEL: Final = "neugrid.slot"
 GPUS_LABEL: Final = "neugrid.gpus"
+SANDBOX_LABEL: Final = "neugrid.sandbox"
+"""On a sandbox for code, which is no workload of a lease; its value is the name of the image."""
+EGRESS_LABEL: Final = "neugrid.egress"
+"""On a container that holds a namespace with a way out: the policy, as JSON."""
 
+GVISOR: Final = "runsc"
+"""The name of gVisor among the engine's runtimes."""
 MIB: Final = 2**20
 LEAST_MEMORY: Final = 8 * MIB
 """Below this the engine can not even start the container's init."""
 SCRATCH: Final = 64 * MIB
 UNPRIVILEGED: Final = "65532:65532"
+RUN: Final = 8 * MIB
+"""Bytes of a service's /run."""
+RESERVED: Final = frozenset({"/", "/tmp", "/input", "/output", "/dev/shm"})  # noqa: S108 (the container's own)
 MAX_VOLUMES: Final = 8
 MAX_FILES: Final = 4096
 """Open files; the hard limit that every kernel gives an engine at least, which it can not exceed."""
@@ -41,12 +53,16 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
 
 
 class Placement(Struct, frozen=True, kw_only=True):
-    """What this machine gives to one container: the network slot to join ("" for none), its /output and its GPUs."""
+    """What this machine gives to one container: the slot or outlet to join ("" for none), its /output and its GPUs."""
 
     slot: str = ""
     output: str = ""
     """Name of the volume at /output."""
     gpus: tuple[str, ...] = ()
+    volumes: dict[str, str] = {}
+    """Volume -> where it goes; a volume that is empty begins with what the image has there."""
+    gpu_names: tuple[str, ...] = ()
+    """The CDI names of these GPUs, where the engine has them."""
 
 
 def facts_of(inspected: dict[str, Any]) -> ImageFacts:
@@ -59,6 +75,19 @@ def facts_of(inspected: dict[str, Any]) -> ImageFacts:
         env=tuple(config.get("Env") or ()),
         volumes=tuple(config.get("Volumes") or ()),
     )
+
+
+def places_of(spec: ContainerSpec, image: ImageFacts) -> dict[str, int]:
+    """Where a service may write besides its volumes, and how many bytes: what its image expects to be writable.
+
+    /run is small. /var and the image's own volumes share the agreed disk in equal parts. Work that ends has none.
+    """
+    if spec.timeout:
+        return {}
+    taken = {_plain(volume.path) for volume in spec.volumes} | RESERVED
+    shared = [path for path in ("/var", *_volumes_of(image)) if _plain(path) not in taken and path != "/run"]
+    sizes = {path: spec.resources.disk // len(shared) for path in shared}
+    return sizes if "/run" in taken else {"/run": RUN, **sizes}
 
 
 def create_request(
@@ -127,6 +156,7 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
     cores = spec.resources.cpu / 1000
     scratch = max(MIB, min(SCRATCH, memory // 4))
     return {
+        **_runtime(spec),
         "NetworkMode": f"container:{placement.slot}" if placement.slot else "none",
         "Init": True,
         "CapDrop": ["ALL"],
@@ -145,9 +175,19 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
         "Mounts": _mounts(spec, image, placement),
         "LogConfig": {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}},
         "RestartPolicy": {"Name": "no"},
-        "DeviceRequests": _gpu_requests(placement.gpus),
+        "DeviceRequests": device_requests(placement.gpus, placement.gpu_names),
         "OomScoreAdj": 500,
     }
+
+
+def _runtime(spec: ContainerSpec) -> dict[str, Any]:
+    """The engine's own runtime, or gVisor's; a tier that is not known here is never run under a weaker one."""
+    if spec.isolation not in TIERS:
+        raise InvalidParameters(
+            f"there is no isolation {spec.isolation!r}",
+            field="isolation", value=spec.isolation, expected=", ".join(TIERS),
+        )  # fmt: skip
+    return {"Runtime": GVISOR} if spec.isolation == "gvisor" else {}
 
 
 def _ulimit(name: str, limit: int) -> dict[str, Any]:
@@ -163,22 +203,36 @@ def _mounts(spec: ContainerSpec, image: ImageFacts, placement: Placement) -> lis
     if placement.output:
         volume = {"Type": "volume", "Source": placement.output, "Target": "/output", "VolumeOptions": {"NoCopy": True}}
         found.append(volume)
+    found += [_volume(name, path) for name, path in placement.volumes.items()]
     return found + _covered_volumes(image, {mount["Target"] for mount in found} | {"/tmp"})  # noqa: S108
+
+
+def _volume(name: str, path: str) -> dict[str, Any]:
+    return {"Type": "volume", "Source": name, "Target": _plain(path), "VolumeOptions": {"NoCopy": False}}
+
+
+def _plain(path: str) -> str:
+    """A path as it is written; InvalidParameters for one that could mean another place than it seems to."""
+    parts = path.split("/")
+    if parts[0] or not all(parts[1:]) or {".", ".."} & set(parts) or parts[1] in ("proc", "sys", "dev"):
+        expected = 'an absolute path without ".", ".." and "//", outside of /proc, /sys and /dev'
+        raise InvalidParameters(
+            f"a volume can not be at {path!r}", field="volumes", value=path[:80], expected=expected
+        )  # fmt: skip
+    return path
 
 
 def _covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]:
     """A small tmpfs over every volume of the image: the engine would put an unlimited folder of the host there."""
-    wanted = [path for path in image.volumes if path not in taken]
-    if len(wanted) > MAX_VOLUMES:
-        raise InvalidParameters(
-            f"the image declares {len(wanted)} volumes, at most {MAX_VOLUMES} are allowed",
-            field="image", value=str(len(wanted)), expected=f"at most {MAX_VOLUMES} volumes",
-        )  # fmt: skip
+    wanted = [path for path in _volumes_of(image) if path not in taken]
     options = {"SizeBytes": 16 * MIB, "Mode": 0o1777}
     return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in wanted]
 
 
-def _gpu_requests(uuids: tuple[str, ...]) -> list[dict[str, Any]]:
-    if not uuids:
-        return []
-    return [{"Driver": "nvidia", "DeviceIDs": list(uuids), "Capabilities": [["gpu", "compute", "utility"]]}]
+def _volumes_of(image: ImageFacts) -> tuple[str, ...]:
+    if len(image.volumes) > MAX_VOLUMES:
+        raise InvalidParameters(
+            f"the image declares {len(image.volumes)} volumes, at most {MAX_VOLUMES} are allowed",
+            field="image", value=str(len(image.volumes)), expected=f"at most {MAX_VOLUMES} volumes",
+        )  # fmt: skip
+    return tuple(dict.fromkeys(posixpath.normpath(path) for path in image.volumes))

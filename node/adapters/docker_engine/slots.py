@@ -23,12 +23,17 @@ MARGIN: Final = 30
 
 
 class Slots:
-    """At most `count` slots of one node; a job that finds none free starts without, only slower."""
+    """At most `count` slots of one node; a job that finds none free starts without, only slower.
 
-    def __init__(self, engine: Engine, node: str, count: int, seccomp: str) -> None:
+    With `most` above `count` each such job adds a slot for those who come later. `kind` keeps two sets apart.
+    """
+
+    def __init__(self, engine: Engine, node: str, count: int, seccomp: str, most: int = 0, kind: str = "slot") -> None:
         self._engine = engine
         self._node = node
-        self._names = [f"neugrid-slot-{node}-{number}" for number in range(count)]
+        self._prefix = f"neugrid-{kind}-{node}-"
+        self._names = [f"{self._prefix}{number}" for number in range(count)]
+        self._most = most
         self._seccomp = seccomp
         self._ends: dict[str, float] = {}
         """Until when a slot may be used, by the monotonic clock."""
@@ -42,6 +47,8 @@ class Slots:
             if free:
                 self._taken[name] = free[0]
             else:
+                if len(self._names) < self._most and all(map(self._is_good, self._names)):
+                    self._names.append(f"{self._prefix}{len(self._names)}")
                 self.open_soon()
         return self._taken.get(name, "")
 
@@ -83,7 +90,8 @@ class Slots:
 
     async def _make(self, name: str) -> None:
         await self._remove(name)
-        request, ends = self._request(), time.monotonic() + LIFETIME
+        ends = time.monotonic() + LIFETIME
+        request = idle_request({NODE_LABEL: self._node}, "none", LIFETIME, self._seccomp)
         await self._engine.call(lambda client: client.create_container_from_config(request, name))
         await self._engine.call(lambda client: client.start(name))
         self._ends[name] = ends
@@ -99,23 +107,25 @@ class Slots:
             if slot in self._names and slot not in self._taken.values():
                 self._taken[name] = slot
 
-    def _request(self) -> dict[str, Any]:
-        return {
-            "Image": IDLE_IMAGE,
-            "Cmd": ["sleep", str(LIFETIME)],
-            "User": UNPRIVILEGED,
-            "Hostname": "job",
-            "Labels": {NODE_LABEL: self._node, SLOT_LABEL: IDLE},
-            "HostConfig": {
-                "AutoRemove": True,
-                "NetworkMode": "none",
-                "Init": True,
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges:true", f"seccomp={self._seccomp}"],
-                "ReadonlyRootfs": True,
-                "Memory": 16 * MIB,
-                "MemorySwap": 16 * MIB,
-                "PidsLimit": 8,
-                "LogConfig": {"Type": "none", "Config": {}},
-            },
-        }
+
+def idle_request(labels: dict[str, str], network: str, lifetime: int, seccomp: str) -> dict[str, Any]:
+    """The body of the create call for a container that does nothing but hold a network namespace, for `lifetime`."""
+    return {
+        "Image": IDLE_IMAGE,
+        "Cmd": ["sleep", str(lifetime)],
+        "User": UNPRIVILEGED,
+        "Hostname": "job",
+        "Labels": {**labels, SLOT_LABEL: IDLE},
+        "HostConfig": {
+            "AutoRemove": True,
+            "NetworkMode": network,
+            "Init": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp}"],
+            "ReadonlyRootfs": True,
+            "Memory": 16 * MIB,
+            "MemorySwap": 16 * MIB,
+            "PidsLimit": 8,
+            "LogConfig": {"Type": "none", "Config": {}},
+        },
+    }

@@ -2,34 +2,64 @@
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from market.errors import Conflict, ImageNotFound, NeugridError, NotFound, Unavailable
+from market.errors import Conflict, ImageNotFound, InvalidParameters, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
+from node.adapters.docker_engine.gpu_lending import cdi_names, lendable
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
+from node.adapters.docker_engine.kept_volumes import KeptVolumes
+from node.adapters.docker_engine.outlets import Outlets
+from node.adapters.docker_engine.owners import give
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
-from node.adapters.docker_engine.profile import GPUS_LABEL, NODE_LABEL, SLOT_LABEL, Placement, create_request, user_of
+from node.adapters.docker_engine.profile import (
+    GPUS_LABEL,
+    NODE_LABEL,
+    SLOT_LABEL,
+    ImageFacts,
+    Placement,
+    create_request,
+    places_of,
+    user_of,
+)
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.docker_engine.slots import Slots
-from node.adapters.docker_engine.volumes import LoopVolumes
+from node.adapters.docker_engine.volumes import PLACE, LoopVolumes
+from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, ContainerSpec
 
 Volumes = LoopVolumes | PlainVolumes
+
+
+class Namespaces(NamedTuple):
+    """Whose network namespaces a container can join: empty ones, and ones with a way out."""
+
+    slots: Slots
+    outlets: Outlets
 
 
 class Starter:
     """Creates and starts the containers of one node."""
 
     def __init__(
-        self, engine: Engine, images: Images, slots: Slots, volumes: Volumes, clock: Clock, settings: RuntimeSettings
+        self,
+        engine: Engine,
+        images: Images,
+        namespaces: Namespaces,
+        volumes: tuple[Volumes, KeptVolumes],
+        watch: Watch,
+        clock: Clock,
+        settings: RuntimeSettings,
     ) -> None:
         self._engine = engine
         self._images = images
-        self._slots = slots
-        self._volumes = volumes
+        self._slots = namespaces.slots
+        self._outlets = namespaces.outlets
+        self._volumes, self._kept = volumes
+        self._watch = watch
         self._clock = clock
         self._settings = settings
         self._running: dict[str, asyncio.Task[Timestamp]] = {}
@@ -51,20 +81,58 @@ class Starter:
         if spec.inputs is not None:
             await asyncio.to_thread(make_readable, spec.inputs)
         try:
-            await self._create(spec, seccomp, self._slots.take(spec.name))
-        except Conflict:
-            return await self._resume(spec, seccomp)
+            await self._create(spec, seccomp, await self._namespace(spec))
+        except Conflict as conflict:
+            try:
+                return await self._resume(spec, seccomp)
+            except NotFound:  # it was not about the name
+                await self._outlets.close(spec.name)
+                await self._volumes.drop(spec.name)
+                raise conflict from None
+        except NeugridError:
+            await self._outlets.close(spec.name)
+            raise
         return await self._launch(spec, seccomp)
+
+    async def _namespace(self, spec: ContainerSpec) -> str:
+        """The container whose network namespace this one joins; "" means one of its own, which is empty."""
+        if spec.egress.policy == "none":
+            # A service would keep a slot for weeks that spares it a tenth of a second once.
+            return self._slots.take(spec.name) if spec.timeout and spec.isolation != "gvisor" else ""
+        return await self._outlets.open(spec)
 
     async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:
         image = await self._images.facts(spec.image)
         if spec.has_outputs:
             await self._volumes.make(spec.name, spec.resources.disk, user_of(image))
-        async with self._lending if spec.resources.gpus else contextlib.nullcontext():
+        places = await self._make_places(spec, image)
+        async with self._kept.lent(spec) as kept, self._lending if spec.resources.gpus else contextlib.nullcontext():
             lent = await self._lend(spec)
-            placement = Placement(slot=slot, output=spec.name if spec.has_outputs else "", gpus=lent)
+            output = spec.name if spec.has_outputs else ""
+            names = await self._names(lent)
+            placement = Placement(slot=slot, output=output, gpus=lent, gpu_names=names, volumes={**places, **kept})
             request = create_request(spec, image, placement, self._settings.node, seccomp)
             await self._send(spec, request)
+        await self._give(spec, tuple(placement.volumes), user_of(image))
+
+    async def _make_places(self, spec: ContainerSpec, image: ImageFacts) -> dict[str, str]:
+        """Volume -> place, of those that a service may write to; they go with its container."""
+        made = {}
+        for number, (path, size) in enumerate(places_of(spec, image).items()):
+            name = f"{spec.name}{PLACE}{number}"
+            await self._volumes.make(name, size, user_of(image), is_bare=True)
+            made[name] = path
+        return made
+
+    async def _give(self, spec: ContainerSpec, volumes: tuple[str, ...], user: str) -> None:
+        """Creating the container filled its empty volumes from the image, where all is root's: now it is the user's."""
+        if not volumes:
+            return
+        try:
+            await self._engine.call(lambda client: give(client, self._settings.node, spec.name, volumes, user))
+        except NeugridError:
+            await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
+            raise
 
     async def _send(self, spec: ContainerSpec, request: dict[str, Any]) -> None:
         try:
@@ -72,40 +140,54 @@ class Starter:
         except NotFound as error:
             self._images.forget(spec.image)
             raise ImageNotFound(f"the image {spec.image!r} is not here", image=spec.image) from error
+        except Unavailable as error:
+            if "no space left on device" in error.message:
+                expected = "room for what the image has in the places that a service may write to"
+                raise InvalidParameters(
+                    f"the disk is too small: {expected}", field="resources.disk", expected=expected
+                ) from error
+            raise
 
     async def _lend(self, spec: ContainerSpec) -> tuple[str, ...]:
-        """GPUs that no other container of the node has; the engine's labels are the ledger.
+        """GPUs that no other container has, of whatever node on this engine; the engine's labels are the ledger.
 
         Fewer than wanted are lent only to a container of this name that is there already.
         """
         if not spec.resources.gpus:
             return ()
-        filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": GPUS_LABEL}))
         others = [item for item in listed if item["State"] in ("created", "running", "paused")]
         taken = {uuid for item in others for uuid in item["Labels"].get(GPUS_LABEL, "").split(",")}
-        free = tuple(uuid for uuid in self._settings.gpus if uuid not in taken)
-        if len(free) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
-            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(free)} are free")
-        return free[: spec.resources.gpus]
+        lent = lendable(self._settings.gpus, taken, spec.resources)
+        if len(lent) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
+            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(lent)} are free")
+        return lent
+
+    async def _names(self, lent: tuple[str, ...]) -> tuple[str, ...]:
+        return cdi_names(lent, await self._engine.call(lambda client: client.info())) if lent else ()
 
     async def _launch(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         try:
-            await self._engine.call(lambda client: client.start(spec.name))
+            await self._run(spec.name)
         except NeugridError:
             found = await self._inspect(spec.name)
             if has_ended(found["State"]):
                 return self._clock.now()  # the command can not be run: that is how the workload ended
             if not found["Config"]["Labels"].get(SLOT_LABEL):
                 raise
-            self._slots.lose(spec.name)  # it may have died with its engine: once more, in a namespace of its own
+            self._slots.lose(spec.name)  # it may have died with its engine: once more, in another namespace
             await self._launch_anew(spec, seccomp)
         return self._clock.now()
 
     async def _launch_anew(self, spec: ContainerSpec, seccomp: str) -> None:
         await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
-        await self._create(spec, seccomp, "")
-        await self._engine.call(lambda client: client.start(spec.name))
+        await self._outlets.close(spec.name)
+        await self._create(spec, seccomp, "" if spec.egress.policy == "none" else await self._outlets.open(spec))
+        await self._run(spec.name)
+
+    async def _run(self, name: str) -> None:
+        self._watch.starting(name)
+        await self._engine.call(lambda client: client.start(name))
 
     async def _resume(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         """There is a container of this name: kept when it ever ran, else made anew."""

@@ -1,4 +1,4 @@
-"""The writable /output of a container: a file of the agreed size, made into a disk.
+"""The writable folders of a container: a file of the agreed size for each, made into a disk.
 
 An ext4 image on a loop device holds a workload to its size on every file system of the host, with ENOSPC as on a real
 disk. The engine mounts it (so mount namespaces do not matter); the host never opens what is inside. Files and devices
@@ -19,6 +19,8 @@ from node.adapters.docker_engine.profile import NODE_LABEL
 
 LEAST_SIZE: Final = 4 * 2**20
 OVERHEAD: Final = 2**20
+PLACE: Final = "-p"
+"""Between the name of a container and the number of one of its writable places, in the name of a volume."""
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -37,35 +39,38 @@ class LoopVolumes:
         self._folder = folder
         self._node = node
 
-    async def make(self, name: str, size: int, owner: str) -> None:
+    async def make(self, name: str, size: int, owner: str, is_bare: bool = False) -> None:
         """A volume `name` that holds `size` bytes and belongs to `owner` ("uid:gid"); kept when it is there already.
 
+        A bare one has nothing in it, no lost+found either: only then the engine copies the image's files into it.
         Raises Unavailable where no loop device can be had (not root, no disk left).
         """
-        device = await asyncio.to_thread(self._device, name, size, owner)
-        options = {"type": "ext4", "device": device, "o": "nosuid,nodev,noatime"}
+        device = await asyncio.to_thread(self._device, name, size, owner, is_bare)
         labels = {NODE_LABEL: self._node}
-        await self._engine.call(lambda client: client.create_volume(name, "local", options, labels))
+        await self._engine.call(lambda client: client.create_volume(name, "local", disk_options(device), labels))
 
     async def drop(self, name: str) -> None:
-        """Remove the volume, its device and its file; no error for what is gone already."""
-        if not self._image(name).exists():
-            return
+        """Remove a container's volumes, with their devices and files; no error for what is gone already."""
+        for image in [self._image(name), *sorted(self._folder.glob(f"{name}{PLACE}[0-9].img"))]:
+            if image.exists():
+                await self._drop(image.stem)
+
+    async def _drop(self, name: str) -> None:
         with contextlib.suppress(NotFound):
             await self._engine.call(lambda client: client.remove_volume(name, force=True))
-        await asyncio.to_thread(self._release, name)
+        await asyncio.to_thread(release, self._image(name))
 
     async def check(self, name: str) -> None:
         """Unavailable when the volume's device is no longer its own: after a reboot the number may be another's."""
         inspected = await self._engine.call(lambda client: client.inspect_volume(name))
-        if inspected["Options"]["device"] != await asyncio.to_thread(self._attached, name):
+        if inspected["Options"]["device"] != await asyncio.to_thread(attached, self._image(name)):
             raise Unavailable(f"the outputs of {name} were lost when the machine restarted", service="docker")
 
     async def sweep(self, keep: Collection[str]) -> None:
         """Drop every volume whose container is not in `keep`: what a crash between two steps left behind."""
         for image in sorted(self._folder.glob("*.img")):
-            if image.stem not in keep:
-                await self.drop(image.stem)
+            if container_of(image.stem) not in keep:
+                await self._drop(image.stem)
 
     async def overfull(self) -> tuple[str, ...]:
         """None: the file system itself holds the limit."""
@@ -74,29 +79,66 @@ class LoopVolumes:
     def _image(self, name: str) -> Path:
         return self._folder / f"{name}.img"
 
-    def _device(self, name: str, size: int, owner: str) -> str:
-        if device := self._attached(name):
-            return device
-        self._format(self._image(name), size, owner)
-        return _run("losetup", "--find", "--show", str(self._image(name)))
+    def _device(self, name: str, size: int, owner: str, is_bare: bool) -> str:
+        image = self._image(name)
+        if not attached(image):
+            make_disk(image, max(size, LEAST_SIZE) + OVERHEAD, owner)
+            if is_bare:
+                make_bare(image)
+        return attach(image)
 
-    def _format(self, image: Path, size: int, owner: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        image.unlink(missing_ok=True)
-        _run("fallocate", "--length", str(max(size, LEAST_SIZE) + OVERHEAD), str(image))
-        options = f"root_owner={owner},lazy_itable_init=1,nodiscard"
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", options, str(image))
 
-    def _attached(self, name: str) -> str:
-        """The loop device over the image file, "" when there is none."""
-        if not self._image(name).exists():
-            return ""
-        return _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._image(name))).strip()
+def container_of(volume: str) -> str:
+    """The container that a volume was made for, by its name."""
+    name, place, number = volume.rpartition(PLACE)
+    return name if place and number.isdecimal() else volume
 
-    def _release(self, name: str) -> None:
-        if device := self._attached(name):
-            _run("losetup", "--detach", device)
-        self._image(name).unlink(missing_ok=True)
+
+def disk_options(device: str) -> dict[str, str]:
+    """How the engine mounts a disk: no program on it gains rights, and no device file on it is one."""
+    return {"type": "ext4", "device": device, "o": "nosuid,nodev,noatime"}
+
+
+def make_disk(image: Path, size: int, owner: str, journal: int = 0) -> None:
+    """An ext4 file system in a file of `size` bytes, taken from the host's disk at once; whatever was there is gone.
+
+    `journal` in MiB, 0 for none: what is to survive a power cut needs one.
+    """
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.unlink(missing_ok=True)
+    _run("fallocate", "--length", str(size), str(image))
+    kind = ["-J", f"size={journal}", "-i", "16384"] if journal else ["-O", "^has_journal"]
+    options = f"root_owner={owner},lazy_itable_init=1,nodiscard"
+    _run("mkfs.ext4", "-q", "-F", "-m", "0", *kind, "-E", options, str(image))
+
+
+def make_bare(image: Path) -> None:
+    """Remove lost+found from a file system that was made just now."""
+    _run("debugfs", "-w", "-R", "rmdir lost+found", str(image))
+
+
+def attach(image: Path) -> str:
+    """The loop device over the image file: the one that is there, or a new one."""
+    return attached(image) or _run("losetup", "--find", "--show", str(image))
+
+
+def attached(image: Path) -> str:
+    """The loop device over the image file, "" when there is none."""
+    if not image.exists():
+        return ""
+    return _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(image)).strip()
+
+
+def detach(image: Path) -> None:
+    """Let go of the loop device over the image file, if there is one."""
+    if device := attached(image):
+        _run("losetup", "--detach", device)
+
+
+def release(image: Path) -> None:
+    """Let go of the loop device, and remove the file."""
+    detach(image)
+    image.unlink(missing_ok=True)
 
 
 def _run(*command: str) -> str:

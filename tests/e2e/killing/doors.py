@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from market.errors import NotFound
+from market.errors import NotFound, PeerUnreachable
 from market.offers import Hardware
 from market.resources import Resources
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from node.ports import (
     Balances,
+    ByteStream,
     ChainNews,
     ChannelOnChain,
     Claim,
@@ -28,6 +29,7 @@ from node.ports import (
     Receipt,
     RequestHandler,
     RuntimeHealth,
+    StreamHandler,
 )
 from tests.e2e.killing.roles import CHAIN_ID, CHANNELS
 from tests.e2e.killing.wires import Wire
@@ -52,6 +54,12 @@ class WiredNetwork:
         if self._handler is None:
             raise NotFound("nobody answers here")
         return await self._handler(*args)
+
+    async def open_stream(self, peer: PeerId, head: bytes, timeout: float = 5.0) -> ByteStream:
+        raise PeerUnreachable("this wire carries no streams", peer=peer)
+
+    def serve_streams(self, handler: StreamHandler) -> None:
+        """Nobody opens any."""
 
     async def publish(self, topic: str, data: bytes) -> None:
         await self._wire.call("publish", topic, data)
@@ -88,7 +96,7 @@ class WiredRuntime:
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="wired")
 
-    async def ensure_image(self, reference: str) -> Image:
+    async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         return msgspec.convert(await self._wire.call("engine.ensure_image", reference), Image)
 
     async def images(self) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ def _ports(birth: Birth, storage: Storage, wire: Wire, network: WiredNetwork) ->
         storage=storage,
         clock=birth.pace,
         network=network,
+        streams=network,
         chain=WiredChain(wire),
         runtime=WiredRuntime(wire) if sells else None,
         machine=LargeMachine() if sells else None,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from market.billing import PROVIDER_FAULTS, USER_FAULTS
 from market.dialogue import Cancel, Commit, Covered, Pay, Release, Renew, Renewal, Signed, Statement
-from market.errors import OutputRefused, Unavailable
+from market.errors import ImageNotFound, ImageRefused, NeugridError, OutputRefused, RateLimited, Unavailable
 from market.leases import LEASE_TERM, MARGIN, PREPARE_WITHIN, UNPAID_GRACE, LeaseState
 from market.messages import Kind
 from market.provision_events import (
@@ -323,6 +324,35 @@ def test_an_image_that_does_not_exist_is_the_requesters_fault(tmp_path: Path) ->
     staged(tmp_path, play)
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ImageRefused("too large"), "IMAGE_REFUSED"),
+        (ImageNotFound("no registry answered"), "IMAGE_NOT_FOUND"),
+        (RateLimited("the budget is used up"), "PULL_LIMIT"),
+    ],
+)
+def test_a_refused_image_is_the_requesters_fault_and_a_used_up_budget_is_not(
+    tmp_path: Path, error: NeugridError, code: str
+) -> None:
+    async def play(stage: Stage) -> None:
+        asked: list[str] = []
+
+        async def refuse(reference: str, *, requester: str = "") -> Any:
+            asked.append(requester)
+            raise error
+
+        stage.runtime.ensure_image = refuse  # type: ignore[method-assign]
+        await stage.lease("seller", S.PULLING)
+        failed = await stage.perform("seller", PrepareWorkload(subject=LEASE))
+        assert isinstance(failed, PreparationFailed)
+        assert (failed.code, failed.message) == (code, error.message)
+        assert asked == [stage.stored("seller").terms.requester]
+        assert (code in PROVIDER_FAULTS, code in USER_FAULTS) == (True, code != "PULL_LIMIT")
+
+    staged(tmp_path, play)
+
+
 def test_inputs_come_from_the_requester_and_lie_where_they_belong(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         stored = stage.buyer.files.put(b"words")
@@ -339,7 +369,7 @@ def test_inputs_come_from_the_requester_and_lie_where_they_belong(tmp_path: Path
 
 def test_an_engine_that_stays_away_gives_the_job_up_to_others(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
-        async def away(reference: str) -> Any:
+        async def away(reference: str, *, requester: str = "") -> Any:
             raise Unavailable("the container engine does not answer")
 
         stage.runtime.ensure_image = away  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ from market.reputation import Experience
 from market.resources import Prices
 from market.topics import offer_topic
 from market.units import GIB, Amount
-from node.actions.selling import BID_TTL, PAY_WITHIN, UNPAID_LEASES
+from node.actions.selling import BID_TTL, PAY_WITHIN, UNPAID_LEASES, advertised
 from tests.builders import NOW, PROVIDER, a_gpu, a_workload, an_order, resources
 from tests.node.actions.stage import LEASE, NETWORK, RATE, Stage, key_of, staged
 
@@ -386,3 +386,9 @@ def test_nothing_is_bid_below_its_own_cost(tmp_path: Path) -> None:
         assert stage.seller.selling._bids[order.id][1].rate >= 1900 * 10**9
 
     staged(tmp_path, play)
+
+
+def test_an_offer_names_64_images_and_none_in_part() -> None:
+    digest = "registry.example.org/team/tool@sha256:" + "0" * 64
+    names = ("x" * 129, digest, *(f"image-{number}" for number in range(70)))
+    assert advertised(names) == (digest, *(f"image-{number}" for number in range(63)))

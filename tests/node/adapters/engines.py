@@ -82,12 +82,13 @@ async def a_runtime(node: str, folder: Path, **changes: Any) -> AsyncIterator[Do
 
 
 @contextmanager
-def nothing_left(node: str, folder: Path) -> Iterator[None]:
-    """At the end there is no container, volume, loop device or image file of `node`."""
+def nothing_left(node: str, folder: Path, address: str = "") -> Iterator[None]:
+    """At the end there is no container, network, volume, loop device or image file of `node`."""
     yield
-    client = docker.APIClient(version="auto")
+    client = docker.APIClient(address or None, version="auto")
     labels = {"label": f"neugrid.node={node}"}
     assert client.containers(all=True, filters=labels) == []
+    assert client.networks(filters=labels) == []
     assert not client.volumes(filters=labels)["Volumes"]
     client.close()
     assert str(folder) not in loop_devices()

@@ -8,6 +8,7 @@ from market.jobs import Job, JobState
 from market.leases import Lease, LeaseState, Terms
 from market.runs import Run
 from market.series import Bucket
+from market.services import Pod, Service, ServiceState
 from market.units import Amount, Rate, Timestamp
 from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
 from tests.builders import DIGEST, NOW, PAYER, PEER, PROVIDER, REQUESTER, a_channel, a_gpu_offer, a_workload, resources
@@ -62,6 +63,26 @@ def a_lease(id: str = "lse_000001", **changes: object) -> Lease:
     return Lease(**(fields | changes))  # type: ignore[arg-type]
 
 
+def a_running_service(id: str = "dep_000001", **changes: object) -> Service:
+    """A service of account "acc_000001" with a pod that works and one that waits."""
+    pods = (
+        Pod(id="pod_0000011", generation=2, job="job_000001x3", state="running", provider=PROVIDER, up_since=NOW),
+        Pod(id="pod_0000012", generation=1, ends=3, not_before=NOW + 4_000, code="EXIT_CODE", message="héllo"),
+    )
+    fields: dict[str, object] = {
+        "id": id,
+        "account": "acc_000001",
+        "name": "web",
+        "workload": a_workload(),
+        "cap": Amount(5_000_000),
+        "state": ServiceState.RUNNING,
+        "pods": pods,
+        "deadline": NOW + 4_000,
+        "created_at": NOW,
+    }
+    return Service(**(fields | changes))  # type: ignore[arg-type]
+
+
 def an_entry(subject: str = "job_000001", **changes: object) -> Entry:
     """A line of the journal that has no number yet."""
     fields: dict[str, object] = {"noun": "Job", "subject": subject, "at": NOW, "event": "OrderRested", "body": b"{}"}
@@ -91,6 +112,8 @@ def a_chunk(first: int = 0) -> LogChunk:
 
 EVERY_NOUN: tuple[Struct, ...] = (
     a_job(state=JobState.FAILED, exit_code=3, deadline=NOW + 1, version=4),
+    a_job("job_000001x3", service="dep_000001"),
+    a_running_service(),
     a_lease(),
     a_channel(promised=Amount(2**63 - 1), signature=bytes(65)),
     a_gpu_offer(),

@@ -11,6 +11,7 @@ import pytest
 
 from market.errors import ImageNotFound
 from node.adapters.base_images import BASE_IMAGES, RECIPES, ensure_base_images
+from tests.node.adapters.registries import a_registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
@@ -38,6 +39,18 @@ async def test_an_image_is_built_where_no_registry_has_it_and_again_when_its_rec
     finally:
         client.remove_image(*images)
         client.close()
+
+
+async def test_an_image_that_a_registry_has_is_pulled_and_named(engine: None, tmp_path: Path) -> None:
+    client = docker.APIClient(version="auto")
+    with a_registry(tmp_path / "registry") as registry:
+        name = registry.push("base/tool:3-slim")
+        try:
+            assert await ensure_base_images(images={name: "busybox"}) == {name: "pulled"}
+            assert client.inspect_image(name)["RepoTags"] == [name]
+        finally:
+            client.remove_image(client.inspect_image(name)["Id"], force=True)
+            client.close()
 
 
 async def test_a_recipe_that_fails_says_why_and_makes_no_image(engine: None, tmp_path: Path) -> None:

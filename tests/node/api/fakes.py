@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from market.dialogue import Line
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound, Unauthorized
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.jobs import DONE, Job, JobState
@@ -15,18 +16,30 @@ from market.leases import Lease
 from market.offers import Offer
 from market.runs import Run
 from market.series import PERIODS, Point
+from market.service_events import PodMoved
+from market.services import Service
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
-from node.actions.jobs import Idempotency, NewJob
+from market.workloads import WorkloadKind
+from node.actions.answers import Idempotency
+from node.actions.budget import Budget
+from node.actions.jobs import NewJob
+from node.actions.logs import keep_lines
 from node.actions.series import Metrics
+from node.actions.service_logs import Output
+from node.actions.services import Hosting
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
 from node.api.app import create_app
 from node.api.edge import Edge
 from node.api.services import Services
+from node.api.template_file import load_templates
 from node.config import ApiSettings
-from node.ports import LogLine, OutputFile
+from node.engine import Engine
+from node.performers import MACHINES
+from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
+from tests.fakes import MemoryStorage
 
 KEY = "ng_live_alice"
 OTHER_KEY = "ng_live_bob"
@@ -339,9 +352,13 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.status = "ok"
+        self.gpus_in_use: tuple[GpuUse, ...] = ()
 
     async def short(self) -> dict[str, Any]:
         return {"status": self.status, "uptime": 5}
+
+    async def gpus(self) -> tuple[GpuUse, ...]:
+        return self.gpus_in_use
 
     async def full(self) -> dict[str, Any]:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
@@ -378,32 +395,81 @@ class FakeAccounts:
         return self.made.pop(id)
 
 
+class FakePlacing:
+    """A market in which a pod costs `rate` a second, or in which nobody offers anything that fits (0)."""
+
+    def __init__(self) -> None:
+        self.rate = 10 * 10**9
+        self.asked: list[Job] = []
+
+    def explanation(self, job: Job) -> Explanation:
+        self.asked.append(job)
+        rates = RateRange(min=Rate(self.rate), p50=Rate(self.rate), max=Rate(self.rate)) if self.rate else None
+        return Explanation(live=1, matching=1, failing={}, offers=(), rates=rates, relaxations=())
+
+
+TEMPLATES = load_templates()
+
+
 class World:
-    """One API over fakes, and the fakes to look into."""
+    """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
         self.series = FakeSeries()
+        self.consoles: Any = None
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()
         self.health = FakeHealth()
         self.accounts = FakeAccounts()
         self.clock = FixedClock()
+        self.storage = MemoryStorage()
+        self.engine = Engine(self.storage, self.clock, MACHINES)
+        self.placing: Any = FakePlacing()
+        self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))
         services: Any = Services
         self.services: Services = services(
             jobs=self.jobs,
             runner=self.runner,
             series=self.series,
+            consoles=self.consoles,
             files=self.files,
             market=self.market,
             wallets=self.wallets,
             health=self.health,
             accounts=self.accounts,
             clock=self.clock,
+            hosting=self.hosting,
+            output=Output(self.engine, self.hosting),
+            templates=TEMPLATES,
+            endpoint_url=lambda id: f"http://{id}.localhost:8081",
         )
         self.app: Edge = create_app(self.services, ApiSettings(**settings)) if settings else _shared(self.services)
+
+
+async def pods_run(world: World, service: str, state: str = "running", **changes: object) -> None:
+    """All pods of a service are placed at PROVIDER and in this state, healthy where they are probed."""
+    found = world.storage.get(Service, service)
+    assert found is not None
+    for pod in found.pods:
+        health = "healthy" if pod.is_probed and state == "running" else ""
+        fields = {"health": health, "provider": PROVIDER, "lease": f"lse_{pod.id}", "code": "", "message": ""}
+        await world.engine.handle("Service", service, PodMoved(**{"job": pod.job, "state": state, **fields, **changes}))
+
+
+async def pods_say(world: World, service: str, *texts: str) -> None:
+    """Every pod of the service writes these lines, one a second."""
+    found = world.storage.get(Service, service)
+    assert found is not None
+    lines = tuple(Line(at=NOW + 1000 * number, stream="stdout", text=text) for number, text in enumerate(texts))
+    for pod in found.pods:
+        await world.storage.write(partial(_keep, lease=pod.lease, lines=lines))
+
+
+def _keep(tx: Tx, lease: str, lines: tuple[Line, ...]) -> None:
+    keep_lines(tx, lease, WorkloadKind.SERVICE, 0, lines, NOW, 2**20)
 
 
 @cache

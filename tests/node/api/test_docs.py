@@ -74,11 +74,12 @@ async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: A
 
 async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:
     world.jobs.put(a_done_job())
-    for path in STREAMS:
+    for path in (path for path in STREAMS if "{job_id}" in path):
         answer = await client.get(
             path.replace("{job_id}", "job_0000000000000001"), headers={"Accept": "text/event-stream"}
         )
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    for path in STREAMS:
         assert "text/event-stream" in document["paths"][path]["get"]["responses"]["200"]["content"]
 
 

@@ -1,0 +1,94 @@
+"""The jobs behind the pods of services: posted when a service asks for one, cancelled when it needs it no more."""
+
+import hashlib
+import secrets
+from typing import Final
+
+from msgspec.structs import replace
+
+from market.job_events import CancelAsked
+from market.jobs import DONE, Job, JobState, post_job
+from market.orders import Constraints
+from market.service_events import LaunchPod, PodMoved, RetirePod
+from market.services import Pod, Service
+from market.workloads import Workload
+from node.engine import Changes, Engine
+
+PATIENCE: Final = 300_000
+"""How long a pod's job may wait for a provider, in ms; then it is an end like any other."""
+BID_WINDOW: Final = 1_000
+
+
+class Pods:
+    """Performs the effects of services. Both look at the service anew: a launch that was taken back is not made."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def launch(self, effect: LaunchPod) -> None:
+        """Post the job of a pod, once."""
+        nonce = secrets.token_hex(16)
+
+        def work(changes: Changes) -> None:
+            service = changes.tx.get(Service, effect.subject)
+            pod = _waiting(service, effect.job)
+            if service is not None and pod is not None and changes.tx.get(Job, effect.job) is None:
+                changes.create(*post_job(pod_job(service, pod, nonce, changes.now)))
+
+        await self._engine.transact(work)
+
+    async def retire(self, effect: RetirePod) -> None:
+        """Cancel the job of a pod; one that was not posted yet never is."""
+
+        def work(changes: Changes) -> None:
+            job = changes.tx.get(Job, effect.job)
+            if job is None:
+                changes.apply("Service", effect.subject, _never_posted(effect.job))
+            elif job.state not in DONE:
+                changes.apply("Job", job.id, CancelAsked())
+
+        await self._engine.transact(work)
+
+
+def pod_job(service: Service, pod: Pod, nonce: str, now: int) -> Job:
+    """The job behind a pod: it is placed away from its siblings, and where its volumes are if it has any."""
+    return Job(
+        id=pod.job,
+        account=service.account,
+        workload=_workload(service, pod),
+        nonce=nonce,
+        cap=service.cap,
+        constraints=_constraints(service, pod),
+        bid_window=BID_WINDOW,
+        expires_at=now + PATIENCE,
+        created_at=now,
+        term=service.term,
+        service=service.id,
+        spread=_siblings(service, pod),
+    )
+
+
+def _waiting(service: Service | None, job: str) -> Pod | None:
+    """The pod that still wants this job."""
+    pods = service.pods if service is not None else ()
+    return next((pod for pod in pods if pod.job == job and not pod.is_retired), None)
+
+
+def _workload(service: Service, pod: Pod) -> Workload:
+    owner = hashlib.sha256(f"{service.secret}:{pod.id}".encode()).hexdigest() if service.workload.volumes else ""
+    return replace(service.workload, timeout=service.term, owner=owner)
+
+
+def _constraints(service: Service, pod: Pod) -> Constraints:
+    is_bound = service.workload.volumes and pod.home
+    return replace(service.constraints, only=(pod.home,)) if is_bound else service.constraints
+
+
+def _siblings(service: Service, pod: Pod) -> tuple[str, ...]:
+    """The providers of the service's other pods."""
+    places = {other.provider for other in service.pods if other.job and other.id != pod.id}
+    return tuple(sorted(places - {""}))
+
+
+def _never_posted(job: str) -> PodMoved:
+    return PodMoved(job=job, state=JobState.CANCELLED, health="", provider="", lease="", code="", message="")

@@ -1,0 +1,249 @@
+"""What a user can do with services: create, look, start, stop, restart, scale, update, delete, and their pods."""
+
+import builtins
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.errors import InvalidParameters, NotFound, QuotaExceeded
+from market.explanations import Explanation
+from market.jobs import Job
+from market.leases import Lease
+from market.machines import Event
+from market.orders import Constraints
+from market.service_events import (
+    DeleteAsked,
+    PodDeleteAsked,
+    PodStartAsked,
+    PodStopAsked,
+    RestartAsked,
+    ScaleAsked,
+    StartAsked,
+    StopAsked,
+    UpdateAsked,
+)
+from market.service_rules import post_service
+from market.services import LIVING, Pod, Service, ServiceState, pod_of, promised
+from market.units import Amount
+from market.workloads import MAX_WORKLOAD, Workload, is_too_large
+from node.actions.answers import Idempotency, keep_answer, known_answer
+from node.actions.budget import Budget
+from node.actions.ids import LENGTH, new_id
+from node.actions.placing import Placing
+from node.actions.pods import pod_job
+from node.actions.service_costs import Costs
+from node.engine import Changes, Engine
+from node.ports import Reader
+from node.records import Account, Answer
+
+MAX_SERVICES: Final = 256
+"""Services of one account that are not deleted."""
+PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
+"""How the ids of services begin, by the name under which users see them."""
+
+
+class NewService(Struct, frozen=True, kw_only=True):
+    """A valid order for a service; `cap` in base units for each pod and `term` seconds."""
+
+    kind: str = "deployment"
+    name: str
+    workload: Workload
+    origin: str = ""
+    replicas: int = 1
+    cap: Amount
+    term: int = 3600
+    constraints: Constraints = Constraints()
+
+
+class Amendment(Struct, frozen=True, kw_only=True):
+    """What changes of a service; None = stays. `amend` makes the new workload of the present one."""
+
+    name: str | None = None
+    cap: Amount | None = None
+    replicas: int | None = None
+    origin: str | None = None
+    amend: Callable[[Workload], Workload] | None = None
+
+
+class Hosting:
+    """Services of accounts; a service of somebody else is answered like one that does not exist."""
+
+    def __init__(self, engine: Engine, placing: Placing, budget: Budget) -> None:
+        self._engine = engine
+        self._placing = placing
+        self._budget = budget
+        self._storage = engine.storage
+        self._costs = Costs(engine.storage)
+
+    async def create(
+        self, account: Account, new: NewService, idempotency: Idempotency | None = None
+    ) -> tuple[Service | None, Answer | None]:
+        """Store a service and answer only then: (service, None), or (None, the stored answer) for a repeated key.
+
+        Raises IdempotencyMismatch, InsufficientFunds, InvalidParameters, QuotaExceeded.
+        """
+        _check_size(new.workload)
+        id, secret = new_id(PREFIXES[new.kind], self._engine.clock.now()), secrets.token_hex(16)
+
+        def work(changes: Changes) -> tuple[Service | None, Answer | None]:
+            known = known_answer(changes.tx, account, idempotency)
+            if known is not None:
+                return None, known
+            _check_quota(changes.tx, account)
+            service, effects = post_service(_service(id, secret, account, new, changes.now), changes.now)
+            changes.create(service, *effects)
+            self._budget.claim(changes.tx, promised(service))
+            keep_answer(changes.tx, account, idempotency, service, changes.now)
+            return service, None
+
+        return await self._engine.transact(work)
+
+    def get(self, account: Account, id: str) -> Service:
+        """The account's service; NotFound when there is none, or it was deleted."""
+        return _own(self._storage, account, id)
+
+    def list(self, account: Account) -> list[Service]:
+        """All services of the account that are not deleted, newest first; there are at most MAX_SERVICES."""
+        return self._storage.find(Service, account=account.id, state=LIVING, newest=True)
+
+    async def start(self, account: Account, id: str) -> Service:
+        """Bring it up; one that is up stays so."""
+        return await self._tell(account, id, StartAsked())
+
+    async def stop(self, account: Account, id: str) -> Service:
+        """Take it down; name, settings and volumes stay."""
+        return await self._tell(account, id, StopAsked())
+
+    async def restart(self, account: Account, id: str) -> Service:
+        """Replace every pod by a new one, one after the other."""
+        return await self._tell(account, id, RestartAsked())
+
+    async def scale(self, account: Account, id: str, replicas: int) -> Service:
+        """Keep so many pods up."""
+        return await self._tell(account, id, ScaleAsked(replicas=replicas))
+
+    async def delete(self, account: Account, id: str) -> Service:
+        """End it for good; what its pods used until then is paid."""
+        return await self._tell(account, id, DeleteAsked())
+
+    async def update(self, account: Account, id: str, amendment: Amendment) -> Service:
+        """Change what is given; pods are replaced one after the other when what they run changes."""
+        return await self._change(account, id, lambda service: _events_of(service, amendment))
+
+    def pod(self, account: Account, id: str) -> tuple[Service, Pod]:
+        """A pod of the account and its service; NotFound when there is none."""
+        return _pod_in(self._storage, account, id)
+
+    def running_lease(self, account: Account, pod: str) -> Lease | None:
+        """The lease under which the account's pod runs now, or last did."""
+        return self._storage.get(Lease, self.pod(account, pod)[1].lease)
+
+    async def start_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
+        """Bring one pod up again."""
+        return await self._tell_pod(account, id, PodStartAsked(pod=id))
+
+    async def stop_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
+        """Take one pod down; its place stays."""
+        return await self._tell_pod(account, id, PodStopAsked(pod=id))
+
+    async def delete_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
+        """Take one pod away for good: one replica less."""
+        return await self._tell_pod(account, id, PodDeleteAsked(pod=id))
+
+    def cost(self, service: Service) -> Amount:
+        """What all of its pods have cost so far; it grows while they run."""
+        return self._costs.of(service.id)
+
+    def explain(self, new: NewService) -> Explanation:
+        """How the live offers stand to a pod of it now."""
+        return self._placing.explanation(_trial(new, self._engine.clock.now()))
+
+    async def _tell(self, account: Account, id: str, event: Event) -> Service:
+        return await self._change(account, id, lambda _: (event,))
+
+    async def _tell_pod(self, account: Account, id: str, event: Event) -> tuple[Service, Pod | None]:
+        service, _ = self.pod(account, id)
+        after = await self._change(account, service.id, lambda _: (event,))
+        return after, next((pod for pod in after.pods if pod.id == id), None)
+
+    async def _change(self, account: Account, id: str, decide: Callable[[Service], Sequence[Event]]) -> Service:
+        """Apply what is decided about the present service, within what the wallet covers."""
+
+        def work(changes: Changes) -> Service:
+            before = after = _own(changes.tx, account, id)
+            for event in decide(before):
+                after = changes.apply("Service", id, event)
+            self._budget.claim(changes.tx, promised(after) - promised(before))
+            return after
+
+        return await self._engine.transact(work)
+
+
+def _own(reader: Reader, account: Account, id: str) -> Service:
+    service = reader.get(Service, id)
+    if service is None or service.account != account.id or service.state is ServiceState.DELETED:
+        raise NotFound("no such service", id=id[:80])
+    return service
+
+
+def _pod_in(reader: Reader, account: Account, id: str) -> tuple[Service, Pod]:
+    """A pod's id holds the id of its service behind the prefix."""
+    stem = id.removeprefix("pod_")[:LENGTH]
+    for prefix in PREFIXES.values():
+        service = reader.get(Service, f"{prefix}_{stem}")
+        if service is not None and service.account == account.id and service.state is not ServiceState.DELETED:
+            return service, pod_of(service, id)
+    raise NotFound("no such pod", id=id[:80])
+
+
+def _events_of(service: Service, amendment: Amendment) -> builtins.list[Event]:
+    workload = amendment.amend(service.workload) if amendment.amend else service.workload
+    _check_size(workload)
+    update = UpdateAsked(
+        workload=workload,
+        name=service.name if amendment.name is None else amendment.name,
+        cap=service.cap if amendment.cap is None else amendment.cap,
+        origin=service.origin if amendment.origin is None else amendment.origin,
+    )
+    scale = [] if amendment.replicas is None else [ScaleAsked(replicas=amendment.replicas)]
+    return [update, *scale]
+
+
+def _check_size(workload: Workload) -> None:
+    if is_too_large(replace(workload, owner="0" * 64)):
+        raise InvalidParameters(
+            f"image, command and env may have {MAX_WORKLOAD} bytes in all", field="env", expected=MAX_WORKLOAD
+        )
+
+
+def _check_quota(reader: Reader, account: Account) -> None:
+    if reader.count(Service, account=account.id, state=LIVING) >= MAX_SERVICES:
+        raise QuotaExceeded(f"an account may have {MAX_SERVICES} services", limit=MAX_SERVICES)
+
+
+def _service(id: str, secret: str, account: Account, new: NewService, now: int) -> Service:
+    return Service(
+        id=id,
+        account=account.id,
+        name=new.name,
+        kind=new.kind,
+        workload=new.workload,
+        origin=new.origin,
+        secret=secret,
+        replicas=new.replicas,
+        cap=new.cap,
+        term=new.term,
+        constraints=new.constraints,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _trial(new: NewService, now: int) -> Job:
+    """A job that is never stored, to ask the book about."""
+    account = Account(id="", name="", created_at=now)  # type: ignore[arg-type]
+    service = _service("srv_trial", "", account, new, now)
+    return pod_job(service, Pod(id="pod_trial", generation=1, job="job_trial"), "", now)

@@ -1,0 +1,224 @@
+"""Routes of agents: services as another dialect names them, in snake_case, with `deploying` for what is coming up."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Response, delete, get, patch, post, put
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from market.errors import InvalidParameters, NotFound
+from market.services import Service
+from node.api.auth import SECURITY, signed_in
+from node.api.errors import problems
+from node.api.log_queries import LogQuery
+from node.api.replies import (
+    MAX_OFFSET,
+    MAX_PAGE,
+    Page,
+    cut,
+    encode,
+    idempotency_of,
+    page_of,
+    pagination_of,
+    replay,
+    reply,
+)
+from node.api.service_bodies import ScaleBody
+from node.api.service_orders import AgentChanges, NewAgent, agent_amendment, agent_order
+from node.api.service_output import show_output
+from node.api.service_present import agent_view, states_in
+from node.api.service_views import AgentList, AgentView
+from node.api.services import Call
+from node.api.views import Deleted, LogList
+
+TAGS: Final = ["Agents"]
+SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
+
+
+def page_of_hundred(
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list whose documented default is 100 items."""
+    return page_of(limit, cursor, offset, page)
+
+
+@post("/agents", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
+async def create_agent(request: Call, data: JSONBody[NewAgent]) -> Response[AgentView]:
+    """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
+    ordered = agent_order(data, request.services)
+    idempotency = await idempotency_of(request, "POST /v1/agents", lambda made: (201, encode(_view(request, made))))
+    service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
+    if service is None or stored is not None:
+        return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
+    return reply(_view(request, service), 201, {"Location": f"/v1/agents/{service.id}"})
+
+
+@get(
+    "/agents",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_agents(
+    request: Call,
+    wanted: NamedDependency[Page],
+    status: Annotated[str, QueryParameter(max_length=128)] = "",
+    region: Annotated[str, QueryParameter(max_length=128)] = "",
+    sort: Annotated[str, QueryParameter(max_length=32)] = "created_at:desc",
+    fields: Annotated[str, QueryParameter(max_length=256)] = "",
+) -> Response[AgentList]:
+    """Your agents; `sort` is `<field>:asc` or `<field>:desc`, `fields` names what each shall show."""
+    states, names = states_in(status), _fields_in(fields)
+    found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
+    found = [agent for agent in found if not states or agent.state in states]
+    found = [agent for agent in found if region in ("", agent.constraints.region)]
+    shown, following = cut(_sorted(found, sort), wanted)
+    views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
+    return reply(
+        AgentList(
+            agents=views,
+            total=len(found),
+            limit=wanted.limit,
+            offset=wanted.start,
+            has_more=following is not None,
+            pagination=pagination_of(wanted, len(found), len(views), following),
+        )
+    )
+
+
+@get("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def show_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+    """One agent."""
+    return reply(_view(request, _agent(request, agent_id)))
+
+
+@put("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404))
+async def replace_agent(request: Call, agent_id: FromPath[str], data: JSONBody[AgentChanges]) -> Response[AgentView]:
+    """Change what the body names; the rest stays."""
+    return await _change(request, agent_id, data)
+
+
+@patch("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404))
+async def update_agent(request: Call, agent_id: FromPath[str], data: JSONBody[AgentChanges]) -> Response[AgentView]:
+    """Change what the body names; the rest stays."""
+    return await _change(request, agent_id, data)
+
+
+@delete(
+    "/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404)
+)
+async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Deleted]:
+    """End it for good; what it used until then is paid."""
+    await request.services.hosting.delete(request.account, _agent(request, agent_id).id)
+    return reply(Deleted(message="Agent deleted successfully", id=agent_id))
+
+
+@post(
+    "/agents/{agent_id:str}/start",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(402, 404),
+)
+async def start_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+    """Bring it up again."""
+    agent = _agent(request, agent_id)
+    return reply(_view(request, await request.services.hosting.start(request.account, agent.id)))
+
+
+@post(
+    "/agents/{agent_id:str}/stop",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(404),
+)
+async def stop_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+    """Take it down; everything that was set stays."""
+    agent = _agent(request, agent_id)
+    return reply(_view(request, await request.services.hosting.stop(request.account, agent.id)))
+
+
+@post(
+    "/agents/{agent_id:str}/restart",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(402, 404),
+)
+async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+    """Replace its pods by new ones, one after the other."""
+    agent = _agent(request, agent_id)
+    return reply(_view(request, await request.services.hosting.restart(request.account, agent.id)))
+
+
+@post(
+    "/agents/{agent_id:str}/scale",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(402, 404),
+)
+async def scale_agent(request: Call, agent_id: FromPath[str], data: JSONBody[ScaleBody]) -> Response[AgentView]:
+    """Keep so many pods up."""
+    agent = _agent(request, agent_id)
+    return reply(_view(request, await request.services.hosting.scale(request.account, agent.id, data.replicas)))
+
+
+@get("/agents/{agent_id:str}/logs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def read_agent_logs(
+    request: Call, agent_id: FromPath[str], lines: NamedDependency[LogQuery]
+) -> Response[LogList]:
+    """The last lines of all pods, by time; `follow=true` streams them as server-sent events."""
+    return show_output(request, lines, _agent(request, agent_id).id)
+
+
+def _agent(request: Call, id: str) -> Service:
+    """The agent; a deployment that is none is not found here."""
+    service = request.services.hosting.get(request.account, id)
+    if service.kind != "agent":
+        raise NotFound("no such agent", id=id[:80])
+    return service
+
+
+async def _change(request: Call, id: str, body: AgentChanges) -> Response[AgentView]:
+    agent = _agent(request, id)
+    after = await request.services.hosting.update(request.account, agent.id, agent_amendment(body))
+    return reply(_view(request, after))
+
+
+def _view(request: Call, service: Service) -> AgentView:
+    return agent_view(service, request.services)
+
+
+def _sorted(agents: list[Service], sort: str) -> list[Service]:
+    name, _, order = sort.partition(":")
+    if name not in SORTS or order not in ("", "asc", "desc"):
+        expected = f"one of {', '.join(SORTS)}, then :asc or :desc"
+        raise InvalidParameters(f"sort must be {expected}", field="sort", value=sort, expected=expected)
+    field = {"status": "state"}.get(name, name)
+    return sorted(agents, key=lambda agent: (getattr(agent, field), agent.id), reverse=order == "desc")
+
+
+def _fields_in(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in AgentView.__struct_fields__:
+            known = ", ".join(AgentView.__struct_fields__)
+            raise InvalidParameters(f"fields must be of {known}", field="fields", value=name, expected=known)
+    return names
+
+
+def _with_fields(view: AgentView, names: tuple[str, ...]) -> Any:
+    whole = msgspec.to_builtins(view)
+    return {name: whole[name] for name in names} if names else view

@@ -1,0 +1,193 @@
+"""From services and their pods to the API's views."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from market.errors import InvalidParameters
+from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state
+from market.units import RATE_SCALE, Amount, format_amount, format_size
+from market.workloads import Workload
+from node.api.catalog import resources_view
+from node.api.present import iso, provider_id
+from node.api.service_bodies import MASK, TERM
+from node.api.service_views import (
+    AgentConfig,
+    AgentView,
+    DeploymentView,
+    EgressView,
+    Endpoint,
+    PodView,
+    PortView,
+    ProbeView,
+    Replica,
+    TemplateView,
+    VolumeView,
+)
+from node.api.services import Services
+from node.api.template_file import Template
+from node.api.views import Fault
+
+S = ServiceState
+DEPLOYING: Final = (S.PENDING, S.STARTING)
+WORDS: Final[Mapping[str, tuple[ServiceState, ...]]] = {
+    **{state.value: (state,) for state in LIVING},
+    "deploying": DEPLOYING,
+}
+"""The words of both dialects for states of services, as filters take them."""
+
+
+def states_in(status: str) -> tuple[ServiceState, ...]:
+    """The states behind a status filter that may name several, separated by commas; () = all."""
+    words = [word.strip().lower() for word in status.split(",") if word.strip()]
+    unknown = [word for word in words if word not in WORDS]
+    if unknown:
+        raise InvalidParameters(
+            f"status must be of {', '.join(WORDS)}", field="status", value=unknown[0], expected=sorted(WORDS)
+        )
+    return tuple(state for word in words for state in WORDS[word])
+
+
+def deployment_view(service: Service, services: Services) -> DeploymentView:
+    """The service as a deployment."""
+    cost = services.hosting.cost(service)
+    is_template = service.origin in services.templates
+    return DeploymentView(
+        id=service.id,
+        kind=service.kind,
+        user_id=service.account,
+        node_id=_node_of(service),
+        template_id=service.origin if is_template else None,
+        custom_image=None if is_template else service.workload.image,
+        name=service.name,
+        status=service.state.value,
+        endpoints=_endpoints(service, services),
+        replicas=service.replicas,
+        ready_replicas=sum(is_up(pod) for pod in service.pods),
+        pods=tuple(Replica(**_pod(service, pod)) for pod in service.pods),
+        region=service.constraints.region,
+        isolation=service.constraints.isolation,
+        max_price_per_hour=price_per_hour(service),
+        total_cost=as_number(cost),
+        cost=format_amount(cost),
+        currency=services.currency,
+        error=_error_of(service),
+        created_at=iso(service.created_at),
+        updated_at=iso(service.updated_at),
+        started_at=iso(service.started_at) if service.started_at else None,
+        **_workload(service.workload, _masked(service.workload)),
+    )
+
+
+def agent_view(service: Service, services: Services) -> AgentView:
+    """The service as an agent."""
+    resources = service.workload.resources
+    return AgentView(
+        id=service.id,
+        name=service.name,
+        status="deploying" if service.state in DEPLOYING else service.state.value,
+        runtime=service.origin,
+        image=service.workload.image,
+        replicas=service.replicas,
+        ready_replicas=sum(is_up(pod) for pod in service.pods),
+        region=service.constraints.region,
+        config=AgentConfig(
+            cpu=str(resources.cpu / 1000), memory=format_size(resources.memory), replicas=service.replicas
+        ),
+        environment=_masked(service.workload),
+        endpoints=tuple(endpoint.url for endpoint in _endpoints(service, services)),
+        max_price_per_hour=price_per_hour(service),
+        cost=as_number(services.hosting.cost(service)),
+        currency=services.currency,
+        error=_error_of(service),
+        created_at=iso(service.created_at),
+        updated_at=iso(service.updated_at),
+        started_at=iso(service.started_at) if service.started_at else None,
+    )
+
+
+def pod_view(service: Service, pod: Pod) -> PodView:
+    """One pod by itself."""
+    number = pod.id.removeprefix("pod_").removeprefix(service.id.partition("_")[2])
+    return PodView(
+        name=f"{service.name}-{number}",
+        deployment_id=service.id,
+        image=service.workload.image,
+        created_at=iso(pod.created_at),
+        **_pod(service, pod),
+    )
+
+
+def template_view(template: Template) -> TemplateView:
+    """A template; what it sets is no secret."""
+    return TemplateView(
+        id=template.id,
+        description=template.description,
+        **_workload(template.workload, template.workload.env),
+    )
+
+
+def price_per_hour(service: Service) -> str:
+    """The cap of one pod for an hour."""
+    return format_amount(service.cap * TERM // service.term)
+
+
+def as_number(amount: int) -> float:
+    """Tokens as a JSON number, where that is documented."""
+    return float(format_amount(amount))
+
+
+def hourly_cost(rate: int, cap: Amount, replicas: int) -> float:
+    """What so many pods cost an hour at this rate, but never above their caps; tokens."""
+    return as_number(min(rate * TERM // RATE_SCALE, cap) * replicas)
+
+
+def _node_of(service: Service) -> str | None:
+    chosen = service.constraints.only or tuple(pod.provider for pod in service.pods if pod.provider)
+    return provider_id(chosen[0]) if chosen else None
+
+
+def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:
+    """Where the service's first port is reached, once a pod of it works and this node has a gateway."""
+    url = services.endpoint_url(service.id) if any(is_up(pod) for pod in service.pods) else ""
+    ports = service.workload.ports[:1] if url else ()
+    return tuple(Endpoint(type=url.partition(":")[0], url=url, internal_port=port.port) for port in ports)
+
+
+def _pod(service: Service, pod: Pod) -> dict[str, Any]:
+    return {
+        "id": pod.id,
+        "status": pod_state(service, pod).value,
+        "health": pod.health or None,
+        "provider": provider_id(pod.provider) if pod.provider else None,
+        "restarts": pod.ends,
+        "error": Fault(code=pod.code, message=pod.message) if pod.code else None,
+        "started_at": iso(pod.up_since) if pod.up_since else None,
+    }
+
+
+def _error_of(service: Service) -> Fault | None:
+    """Why it does not run, by the first pod that has a reason."""
+    if service.state not in (S.PENDING, S.STARTING, S.ERROR):
+        return None
+    found = (Fault(code=pod.code, message=pod.message) for pod in service.pods if pod.code)
+    return next(found, None)
+
+
+def _masked(workload: Workload) -> dict[str, str]:
+    return dict.fromkeys(workload.env, MASK)
+
+
+def _workload(workload: Workload, env: Mapping[str, str]) -> dict[str, Any]:
+    probe = workload.probe
+    return {
+        "image": workload.image,
+        "command": workload.command,
+        "env": dict(env),
+        "resources": resources_view(workload.resources),
+        "ports": tuple(PortView(port=port.port, protocol=port.protocol) for port in workload.ports),
+        "probe": ProbeView(**{name: getattr(probe, name) for name in ProbeView.__struct_fields__}) if probe else None,
+        "volumes": tuple(
+            VolumeView(name=volume.name, path=volume.path, size=format_size(volume.size)) for volume in workload.volumes
+        ),
+        "egress": EgressView(policy=workload.egress.policy, hosts=workload.egress.hosts),
+    }

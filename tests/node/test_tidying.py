@@ -1,0 +1,47 @@
+"""The loop that makes room for images."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from market.errors import Unavailable
+from node.loops import tidying
+from node.ports import Image, PullProgress
+
+
+class FakeStore:
+    """Fails the first time; ends the test at the second."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.seen = asyncio.Event()
+
+    async def load(self, archive: Path, *, requester: str = "") -> Image:
+        return Image(archive.name, "sha256:0", 1)
+
+    def progress(self, reference: str) -> PullProgress | None:
+        return None
+
+    async def tidy(self) -> int:
+        self.looks += 1
+        if self.looks == 1:
+            raise Unavailable("the engine is away")
+        self.seen.set()
+        return 1
+
+
+def test_an_engine_that_is_away_does_not_end_the_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "EVERY", 0.0)
+    store = FakeStore()
+
+    async def play() -> None:
+        running = asyncio.create_task(tidying.run(store))
+        await asyncio.wait_for(store.seen.wait(), 5)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    asyncio.run(play())
+    assert store.looks >= 2
