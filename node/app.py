@@ -20,6 +20,7 @@ from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
 from node.actions.binaries import Binaries
+from node.actions.log_keeping import DAY, LogLimits
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
@@ -139,6 +140,11 @@ def _settings(config: Config) -> Settings:
         top_up=parse_amount(config.requester.top_up),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
+        logs=LogLimits(
+            ring=config.requester.service_log * 2**20,
+            ring_age=config.requester.service_log_days * DAY,
+            kept=config.requester.log_days * DAY,
+        ),
     )
 
 
@@ -189,6 +195,7 @@ async def _serve(
     services = Services(
         jobs=node.jobs,
         runner=node.runner,
+        series=node.series,
         consoles=node.consoles,
         files=node.files,
         market=node.market,

@@ -13,12 +13,14 @@ from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.health import Health, Seller
 from node.actions.jobs import Jobs
+from node.actions.log_keeping import LogKeeping
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
 from node.actions.pods import Pods
 from node.actions.runner import Runner
 from node.actions.selling import Selling
+from node.actions.series import Series
 from node.actions.services import Hosting
 from node.actions.standing import Standing
 from node.actions.tenants import Tenants
@@ -53,6 +55,8 @@ class Node:
     jobs: Jobs
     hosting: Hosting
     runner: Runner
+    keeping: LogKeeping
+    series: Series
     consoles: Consoles
     files: Files
     lent: Files
@@ -78,6 +82,8 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         jobs=jobs,
         hosting=hosting,
         runner=runner,
+        keeping=core.logs,
+        series=core.series,
         consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
         lent=core.lent,
@@ -118,6 +124,8 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
         funding=funding,
         wallets=wallets,
         experiences=experiences,
+        logs=LogKeeping(engine, settings.logs),
+        series=Series(engine),
     )
 
 
@@ -127,7 +135,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     tenants = Tenants(
         core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
-    answer_as_requester(core.peers, placing, tenants)
+    answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
@@ -156,6 +164,8 @@ def _loops(
         wallets=core.wallets,
         experiences=core.experiences,
         stores=core.stores,
+        series=core.series,
+        logs=core.logs,
         claim_above=settings.claim_above,
         is_provider=bidding is not None,
     )

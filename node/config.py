@@ -25,6 +25,7 @@ File = Annotated[str, Meta(min_length=1, max_length=1024, description="a path")]
 Price = Annotated[
     str, Meta(pattern=r"^\d{1,12}(\.\d{1,6})?$", description='an amount of tokens in quotes, such as "0.02"')
 ]
+Days = Annotated[int, _whole(1, 36_500, " days")]
 Positive = Annotated[int, _whole(1, 10**9)]
 _PLACE = r"^/(ip4|ip6|dns|dns4|dns6)/[^/]{1,200}/tcp/\d{1,5}"
 Listen = Annotated[
@@ -168,6 +169,12 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Sandboxes that one standing lease for code has."""
     code_cap: Price = "0.2"
     """The most that such a lease may cost in an hour."""
+    service_log: Annotated[int, _whole(1, 1_048_576, " MiB")] = 64
+    """The newest lines that are kept of a replica of a service, in MiB..."""
+    service_log_days: Days = 14
+    """...and how old they may become."""
+    log_days: Days = 30
+    """How long the output of what has ended is kept."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

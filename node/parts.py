@@ -12,7 +12,9 @@ from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
+from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
+from node.actions.series import Series
 from node.actions.standing import StandingSettings
 from node.actions.wallets import Wallets
 from node.engine import Engine
@@ -86,6 +88,7 @@ class Settings:
     ask: int = 3
     top_up: Amount
     claim_above: Amount
+    logs: LogLimits = field(default_factory=LogLimits)
     standing: StandingSettings = field(default_factory=StandingSettings)
 
 
@@ -102,3 +105,5 @@ class Core:
     funding: Funding
     wallets: Wallets
     experiences: Experiences
+    logs: LogKeeping
+    series: Series

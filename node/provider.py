@@ -16,7 +16,6 @@ from node.actions.selling import Selling, Shop
 from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
 from node.actions.usage import Usage
 from node.actions.watching import Watching
-from node.engine import Engine
 from node.loops import (
     gating,
     guarding,
@@ -24,6 +23,7 @@ from node.loops import (
     offering,
     probing,
     reconcile,
+    sampling,
     tidying,
 )
 from node.parts import Core, Identity, Loop, Outfit, Ports, Settings
@@ -61,7 +61,7 @@ def open_shop(
         open_doors(ports.streams, ports.storage, outfit.containers)
     bidding = Bidding(selling, core.book)
     return bidding, (
-        *_keeping(core.engine, outfit),
+        *_keeping(core, outfit),
         ("gate", lambda: gating.run(selling.gate)),
         ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
@@ -69,8 +69,9 @@ def open_shop(
     )
 
 
-def _keeping(engine: Engine, outfit: Outfit) -> tuple[Loop, ...]:
+def _keeping(core: Core, outfit: Outfit) -> tuple[Loop, ...]:
     """The loops that keep a provider's machine: containers that outlive nothing, and room for images."""
+    engine = core.engine
     watchdog, images, volumes, containers = outfit.watchdog, outfit.images, outfit.volumes, outfit.containers
     guard: tuple[Loop, ...] = (("guarding", lambda: guarding.run(engine.storage, watchdog)),) if watchdog else ()
     tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images, volumes, engine.clock)),)
@@ -80,7 +81,12 @@ def _keeping(engine: Engine, outfit: Outfit) -> tuple[Loop, ...]:
     async def ask(name: str, asked: Probe) -> bool:
         return not await probe(containers, name, asked)
 
-    return (*guard, *tidy, ("probing", lambda: probing.run(engine, ask)))
+    return (
+        *guard,
+        *tidy,
+        ("probing", lambda: probing.run(engine, ask)),
+        ("sampling", lambda: sampling.run(engine, core.peers, containers)),
+    )
 
 
 def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:

@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import BadMessage, ImageNotFound, PeerUnreachable
+from market.dialogue import LogPlace
+from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -15,7 +16,9 @@ from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
+from node.actions.log_keeping import LogLimits
 from node.actions.standing import StandingSettings
+from node.adapters.docker_engine.places import Resumption
 from node.assembly import Node, assemble
 from node.engine import supervise
 from node.p2p.frames import MAX_HEAD
@@ -39,6 +42,8 @@ from node.ports import (
     Receipt,
     RequestHandler,
     RuntimeHealth,
+    Sample,
+    Session,
     Storage,
     StreamHandler,
 )
@@ -47,6 +52,7 @@ from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
+HALF_AN_HOUR = 1_800_000
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -148,6 +154,9 @@ class FakeRuntime:
         self.unknown_images: set[str] = set()
         self.files: dict[str, bytes] = {}
         self.lines: tuple[str, ...] = ("hello",)
+        self.said: list[LogLine] = []
+        """What the engine still has of the output of containers that hang; `say` adds to it."""
+        self._news = asyncio.Event()
 
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="fake")
@@ -169,7 +178,7 @@ class FakeRuntime:
     async def wait(self, name: str) -> Exit:
         spec, at = self.containers_by_name[name]
         word = spec.command[0] if spec.command else ""
-        if word in self.hang or (spec.timeout == 0 and word not in self.ends):
+        if self._hangs(spec):
             await self.stopped[name].wait()
             return Exit(code=137, reason="killed", started_at=at, finished_at=self._clock.now())
         end = self.ends.get(word, Exit(code=0, reason="exited", started_at=at, finished_at=Timestamp(10)))
@@ -177,10 +186,32 @@ class FakeRuntime:
             code=end.code, reason=end.reason, started_at=at, finished_at=Timestamp(at + end.finished_at % 10**6)
         )
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        at = self.containers_by_name[name][1]
-        for line in self.lines[skip:]:
-            yield LogLine(at, "stdout", line)
+    def _hangs(self, spec: ContainerSpec) -> bool:
+        word = spec.command[0] if spec.command else ""
+        return word in self.hang or (spec.timeout == 0 and word not in self.ends)
+
+    def say(self, *texts: str, stream: str = "stdout") -> None:
+        self.said += [LogLine(self._clock.now(), stream, text) for text in texts]
+        self._wake()
+
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        (spec, at), before, read = self.containers_by_name[name], Resumption(after), 0
+        first = [LogLine(at, "stdout", line) for line in self.lines]
+        while True:
+            news, lines = self._news, [*first, *self.said][skip:]
+            for line in lines[read:]:
+                if not before.is_known(line):
+                    if before.is_behind_gap(line):
+                        yield LogLine(line.at, "node", "lines are missing")
+                    yield line
+            read = len(lines)
+            if self.stopped[name].is_set() or not self._hangs(spec):
+                return
+            await news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:
         found = []
@@ -194,6 +225,7 @@ class FakeRuntime:
 
     async def stop(self, name: str, grace: int = 5) -> None:
         self.stopped[name].set()
+        self._wake()
 
     async def remove(self, name: str) -> None:
         self.containers_by_name.pop(name, None)
@@ -203,6 +235,37 @@ class FakeRuntime:
             Container(name=name, lease=spec.lease, running=True, created_at=at)
             for name, (spec, at) in self.containers_by_name.items()
         )
+
+
+class SampledContainers:
+    """Containers that use half a core, a MiB and 100 bytes a second; each sample is ten seconds behind the last one."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+        self.samples: dict[str, int] = defaultdict(int)
+        self.broken: set[str] = set()
+
+    async def sample(self, name: str) -> Sample:
+        if name in self.broken:
+            raise NotFound("no such container", id=name)
+        self.samples[name] += 1
+        seconds = 10 * self.samples[name]
+        at = Timestamp(self._start + seconds * 1000)
+        return Sample(at=at, cpu=seconds * 5 * 10**8, memory=2**20, received=seconds * 70, sent=seconds * 30)
+
+    async def dial(self, name: str, port: int) -> ByteStream:
+        raise NotImplementedError
+
+    async def execute(
+        self, name: str, command: Sequence[str], *, has_terminal: bool = False, rows: int = 24, columns: int = 80
+    ) -> Session:
+        raise NotImplementedError
+
+    def pack(self, name: str, path: str) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def unpack(self, name: str, path: str, chunks: AsyncIterator[bytes], limit: int) -> None:
+        raise NotImplementedError
 
 
 class FakeMachine:
@@ -305,12 +368,14 @@ async def _everything() -> tuple[str, ...]:
 class World:
     """Nodes that share a hub and a ledger; `add` starts one, leaving the context stops all."""
 
-    def __init__(self, clock: Clock, folder: Path) -> None:
+    def __init__(self, clock: Clock, folder: Path, logs: LogLimits | None = None) -> None:
         self.clock = clock
+        self.logs = logs or LogLimits()
         self.hub = FakeHub()
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
+        self.containers: dict[str, SampledContainers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -335,6 +400,7 @@ class World:
             policy=policy if sells else None,
             top_up=Amount(1_000_000),
             claim_above=Amount(10**12),
+            logs=self.logs,
             standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)
@@ -344,6 +410,7 @@ class World:
             runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
             machine=FakeMachine(),
             sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
+            containers=self.containers.setdefault(name, SampledContainers(self.clock.now() - HALF_AN_HOUR)),
             abilities=(_everything,),
         )
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from market.dialogue import LogPlace
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.base_images import BASE_IMAGES
@@ -147,12 +148,16 @@ class DockerRuntime:
             except Unavailable:
                 await asyncio.sleep(RETRY)
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        """Lines as they are written, to the end of the container; they go on after the engine was away."""
-        place, is_over = Place(lines=skip), False
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        """Lines as they are written, to the end of the container; they go on after the engine was away.
+
+        What has a time limit may write `log_limit` bytes; for what stays up the engine keeps its newest lines.
+        """
+        place, is_over = Place(skip=skip, ends={each.stream: each for each in after}), False
         while True:
             try:
-                async with contextlib.aclosing(self._read_log(name, place, is_live=not is_over)) as lines:
+                limit = self._settings.log_limit if _timeout(await self._inspect(name)) else 0
+                async with contextlib.aclosing(self._read_log(name, place, limit, is_live=not is_over)) as lines:
                     async for line in lines:
                         yield line
                 if place.is_full:
@@ -222,8 +227,8 @@ class DockerRuntime:
         await self._images.close()
         self._engine.close()
 
-    async def _read_log(self, name: str, place: Place, is_live: bool) -> AsyncGenerator[LogLine, None]:
-        batches = follow(self._engine, name, place, self._settings.log_limit, is_live)
+    async def _read_log(self, name: str, place: Place, limit: int, is_live: bool) -> AsyncGenerator[LogLine, None]:
+        batches = follow(self._engine, name, place, limit, is_live)
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 for line in batch:

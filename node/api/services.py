@@ -16,6 +16,7 @@ from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.runner import Runner
+from node.actions.series import Series
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
 from node.actions.wallets import Wallets
@@ -43,6 +44,7 @@ class Services:
     output: Output
     binaries: Binaries
     runner: Runner
+    series: Series
     consoles: Consoles
     files: Files
     market: Market

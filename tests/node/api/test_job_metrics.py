@@ -1,0 +1,59 @@
+"""What a job used over time, in the documented shape."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from market.series import Point
+from node.actions.series import Metrics
+from node.api.metric_views import metrics_view
+from tests.builders import NOW
+from tests.node.api.fakes import OTHER_KEY, World, a_job
+
+pytestmark = pytest.mark.anyio
+METRICS = "/v1/jobs/job_0000000000000001/metrics"
+AT = "2025-06-15T15:06:40.000Z"
+
+
+async def test_every_metric_is_a_list_of_points(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_job(lease="lse_1"))
+    assert (await client.get(f"{METRICS}?period=24h&metric=cpu")).json() == {
+        "period": "24h",
+        "metrics": {
+            "cpu": [{"timestamp": AT, "value": 0.5, "max": 1.0}],
+            "memory": [{"timestamp": AT, "value": 2**20, "max": 2**20}],
+            "network": [{"timestamp": AT, "value": 30.0, "max": 70.0, "received": 10.0, "sent": 20.0}],
+        },
+    }
+    assert world.series.asked == [(("lse_1",), "24h", "cpu")]
+
+
+async def test_an_hour_of_everything_is_shown_unless_asked_otherwise(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_job(lease="lse_1"))
+    await client.get(METRICS)
+    assert world.series.asked == [(("lse_1",), "1h", "")]
+
+
+async def test_another_period_is_a_400_and_another_account_sees_nothing(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    world.jobs.put(a_job())
+    refused = await client.get(f"{METRICS}?period=2h")
+    assert (refused.status_code, refused.json()["error"]["details"]["field"]) == (400, "period")
+    assert (await client.get(METRICS, headers={"X-API-Key": OTHER_KEY})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (Metrics(), {}),
+        (Metrics(cpu=()), {"cpu": ()}),
+        (Metrics(gpu=(Point(NOW, 250.0, 1000.0),)), {"gpu": 0.25}),
+    ],
+)
+def test_only_what_was_asked_for_is_shown(found: Metrics, shown: dict[str, Any]) -> None:
+    metrics = metrics_view(found, "1h").metrics
+    for name in ("cpu", "memory", "network", "gpu"):
+        points = getattr(metrics, name)
+        assert (points[0].value if points else points) == shown.get(name)
