@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from market.errors import InvalidParameters, NotFound, QuotaExceeded
 from market.explanations import Explanation
+from market.jobs import Job
 from market.leases import Lease
 from market.machines import Event
 from market.orders import Constraints
@@ -38,6 +39,8 @@ from node.engine import Changes, Engine
 from node.ports import Reader
 from node.records import Account, Answer
 
+LATEST: Final = 256
+"""Jobs of a service whose use is shown."""
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
@@ -135,6 +138,12 @@ class Hosting:
     def pod(self, account: Account, id: str) -> tuple[Service, Pod]:
         """A pod of the account and its service; NotFound when there is none."""
         return _pod_in(self._storage, account, id)
+
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
+        """The ids of the leases of its pods, past ones among them: those of the latest jobs."""
+        service = self.get(account, id)
+        jobs = tuple(job.id for job in self._storage.find(Job, service=service.id, newest=True, limit=LATEST))
+        return tuple(lease.id for lease in self._storage.find(Lease, side="requester", job=jobs)) if jobs else ()
 
     def running_lease(self, account: Account, pod: str) -> Lease | None:
         """The lease under which the account's pod runs now, or last did."""

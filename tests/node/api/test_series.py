@@ -57,3 +57,16 @@ def test_only_what_was_asked_for_is_shown(found: Metrics, shown: dict[str, Any])
     for name in ("cpu", "memory", "network", "gpu"):
         points = getattr(metrics, name)
         assert (points[0].value if points else points) == shown.get(name)
+
+
+async def test_what_a_deployment_and_its_pods_used_is_shown_to_their_owner_alone(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    body = {"customImage": "redis", "maxPricePerHour": "0.5"}
+    made = (await client.post("/v1/deployments", json=body)).json()["deployment"]
+    for place in (f"/v1/deployments/{made['id']}/metrics", f"/v1/pods/{made['pods'][0]['id']}/metrics"):
+        answer = await client.get(place, params={"period": "24h", "metric": "cpu"})
+        assert (answer.status_code, "cpu" in answer.json()["metrics"]) == (200, True)
+        assert (await client.get(place, headers={"X-API-Key": OTHER_KEY})).status_code == 404
+    assert world.series.asked == [((), "24h", "cpu")] * 2
+    assert (await client.get(f"/v1/agents/{made['id']}/metrics")).status_code == 404
