@@ -31,10 +31,11 @@ from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services
 from node.app import leave_loaded_alone
-from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.assembly import Node, assemble
 from node.config import ApiSettings
 from node.engine import supervise
 from node.observe import configure_logs
+from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import Balances, ChannelOnChain, Storage
 from tests.world import CHAIN_ID, CHANNELS, FakeChain, FakeLedger, FakeRuntime
 
@@ -97,14 +98,14 @@ async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
     await stack.enter_async_context(network)
     chain = RichChain(FakeLedger(), Signer(_secret(plan, "payer")).address)
     runtime = TalkingRuntime(clock) if plan.talks else SilentRuntime(clock)
+    outfit = Outfit(runtime=runtime, machine=LargeMachine()) if plan.sells else None
     return Ports(
         storage=storage,
         clock=clock,
         network=network,
         streams=network,
         chain=chain,
-        runtime=runtime if plan.sells else None,
-        machine=LargeMachine() if plan.sells else None,
+        outfit=outfit,
     )
 
 

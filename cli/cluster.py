@@ -20,7 +20,7 @@ from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import SECRETS
 from market.errors import Unavailable
 from market.units import parse_amount
-from node.config import ApiSettings, ChainSettings, Config, NetworkSettings, ProviderSettings
+from node.config import ApiSettings, ChainSettings, Config, GatewaySettings, NetworkSettings, ProviderSettings
 from node.setup import Made, init
 
 START_WITHIN: Final = 60.0
@@ -50,11 +50,13 @@ class Cluster:
         api_port: int = 0,
         prices: tuple[str, ...] = ("0.04", "0.05"),
         accept_risks: tuple[str, ...] = TRIED_RISKS,
+        languages: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
         self._api_port = api_port
         self._prices = prices
         self._accept_risks = accept_risks
+        self._languages = languages
         self.rpc_port = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.made: dict[str, Made] = {}
@@ -151,7 +153,12 @@ class Cluster:
             api=ApiSettings(port=self._api_port if role == "requester" else 0),
             network=NetworkSettings(listen=(listen,), bootstrap=bootstrap),
             chain=ChainSettings(rpc=self.rpc, deployment=str(self.folder / "network.toml"), confirmations=0),
-            provider=ProviderSettings(cpu_hour=price, accept_risks=self._accept_risks),
+            provider=ProviderSettings(
+                cpu_hour=price,
+                accept_risks=self._accept_risks,
+                languages=self._languages if name == self.providers[0] else (),
+            ),
+            gateway=GatewaySettings(is_on=role == "requester", port=0),
         )
 
     def _address_of(self, name: str) -> str:

@@ -17,6 +17,8 @@ from cli.workplace import workplace
 from node.adapters.base_images import ensure_base_images
 
 SOLD_WITHIN: Final = 20.0
+SCRIPTS: Final = ("python", "javascript", "bash", "ruby", "perl", "lua")
+"""The languages of one image, which is made in a quarter of a minute where it is missing."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -27,7 +29,7 @@ def run(port: int = 0, *, as_json: bool = False) -> int:
         signal.signal(number, _interrupt)
     try:
         with workplace("dev") as folder:
-            _stay_up(Cluster(folder, api_port=port), out, as_json)
+            _stay_up(Cluster(folder, api_port=port, languages=SCRIPTS), out, as_json)
     except KeyboardInterrupt:
         pass
     return 0

@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -14,38 +14,37 @@ import structlog
 from msgspec import Struct
 
 from contracts.deploy import Deployment, load_deployment
-from market.errors import Unavailable
 from market.messages import network_id
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
+from node.actions.binaries import Binaries
 from node.actions.log_keeping import DAY, LogLimits
 from node.actions.service_logs import Output
+from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
-from node.adapters.docker_engine.guard import Guard
-from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.gpus import NvmlGpus, installed_gpus
-from node.adapters.images.limits import ImageLimits
-from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
-from node.adapters.machine import LocalMachine, sold
+from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
-from node.adapters.runtime import DockerRuntime
 from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
-from node.api.services import Services
+from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
-from node.assembly import Identity, Node, Ports, Settings, assemble
-from node.config import Config, ProviderSettings
+from node.assembly import Node, assemble
+from node.config import Config, GatewaySettings, ProviderSettings
 from node.engine import supervise
 from node.observe import configure_logs
+from node.outfit import open_outfit
+from node.parts import Identity, Ports, Settings
+from node.proxy.gateway import Gateway
+from node.proxy.listener import tls_context
+from node.proxy.service_routes import ServiceRoutes, host_of
 from node.setup import Keys, unlock
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
-GPU_TIER: Final = "gpu"
 """GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
 
 
@@ -84,7 +83,8 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         node = assemble(ports, _identity(keys, ports), _settings(config))
         stack.callback(_remove_contact, config.folder)
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in node.loops]
-        vital = [asyncio.create_task(_serve(config, node, ports, on_ready), name="api")]
+        gateway = _gateway(stack, config.gateway, ports)
+        vital = [asyncio.create_task(_serve(config, node, ports, gateway, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -104,34 +104,10 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         )
     )
     network = await stack.enter_async_context(_network(config, keys, deployment))
-    if "provider" not in config.roles:
-        return Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain), chain
-    runtime = _runtime(config, keys, clock)
-    stack.push_async_callback(runtime.close)
-    with suppress(Unavailable):  # an engine that is away is waited for
-        await runtime.warm_up()
-    guard = Guard(runtime.address, Signer(keys.node).address, folder / "watchdog", clock)
-    stack.push_async_callback(guard.leave)
-    ports = Ports(
-        storage=storage,
-        clock=clock,
-        network=network,
-        streams=network,
-        chain=chain,
-        runtime=runtime,
-        machine=LocalMachine(folder, sells_gpus=config.provider.isolation == GPU_TIER),
-        images=runtime.image_store,
-        watchdog=guard,
-        inspector=inspector_of(config),
-        gpus=NvmlGpus(clock),
-    )
+    sells = "provider" in config.roles
+    outfit = await open_outfit(stack, config, keys.node, clock) if sells else None
+    ports = Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain, outfit=outfit)
     return ports, chain
-
-
-def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
-    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
-    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
-    return LocalInspector(settings)
 
 
 def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwork:
@@ -141,30 +117,6 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
         listen=config.network.listen,
         bootstrap=config.network.bootstrap,
         data_dir=config.folder / "p2p",
-    )
-
-
-def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
-    node = Signer(keys.node).address
-    gpus = sold(installed_gpus()) if config.provider.isolation == GPU_TIER else ()
-    settings = RuntimeSettings(
-        node=node,
-        folder=config.folder / "volumes",
-        gpus=gpus,
-        images=limits_of(config.provider),
-        shelf=config.folder / "images.json",
-    )
-    return DockerRuntime(settings, clock)
-
-
-def limits_of(settings: ProviderSettings) -> ImageLimits:
-    """What images may be here."""
-    return ImageLimits(
-        registries=settings.registries,
-        shared=settings.shared_images,
-        max_size=settings.max_image_size,
-        pull_budget=settings.pull_budget,
-        keep_free=settings.keep_free,
     )
 
 
@@ -192,6 +144,7 @@ def _settings(config: Config) -> Settings:
             ring_age=config.requester.service_log_days * DAY,
             kept=config.requester.log_days * DAY,
         ),
+        standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
     )
 
 
@@ -219,7 +172,25 @@ def _rate(per_hour: str) -> int:
     return parse_amount(per_hour) * RATE_SCALE // HOUR
 
 
-async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[Contact], None] | None) -> None:
+def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> Callable[[str], str]:
+    """Open the gateway to this node's services; how to address one by its id. ConfigError when it can not be had."""
+    if not settings.is_on:
+        return no_gateway
+    tls = tls_context(Path(settings.certificate), Path(settings.key)) if settings.certificate else None
+    gateway = Gateway(ServiceRoutes(ports.storage, ports.streams, settings.domain), tls=tls)
+    port = gateway.start(settings.host, settings.port)
+    stack.push_async_callback(gateway.close)
+    scheme = "https" if tls else "http"
+    return lambda service: f"{scheme}://{host_of(service, settings.domain)}:{port}"
+
+
+async def _serve(
+    config: Config,
+    node: Node,
+    ports: Ports,
+    endpoint_url: Callable[[str], str],
+    on_ready: Callable[[Contact], None] | None,
+) -> None:
     key = await _operator_key(config.folder, node)
     services = Services(
         jobs=node.jobs,
@@ -233,7 +204,9 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
         accounts=node.accounts,
         clock=ports.clock,
         hosting=node.hosting,
+        endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
         templates=load_templates(),
     )
     addresses = await ports.network.addresses()

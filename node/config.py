@@ -4,7 +4,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -75,6 +75,12 @@ REGISTRIES = (
 )
 
 
+GPU_TIER: Final = "gpu"
+"""The isolation tier of machines that sell their GPUs."""
+GVISOR_TIER: Final = "gvisor"
+"""The isolation tier of workloads that run on a kernel of their own."""
+
+
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the HTTP API listens; port 0 takes a free one. `requests_per_minute` counts per key."""
 
@@ -134,6 +140,24 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What one requester may have pulled in an hour, packed, in bytes; all of them together five times as much."""
     keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
     """Images that this node pulled go while less of the disk is free, in bytes."""
+    languages: Annotated[tuple[Name, ...], Meta(max_length=32)] = ()
+    """Languages that code is run in, by their names in configs/languages.toml; their images are made when missing."""
+    sandbox_memory: Annotated[int, _whole(32, 2**20, " MiB")] = 512
+    """What sandboxes that wait for code may take, in MiB."""
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the services of this node's users are reached: `http://<id>.<domain>:<port>`; port 0 takes a free one."""
+
+    is_on: bool = True
+    domain: Annotated[
+        str, Meta(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=200, description="a domain name")
+    ] = "localhost"
+    host: Name = "127.0.0.1"
+    port: Port = 8081
+    certificate: str = ""
+    """A file with a certificate for `*.<domain>` and its chain; with `key` the gateway speaks TLS."""
+    key: str = ""
 
 
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +171,10 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """...and how old they may become."""
     log_days: Days = 30
     """How long the output of what has ended is kept."""
+    sandboxes: Annotated[int, _whole(1, 64)] = 2
+    """Sandboxes that one standing lease for code has."""
+    code_cap: Price = "0.2"
+    """The most that such a lease may cost in an hour."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,6 +189,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chain: ChainSettings = ChainSettings()
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @property
     def folder(self) -> Path:

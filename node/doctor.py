@@ -10,11 +10,13 @@ from market.signing import Signer
 from node.actions.gate import weighed
 from node.adapters.chain import open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.inspection import host
 from node.adapters.runtime import DockerRuntime
-from node.app import deployment_path, inspector_of
+from node.app import deployment_path
 from node.config import Config
+from node.outfit import inspector_of
 from node.ports import Finding
 from node.setup import unlock
 
@@ -29,7 +31,7 @@ async def examine(config: Config) -> list[Finding]:
     own = [await _guarded(name, check, config) for name, check in checks]
     if "provider" not in config.roles:
         return [*own, _disk(config)]
-    return [*own, await _guarded("egress", _egress, config), *await _machine(config)]
+    return [*own, await _guarded("egress", _egress, config), _entering(), *await _machine(config)]
 
 
 async def _machine(config: Config) -> list[Finding]:
@@ -84,6 +86,13 @@ async def _chain(config: Config) -> Finding:
         status="warning" if is_poor else "ok",
         message=message + (": the wallet can not pay for gas" if is_poor else ""),
     )
+
+
+def _entering() -> Finding:
+    """Whether services can be reached and entered."""
+    said = why_not()
+    message = f"services can not be reached or entered: {said}" if said else "services can be reached and entered"
+    return Finding(check="containers", status="warning" if said else "ok", message=message)
 
 
 async def _egress(config: Config) -> Finding:

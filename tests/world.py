@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from market.dialogue import LogPlace
-from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
+from market.errors import BadMessage, ImageNotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -19,8 +19,10 @@ from market.vouchers import channel_id
 from node.actions.log_keeping import LogLimits
 from node.actions.standing import StandingSettings
 from node.adapters.docker_engine.places import Resumption
-from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
+from node.assembly import Node, assemble
 from node.engine import supervise
+from node.p2p.frames import MAX_HEAD
+from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import (
     Balances,
     ByteStream,
@@ -28,32 +30,26 @@ from node.ports import (
     ChannelOnChain,
     Claim,
     Clock,
-    CodeResult,
-    CodeRun,
-    CodeSpec,
     Container,
     Containers,
     ContainerSpec,
     Exit,
     Gossip,
     Image,
-    Language,
     LogLine,
     OutputFile,
     Peer,
     Receipt,
     RequestHandler,
     RuntimeHealth,
-    Sample,
-    Session,
     Storage,
     StreamHandler,
 )
+from node.provider import open_doors
+from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
-HALF_AN_HOUR = 1_800_000
-MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -238,67 +234,6 @@ class FakeRuntime:
         )
 
 
-class FakeSandboxes:
-    """Runs code by rules: what is in `says` is printed, what is in `fails` ends with that error; else it echoes."""
-
-    def __init__(self) -> None:
-        self.names = ("python",)
-        self.says: dict[str, str] = {}
-        self.fails: dict[str, str] = {}
-        self.ran: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def languages(self) -> tuple[Language, ...]:
-        return tuple(Language(name=name) for name in self.names)
-
-    async def run(self, spec: CodeSpec) -> CodeResult:
-        if spec.language not in self.names:
-            raise NotFound("no such language", id=spec.language)
-        self.ran.append(spec.id)
-        await self.gate.wait()
-        error = self.fails.get(spec.code, "")
-        runs = (
-            CodeRun(stdout=self.says.get(spec.code, text), exit_code=1 if error else 0, milliseconds=5, error=error)
-            for text in spec.inputs
-        )
-        return CodeResult(runs=tuple(runs), waited=1)
-
-    async def close(self) -> None:
-        pass
-
-
-class SampledContainers:
-    """Containers that use half a core, a MiB and 100 bytes a second; each sample is ten seconds behind the last one."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-        self.samples: dict[str, int] = defaultdict(int)
-        self.broken: set[str] = set()
-
-    async def sample(self, name: str) -> Sample:
-        if name in self.broken:
-            raise NotFound("no such container", id=name)
-        self.samples[name] += 1
-        seconds = 10 * self.samples[name]
-        at = Timestamp(self._start + seconds * 1000)
-        return Sample(at=at, cpu=seconds * 5 * 10**8, memory=2**20, received=seconds * 70, sent=seconds * 30)
-
-    async def dial(self, name: str, port: int) -> ByteStream:
-        raise NotImplementedError
-
-    async def execute(
-        self, name: str, command: Sequence[str], *, has_terminal: bool = False, rows: int = 24, columns: int = 80
-    ) -> Session:
-        raise NotImplementedError
-
-    def pack(self, name: str, path: str) -> AsyncIterator[bytes]:
-        raise NotImplementedError
-
-    async def unpack(self, name: str, path: str, chunks: AsyncIterator[bytes], limit: int) -> None:
-        raise NotImplementedError
-
-
 class FakeMachine:
     async def measure(self) -> tuple[Resources, Hardware]:
         total = Resources(cpu=MilliCpu(8000), memory=Bytes(16 * GIB), disk=Bytes(100 * GIB))
@@ -392,6 +327,10 @@ class FakeChain:
         return self._ledger.keys[key]
 
 
+async def _everything() -> tuple[str, ...]:
+    return ("service", "volumes", "endpoints", "build", "egress:web", "egress:list")
+
+
 class World:
     """Nodes that share a hub and a ledger; `add` starts one, leaving the context stops all."""
 
@@ -402,7 +341,7 @@ class World:
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
-        self.containers: dict[str, SampledContainers] = {}
+        self.containers: dict[str, Containers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -411,8 +350,6 @@ class World:
         keys = [Signer(hashlib.sha256(f"{name}:{use}".encode()).digest()) for use in ("node", "vouchers", "wallet")]
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
-        runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
-        containers = SampledContainers(self.clock.now() - HALF_AN_HOUR)
         network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
@@ -420,10 +357,7 @@ class World:
             network=network,
             streams=network,
             chain=FakeChain(self.ledger, wallet),
-            runtime=runtime,
-            machine=FakeMachine() if sells else None,
-            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()) if sells else None,
-            containers=self.containers.setdefault(name, containers) if sells else None,
+            outfit=self._outfit(name) if sells else None,
         )
         identity = Identity(node=keys[0], vouchers=keys[1], wallet=wallet, network_id=network_id(CHAIN_ID, CHANNELS))
         policy = PricingPolicy(base=Prices(cpu=cpu_price * 10**9, memory=10**9), floor=floor)
@@ -436,6 +370,15 @@ class World:
             standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)
+
+    def _outfit(self, name: str) -> Outfit:
+        return Outfit(
+            runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
+            machine=FakeMachine(),
+            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
+            containers=self.containers.get(name),
+            abilities=(_everything,),
+        )
 
     async def add(self, name: str, storage: Storage, **options: object) -> Node:
         node = self.assemble(name, storage, **options)  # type: ignore[arg-type]

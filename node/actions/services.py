@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from market.errors import InvalidParameters, NotFound, QuotaExceeded
 from market.explanations import Explanation
-from market.jobs import Job
 from market.leases import Lease
 from market.machines import Event
 from market.orders import Constraints
@@ -158,8 +157,17 @@ class Hosting:
         return self._costs.of(service.id)
 
     def explain(self, new: NewService) -> Explanation:
-        """How the live offers stand to a pod of it now."""
-        return self._placing.explanation(_trial(new, self._engine.clock.now()))
+        """How the live offers stand to a pod of a service that does not exist yet."""
+        now = self._engine.clock.now()
+        return self._explain(_service("srv_trial", "", Account(id="", name="", created_at=now), new, now))
+
+    def explain_now(self, account: Account, id: str) -> Explanation:
+        """How the live offers stand to one more pod of the service."""
+        return self._explain(self.get(account, id))
+
+    def _explain(self, service: Service) -> Explanation:
+        trial = Pod(id="pod_trial", generation=service.generation, job="job_trial")
+        return self._placing.explanation(pod_job(service, trial, "", self._engine.clock.now()))
 
     async def _tell(self, account: Account, id: str, event: Event) -> Service:
         return await self._change(account, id, lambda _: (event,))
@@ -240,10 +248,3 @@ def _service(id: str, secret: str, account: Account, new: NewService, now: int) 
         created_at=now,
         updated_at=now,
     )
-
-
-def _trial(new: NewService, now: int) -> Job:
-    """A job that is never stored, to ask the book about."""
-    account = Account(id="", name="", created_at=now)  # type: ignore[arg-type]
-    service = _service("srv_trial", "", account, new, now)
-    return pod_job(service, Pod(id="pod_trial", generation=1, job="job_trial"), "", now)

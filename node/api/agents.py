@@ -49,7 +49,7 @@ def page_of_hundred(
 @post("/agents", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
-    ordered = agent_order(data, request.services)
+    ordered = await agent_order(data, request.services)
     idempotency = await idempotency_of(request, "POST /v1/agents", lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
@@ -193,7 +193,8 @@ def _agent(request: Call, id: str) -> Service:
 
 async def _change(request: Call, id: str, body: AgentChanges) -> Response[AgentView]:
     agent = _agent(request, id)
-    after = await request.services.hosting.update(request.account, agent.id, agent_amendment(body))
+    amendment = await agent_amendment(body, agent, request.services)
+    after = await request.services.hosting.update(request.account, agent.id, amendment)
     return reply(_view(request, after))
 
 

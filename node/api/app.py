@@ -73,6 +73,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     deployments.restart_deployment,
     deployments.scale_deployment,
     deployments.read_deployment_logs,
+    deployments.explain_deployment,
     agents.create_agent,
     agents.list_agents,
     agents.show_agent,

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
+from node.actions.binaries import Binaries
 from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
@@ -41,6 +42,7 @@ class Services:
     jobs: Jobs
     hosting: Hosting
     output: Output
+    binaries: Binaries
     runner: Runner
     series: Series
     consoles: Consoles

@@ -54,6 +54,16 @@ def test_every_step_can_be_taken_back(database: Connection) -> None:
     assert sqlite.revision_of(database) == ""
 
 
+def test_jobs_of_before_belong_to_no_service(database: Connection) -> None:
+    engine = sqlite.engine_over(database)
+    steps.upgrade(engine, "node.db", "0001")
+    database.rows("INSERT INTO job VALUES ('user_1', 'pending', '', 0, 0, 'job_1', 7, '{}')", {})
+
+    steps.upgrade(engine, "node.db")
+
+    assert database.rows("SELECT id, created, service FROM job", {}) == [("job_1", 7, "")]
+
+
 def test_a_step_that_fails_leaves_the_database_as_it_was(database: Connection) -> None:
     engine = sqlite.engine_over(database)
 

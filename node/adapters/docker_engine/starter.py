@@ -99,6 +99,9 @@ class Starter:
         if spec.egress.policy == "none":
             # A service would keep a slot for weeks that spares it a tenth of a second once.
             return self._slots.take(spec.name) if spec.timeout and spec.isolation != "gvisor" else ""
+        if spec.isolation == "gvisor":
+            expected = "none: gVisor's own network stack would send past the rules"
+            raise InvalidParameters(f"egress must be {expected}", field="egress", expected=expected)
         return await self._outlets.open(spec)
 
     async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:

@@ -53,9 +53,9 @@ class Watch:
         return self._witness.testimony(name)
 
     def forget(self, name: str) -> None:
-        """Nobody waits for `name` any more."""
+        """There is no `name` any more: whoever still waits for it is told, for its end may not have been read yet."""
         self._witness.forget(name)
-        self._changes.pop(name, None)
+        self._tell(name)
         self._oom.discard(name)
 
     async def connected(self) -> None:

@@ -87,7 +87,12 @@ async def is_guarded(folder: Path) -> bool:
         return True
 
 
-async def until(check: Callable[[], Awaitable[bool]], within: float = 10) -> None:
+async def has_noted(folder: Path, name: str) -> bool:
+    log = folder / "watchdog.log"
+    return log.exists() and name in log.read_text()
+
+
+async def until(check: Callable[[], Awaitable[bool]], within: float = 30) -> None:
     deadline = time.monotonic() + within
     while not await check():
         assert time.monotonic() < deadline
@@ -104,13 +109,14 @@ async def test_a_killed_nodes_container_ends_at_its_deadline_and_one_with_time_l
     assert b"told\n" in iter(life.stdout.readline, b"")
     life.kill()
     life.communicate()
+    await until(lambda: is_guarded(folder))
     assert len(watchdogs(folder)) == 1, "it outlives its node"
 
     async def short_is_gone() -> bool:
         return await running(runtime) == {long.name}
 
     await until(short_is_gone)
-    assert short.name in (folder / "watchdog.log").read_text()
+    await until(lambda: has_noted(folder, short.name))
     assert short.name not in {container.name for container in await runtime.containers()}, "and is removed"
 
 
@@ -119,19 +125,20 @@ async def test_the_next_life_of_a_node_takes_its_watchdog_over_and_extends(
 ) -> None:
     (spec,) = await started(runtime, 1)
     clock = SystemClock()
-    await Guard(DEFAULT_ADDRESS, node_of(runtime), folder, clock).guard({spec.name: Timestamp(clock.now() + 1500)})
+    await Guard(DEFAULT_ADDRESS, node_of(runtime), folder, clock).guard({spec.name: Timestamp(clock.now() + 3000)})
     await until(lambda: is_guarded(folder))
     (before,) = watchdogs(folder)
     second = Guard(DEFAULT_ADDRESS, node_of(runtime), folder, clock)
     await second.guard({spec.name: Timestamp(clock.now() + 60_000)})
     assert watchdogs(folder) == [before]
-    await asyncio.sleep(2.5)  # the first deadline is over by now
+    await asyncio.sleep(4)  # the first deadline is over by now
     assert await running(runtime) == {spec.name}
 
 
 async def test_a_watchdog_that_was_killed_is_started_again(folder: Path) -> None:
     guard = Guard(DEFAULT_ADDRESS, "nobody", folder, SystemClock())
     await guard.guard({})
+    await until(lambda: is_guarded(folder))
     (first,) = watchdogs(folder)
     os.kill(first, signal.SIGKILL)
 
@@ -141,6 +148,7 @@ async def test_a_watchdog_that_was_killed_is_started_again(folder: Path) -> None
     await until(is_gone)
     guard._beat -= 5_000
     await guard.guard({})
+    await until(lambda: is_guarded(folder))
     assert watchdogs(folder) != [first]
     assert len(watchdogs(folder)) == 1
 
@@ -148,7 +156,7 @@ async def test_a_watchdog_that_was_killed_is_started_again(folder: Path) -> None
 async def test_a_node_that_leaves_in_peace_leaves_no_watchdog_over_nothing(folder: Path) -> None:
     guard = Guard(DEFAULT_ADDRESS, "nobody", folder, SystemClock())
     await guard.guard({})
-    assert watchdogs(folder)
+    await until(lambda: is_guarded(folder))
     await guard.leave()
     assert guard._process is not None
     assert await asyncio.to_thread(guard._process.wait, 10) == 0

@@ -20,7 +20,7 @@ from market.service_events import PodMoved
 from market.services import Service
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
-from market.workloads import WorkloadKind
+from market.workloads import File, WorkloadKind
 from node.actions.answers import Idempotency
 from node.actions.budget import Budget
 from node.actions.jobs import NewJob
@@ -411,6 +411,18 @@ class FakePlacing:
 TEMPLATES = load_templates()
 
 
+class FakeBinaries:
+    """Programs by address."""
+
+    def __init__(self) -> None:
+        self.known = {"https://storage.example/my-agent": File(path="agent", digest="ef" * 32, size=9)}
+
+    async def fetch(self, url: str) -> File:
+        if url not in self.known:
+            raise InvalidParameters("binary_url must be a host with public addresses", field="binary_url", value=url)
+        return self.known[url]
+
+
 class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
@@ -443,6 +455,7 @@ class World:
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),
+            binaries=FakeBinaries(),
             templates=TEMPLATES,
             endpoint_url=lambda id: f"http://{id}.localhost:8081",
         )
