@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from market.dialogue import LogPlace
-from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
+from market.errors import BadMessage, ImageNotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -42,8 +42,6 @@ from node.ports import (
     Receipt,
     RequestHandler,
     RuntimeHealth,
-    Sample,
-    Session,
     Storage,
     StreamHandler,
 )
@@ -52,7 +50,6 @@ from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
-HALF_AN_HOUR = 1_800_000
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -237,37 +234,6 @@ class FakeRuntime:
         )
 
 
-class SampledContainers:
-    """Containers that use half a core, a MiB and 100 bytes a second; each sample is ten seconds behind the last one."""
-
-    def __init__(self, start: int) -> None:
-        self._start = start
-        self.samples: dict[str, int] = defaultdict(int)
-        self.broken: set[str] = set()
-
-    async def sample(self, name: str) -> Sample:
-        if name in self.broken:
-            raise NotFound("no such container", id=name)
-        self.samples[name] += 1
-        seconds = 10 * self.samples[name]
-        at = Timestamp(self._start + seconds * 1000)
-        return Sample(at=at, cpu=seconds * 5 * 10**8, memory=2**20, received=seconds * 70, sent=seconds * 30)
-
-    async def dial(self, name: str, port: int) -> ByteStream:
-        raise NotImplementedError
-
-    async def execute(
-        self, name: str, command: Sequence[str], *, has_terminal: bool = False, rows: int = 24, columns: int = 80
-    ) -> Session:
-        raise NotImplementedError
-
-    def pack(self, name: str, path: str) -> AsyncIterator[bytes]:
-        raise NotImplementedError
-
-    async def unpack(self, name: str, path: str, chunks: AsyncIterator[bytes], limit: int) -> None:
-        raise NotImplementedError
-
-
 class FakeMachine:
     async def measure(self) -> tuple[Resources, Hardware]:
         total = Resources(cpu=MilliCpu(8000), memory=Bytes(16 * GIB), disk=Bytes(100 * GIB))
@@ -375,7 +341,7 @@ class World:
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
-        self.containers: dict[str, SampledContainers] = {}
+        self.containers: dict[str, Containers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -410,7 +376,7 @@ class World:
             runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
             machine=FakeMachine(),
             sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
-            containers=self.containers.setdefault(name, SampledContainers(self.clock.now() - HALF_AN_HOUR)),
+            containers=self.containers.get(name),
             abilities=(_everything,),
         )
 

@@ -39,8 +39,8 @@ from node.engine import Changes, Engine
 from node.ports import Reader
 from node.records import Account, Answer
 
-LATEST: Final = 256
-"""Jobs of a service whose use is shown."""
+LATEST_JOBS: Final = 256
+"""Jobs of a service whose use is looked at: a week of replicas that come and go."""
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
@@ -139,15 +139,16 @@ class Hosting:
         """A pod of the account and its service; NotFound when there is none."""
         return _pod_in(self._storage, account, id)
 
-    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
-        """The ids of the leases of its pods, past ones among them: those of the latest jobs."""
-        service = self.get(account, id)
-        jobs = tuple(job.id for job in self._storage.find(Job, service=service.id, newest=True, limit=LATEST))
-        return tuple(lease.id for lease in self._storage.find(Lease, side="requester", job=jobs)) if jobs else ()
-
     def running_lease(self, account: Account, pod: str) -> Lease | None:
         """The lease under which the account's pod runs now, or last did."""
         return self._storage.get(Lease, self.pod(account, pod)[1].lease)
+
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
+        """The ids of the leases of all its pods, present and former ones, of the latest LATEST_JOBS jobs."""
+        service = self.get(account, id)
+        jobs = self._storage.find(Job, service=service.id, newest=True, limit=LATEST_JOBS)
+        leases = self._storage.find(Lease, side="requester", job=tuple(job.id for job in jobs))
+        return tuple(lease.id for lease in leases)
 
     async def start_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
         """Bring one pod up again."""

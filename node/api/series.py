@@ -1,12 +1,12 @@
-"""Routes of what jobs, deployments, agents and pods used over time."""
+"""Routes of use over time: of jobs, and of deployments, agents and pods, all in the documented shape."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated
 
 from litestar import Response, get
 from litestar.params import FromPath, QueryParameter
 
-from market.errors import NotFound
+from node.api.agents import agent_of
 from node.api.auth import SECURITY, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
@@ -16,7 +16,6 @@ from node.api.services import Call
 
 Period = Annotated[str, QueryParameter(max_length=8)]
 MetricName = Annotated[str, QueryParameter(max_length=16)]
-NONE: Final[tuple[str, ...]] = ()
 
 
 @get("/jobs/{job_id:str}/metrics", guards=[signed_in], tags=["Jobs"], security=SECURITY, responses=problems(404))
@@ -37,7 +36,7 @@ async def show_job_metrics(
 async def show_deployment_metrics(
     request: Call, deployment_id: FromPath[str], period: Period = "1h", metric: MetricName = ""
 ) -> Response[MetricsView]:
-    """What all pods used together in the last `1h`, `24h` or `7d`."""
+    """What all pods used together in the last `1h`, `24h` or `7d`; `metric` is cpu, memory, network or gpu."""
     return _shown(request, request.services.hosting.lease_ids(request.account, deployment_id), period, metric)
 
 
@@ -45,11 +44,9 @@ async def show_deployment_metrics(
 async def show_agent_metrics(
     request: Call, agent_id: FromPath[str], period: Period = "1h", metric: MetricName = ""
 ) -> Response[MetricsView]:
-    """What all replicas used together in the last `1h`, `24h` or `7d`."""
-    hosting = request.services.hosting
-    if hosting.get(request.account, agent_id).kind != "agent":
-        raise NotFound("no such agent", id=agent_id[:80])
-    return _shown(request, hosting.lease_ids(request.account, agent_id), period, metric)
+    """What all pods used together in the last `1h`, `24h` or `7d`; `metric` is cpu, memory, network or gpu."""
+    agent = agent_of(request, agent_id)
+    return _shown(request, request.services.hosting.lease_ids(request.account, agent.id), period, metric)
 
 
 @get(
@@ -62,9 +59,9 @@ async def show_agent_metrics(
 async def show_pod_metrics(
     request: Call, pod_id: FromPath[str], period: Period = "1h", metric: MetricName = ""
 ) -> Response[MetricsView]:
-    """What one pod used in the last `1h`, `24h` or `7d`, under its present lease."""
+    """What the pod has used since its present start, in the last `1h`, `24h` or `7d`."""
     _, pod = request.services.hosting.pod(request.account, pod_id)
-    return _shown(request, (pod.lease,) if pod.lease else NONE, period, metric)
+    return _shown(request, (pod.lease,) if pod.lease else (), period, metric)
 
 
 def _shown(request: Call, leases: Sequence[str], period: str, metric: str) -> Response[MetricsView]:

@@ -13,7 +13,7 @@ from node.loops.sampling import STALE, Sampler, reading_of
 from node.ports import Sample
 from tests.builders import NOW
 from tests.node.actions.stage import LEASE, Stage, staged
-from tests.world import SampledContainers
+from tests.sampled import SampledContainers
 
 S = LeaseState
 

@@ -18,6 +18,7 @@ from node.loops import sampling
 from node.ports import LogLine
 from tests.fakes import MemoryStorage
 from tests.node.test_market_flow import ACCOUNT, a_new_job, until
+from tests.sampled import SampledContainers
 from tests.world import FakeRuntime, World
 
 
@@ -32,6 +33,9 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
         (sampling, "SEND_EVERY", 0),
     ):
         monkeypatch.setattr(module, name, value)
+
+
+HALF_AN_HOUR = 1_800_000
 
 
 class Service:
@@ -65,6 +69,7 @@ def served(folder: Path, play: Callable[[Service], Awaitable[None]], logs: LogLi
     async def run() -> None:
         world, storage = World(SystemClock(), folder, logs), MemoryStorage()
         try:
+            world.containers["seller"] = SampledContainers(world.clock.now() - HALF_AN_HOUR)  # type: ignore[assignment]
             await world.add("seller", storage, sells=True)
             world.runtimes["seller"].lines = ()
             world.runtimes["seller"].hang.add("serve")

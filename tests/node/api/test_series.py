@@ -8,8 +8,9 @@ import pytest
 from market.series import Point
 from node.actions.series import Metrics
 from node.api.metric_views import metrics_view
-from tests.builders import NOW
-from tests.node.api.fakes import OTHER_KEY, World, a_job
+from tests.builders import NOW, a_lease
+from tests.node.api.fakes import OTHER_KEY, World, a_job, pods_run
+from tests.node.api.test_agents import created
 
 pytestmark = pytest.mark.anyio
 METRICS = "/v1/jobs/job_0000000000000001/metrics"
@@ -42,6 +43,23 @@ async def test_another_period_is_a_400_and_another_account_sees_nothing(
     refused = await client.get(f"{METRICS}?period=2h")
     assert (refused.status_code, refused.json()["error"]["details"]["field"]) == (400, "period")
     assert (await client.get(METRICS, headers={"X-API-Key": OTHER_KEY})).status_code == 404
+
+
+async def test_pods_deployments_and_agents_are_measured_by_the_leases_of_their_pods(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    agent = (await created(client, config={"replicas": 1}))["id"]
+    await pods_run(world, agent)
+    (pod,) = (await client.get("/v1/pods")).json()["pods"]
+    lease = f"lse_{pod['id']}"
+    job = a_job(id="job_of_the_pod", service=agent)
+    for noun in (job, a_lease("requester", id=lease, job=job.id), a_lease("requester", id="lse_other", job="job_x")):
+        await world.storage.write(lambda tx, noun=noun: tx.put(noun))
+    for path in (f"/v1/agents/{agent}", f"/v1/deployments/{agent}", f"/v1/pods/{pod['id']}"):
+        answer = await client.get(f"{path}/metrics?period=7d&metric=memory")
+        assert answer.json()["metrics"]["memory"][0]["value"] == 2**20
+        assert (await client.get(f"{path}/metrics", headers={"X-API-Key": OTHER_KEY})).status_code == 404
+    assert world.series.asked == [((lease,), "7d", "memory")] * 3
 
 
 @pytest.mark.parametrize(
