@@ -23,8 +23,10 @@ from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
+from node.actions.binaries import Binaries
 from node.actions.service_logs import Output
 from node.adapters.clock import SystemClock
+from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.storage import open_storage
 from node.api.app import create_app
@@ -134,6 +136,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         jobs=node.jobs,
         hosting=node.hosting,
         output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
         runner=node.runner,
         series=node.series,
         consoles=node.consoles,
