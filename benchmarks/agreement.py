@@ -37,7 +37,7 @@ async def _measure() -> list[Taken]:
     async with nodes({"serves": True}, {"sells": True}, {"sells": True}) as (requester, *providers):
         await meshed([requester, *providers], 2)
         line = await Line.open(requester.hello.url, requester.hello.key)
-        await _offered(line, len(providers))
+        await offered(line, len(providers))
         for _ in range(WARM_UP):
             await _agree(line)
         alone = [await _agree(line) for _ in range(SEQUENTIAL)]
@@ -77,7 +77,8 @@ async def _agree(line: Line) -> float:
     return float(job["timings"]["agreed"]) - begun
 
 
-async def _offered(line: Line, count: int) -> None:
+async def offered(line: Line, count: int) -> None:
+    """Wait until the requester knows so many providers."""
     async with asyncio.timeout(30):
         while len((await line.get("/v1/providers"))["providers"]) < count:
             await asyncio.sleep(0.1)

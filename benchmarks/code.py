@@ -65,7 +65,7 @@ async def _answers(sandboxes: DockerSandboxes, language: str) -> Taken:
     for _ in range(ROUNDS):
         ours.append(await _timed(lambda: _run(sandboxes, language)))
         await sandboxes.warm_up()
-        cold.append(await _timed(lambda: asyncio.to_thread(_docker_run, language)))
+        cold.append(await _timed(lambda: asyncio.to_thread(docker_run, language)))
     docker = statistics.median(cold)
     remark = f"n={ROUNDS}, p95 {percentile(ours, 0.95):.0f}; `docker run --rm` {docker:.0f} ms"
     return Taken(statistics.median(ours), remark)
@@ -77,7 +77,7 @@ async def _run(sandboxes: DockerSandboxes, language: str) -> None:
         raise RuntimeError(f"{language} answered {found.runs[0]}")
 
 
-def _docker_run(language: str) -> None:
+def docker_run(language: str) -> None:
     """The same source, compiled and run by the same commands."""
     languages = load_languages()
     dialect = languages.dialects[language]

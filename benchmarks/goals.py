@@ -81,6 +81,19 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
         Goal(name="a sandbox is replaced after", unit="ms"),
         Goal(name="memory of a waiting sandbox", unit="MB"),
     ),
+    "runner": (
+        Goal(name="python through the market / `docker run --rm`", unit="ratio", most=0.1),
+        Goal(name="javascript through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="cpp through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="java through the market / `docker run --rm`", unit="ratio"),
+        Goal(name="runs of code through the market, 4 clients", unit="1/s"),
+    ),
+    "logs": (
+        Goal(name="log lines followed", unit="1/s", least=10_000),
+        Goal(name="log lines lost", unit="lines", most=0),
+        Goal(name="10,000 log lines/s, p99 from container to follower", unit="ms"),
+        Goal(name="log lines read from the engine", unit="1/s", least=10_000),
+    ),
     "market": (
         Goal(name="orders decoded and verified / bare recover", unit="ratio", least=0.8),
         Goal(name="match in a book of 100,000 offers, p99", unit="ms", most=1),

@@ -16,23 +16,28 @@ import uvloop
 from benchmarks.commands import Commands
 from benchmarks.nostorage import NoStorage
 from benchmarks.plans import Command, Hello, Plan
+from benchmarks.talking import TalkingRuntime
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
+from node.actions.binaries import Binaries
+from node.actions.service_logs import Output
 from node.adapters.clock import SystemClock
+from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services
 from node.app import leave_loaded_alone
-from node.assembly import Identity, Node, Ports, Settings, assemble
+from node.assembly import Node, assemble
 from node.config import ApiSettings
 from node.engine import supervise
 from node.observe import configure_logs
+from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import Balances, ChannelOnChain, Storage
 from tests.world import CHAIN_ID, CHANNELS, FakeChain, FakeLedger, FakeRuntime
 
@@ -94,15 +99,15 @@ async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
     )
     await stack.enter_async_context(network)
     chain = RichChain(FakeLedger(), Signer(_secret(plan, "payer")).address)
-    runtime, machine = (SilentRuntime(clock), LargeMachine()) if plan.sells else (None, None)
+    runtime = TalkingRuntime(clock) if plan.talks else SilentRuntime(clock)
+    outfit = Outfit(runtime=runtime, machine=LargeMachine()) if plan.sells else None
     return Ports(
         storage=storage,
         clock=clock,
         network=network,
         streams=network,
         chain=chain,
-        runtime=runtime,
-        machine=machine,
+        outfit=outfit,
     )
 
 
@@ -129,7 +134,11 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
     _, key = await node.accounts.create_key(await node.accounts.create_account("bench", "admin"), "bench")
     services = Services(
         jobs=node.jobs,
+        hosting=node.hosting,
+        output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
         runner=node.runner,
+        series=node.series,
         consoles=node.consoles,
         files=node.files,
         market=node.market,
@@ -137,6 +146,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         health=node.health,
         accounts=node.accounts,
         clock=ports.clock,
+        templates={},
     )
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     app = create_app(services, ApiSettings(requests_per_minute=10**9))

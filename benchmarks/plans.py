@@ -15,6 +15,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     serves: bool = False
     stores: bool = True
     lives: bool = True
+    talks: bool = False
+    """Whether its containers say what they are told to."""
 
 
 class Hello(Struct, frozen=True, kw_only=True):

@@ -14,10 +14,10 @@ OFFERS_WITHIN: Final = 60.0
 
 
 @contextmanager
-def a_cluster() -> Iterator[Cluster]:
+def a_cluster(languages: tuple[str, ...] = ()) -> Iterator[Cluster]:
     """The running market; all of it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="neugrid-bench-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder))
+        cluster = Cluster(Path(folder), languages=languages)
         try:
             cluster.start()
             yield cluster

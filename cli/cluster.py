@@ -20,11 +20,13 @@ from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import SECRETS
 from market.errors import Unavailable
 from market.units import parse_amount
-from node.config import ApiSettings, ChainSettings, Config, NetworkSettings, ProviderSettings
+from node.config import ApiSettings, ChainSettings, Config, GatewaySettings, NetworkSettings, ProviderSettings
 from node.setup import Made, init
 
 START_WITHIN: Final = 60.0
 STOP_WITHIN: Final = 4.0
+TRIED_RISKS: Final = ("runc-version", "engine-version", "containerd-version", "python-version", "clock")
+"""What these markets live with: they run nobody's work but that of who starts them, on the machine as it is."""
 PURSE: Final = "100.0"
 """Tokens that the requester starts with."""
 
@@ -41,10 +43,20 @@ class Contact(Struct, frozen=True):
 class Cluster:
     """Start and stop everything; the folder keeps data, keys and logs of each process."""
 
-    def __init__(self, folder: Path, *, api_port: int = 0, prices: tuple[str, ...] = ("0.04", "0.05")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        api_port: int = 0,
+        prices: tuple[str, ...] = ("0.04", "0.05"),
+        accept_risks: tuple[str, ...] = TRIED_RISKS,
+        languages: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
         self._api_port = api_port
         self._prices = prices
+        self._accept_risks = accept_risks
+        self._languages = languages
         self.rpc_port = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.made: dict[str, Made] = {}
@@ -141,7 +153,12 @@ class Cluster:
             api=ApiSettings(port=self._api_port if role == "requester" else 0),
             network=NetworkSettings(listen=(listen,), bootstrap=bootstrap),
             chain=ChainSettings(rpc=self.rpc, deployment=str(self.folder / "network.toml"), confirmations=0),
-            provider=ProviderSettings(cpu_hour=price),
+            provider=ProviderSettings(
+                cpu_hour=price,
+                accept_risks=self._accept_risks,
+                languages=self._languages if name == self.providers[0] else (),
+            ),
+            gateway=GatewaySettings(is_on=role == "requester", port=0),
         )
 
     def _address_of(self, name: str) -> str:

@@ -11,10 +11,14 @@ from typing import Final
 
 from rich.console import Console
 
+from cli.client import Client
 from cli.cluster import Cluster
 from cli.workplace import workplace
 from node.adapters.base_images import ensure_base_images
 
+SOLD_WITHIN: Final = 20.0
+SCRIPTS: Final = ("python", "javascript", "bash", "ruby", "perl", "lua")
+"""The languages of one image, which is made in a quarter of a minute where it is missing."""
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,7 +29,7 @@ def run(port: int = 0, *, as_json: bool = False) -> int:
         signal.signal(number, _interrupt)
     try:
         with workplace("dev") as folder:
-            _stay_up(Cluster(folder, api_port=port), out, as_json)
+            _stay_up(Cluster(folder, api_port=port, languages=SCRIPTS), out, as_json)
     except KeyboardInterrupt:
         pass
     return 0
@@ -35,12 +39,21 @@ def _stay_up(cluster: Cluster, out: Console, as_json: bool) -> None:
     try:
         asyncio.run(ensure_base_images())
         cluster.start(lambda line: out.print(f"[dim]{line}[/]"))
+        _until_sold(cluster)
         _invite(cluster, out, as_json)
         _watch(cluster, out)
     finally:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         cluster.stop()
+
+
+def _until_sold(cluster: Cluster) -> None:
+    """Wait until every provider has an offer in the requester's book: each looks its machine over before."""
+    contact, deadline = cluster.contact("requester"), time.monotonic() + SOLD_WITHIN
+    with Client(contact.url, contact.key) as client:
+        while len(client.providers()) < len(cluster.providers) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def _interrupt(*_: object) -> None:

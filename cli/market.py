@@ -30,7 +30,7 @@ def list_providers(
         print_json(found[0] if id else found)
         return
     print_table(
-        ("provider", "reputation", "region", "cpu", "memory", "gpu", "cpu/h", "memory/h", "gpu/h"),
+        ("provider", "reputation", "region", "cpu", "memory", "gpu", "cpu/h", "memory/h", "gpu/h", "risks"),
         [_row(provider) for provider in found],
         "no provider offers anything now",
     )
@@ -74,6 +74,7 @@ def _row(provider: dict[str, Any]) -> tuple[Any, ...]:
         _price(asked["cpu"]),
         _price(asked["memory"]),
         _price(price),
+        ", ".join(provider.get("risks", ())) or None,
     )
 
 

@@ -2,8 +2,8 @@
 
 Gossip: Offers, OrderPosted, Withdrawn. Direct, with the answer that it gets: Propose -> Accepted, Commit -> Done,
 Release -> Done, Renew -> Renewals, Cancel -> Done, Bid -> Done, Statement -> Covered, Finish -> Countersigned,
-Pay -> Done, Extend -> Done, RunCode -> CodeDone, Logs -> LogsKept, GetFile -> bare bytes, BookDigest -> BookDelta,
-RefundAsked -> Refunded.
+Pay -> Done, Extend -> Done, RunCode -> CodeDone, Logs -> LogsKept, Samples -> Done, GetFile -> bare bytes,
+BookDigest -> BookDelta, RefundAsked -> Refunded.
 Any of them may be answered with a Refusal.
 """
 
@@ -16,6 +16,7 @@ from market.leases import Terms
 from market.offers import Id, Millis, Offer, ShortText
 from market.orders import Order
 from market.receipts import Receipt
+from market.series import Reading
 from market.workloads import Sha256, Workload
 
 Amounts = Annotated[int, Meta(ge=0, le=2**62)]
@@ -25,6 +26,8 @@ MAX_CODE = 512 * 1024
 MAX_INPUT = 512 * 1024
 MAX_OUTPUT = 256 * 1024
 """Characters of code, of one input, and of one stream of output."""
+MOST_SAMPLES = 64
+"""Readings in one message."""
 MOST_LINES = 4096
 """Lines of output in one message."""
 Mark = tuple[Annotated[int, Meta(ge=0, le=1023)], Annotated[int, Meta(ge=0)]]
@@ -201,7 +204,7 @@ class Pay(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True, array_like=True):
-    """One line of output."""
+    """One line of output; the stream "node" is not the program's: there a node says that lines are missing."""
 
     at: Millis
     stream: Annotated[str, Meta(max_length=8)]
@@ -216,10 +219,30 @@ class Logs(Struct, frozen=True):
     lines: Annotated[tuple[Line, ...], Meta(max_length=MOST_LINES)] = ()
 
 
+class LogPlace(Struct, frozen=True, array_like=True):
+    """How far one stream was read: up to and with the `count`-th line that has the time `at`.
+
+    Times of one stream never go back, but lines of two streams may overtake each other within a millisecond.
+    """
+
+    stream: Annotated[str, Meta(max_length=8)]
+    at: Millis
+    count: Annotated[int, Meta(ge=1, le=2**40)]
+
+
 class LogsKept(Struct, frozen=True):
-    """The number of the next line that is wanted."""
+    """The number of the next line that is wanted, the head of the chain over all before it, and where they end."""
 
     next: Annotated[int, Meta(ge=0, le=2**40)]
+    head: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")] = ""
+    places: Annotated[tuple[LogPlace, ...], Meta(max_length=4)] = ()
+
+
+class Samples(Struct, frozen=True):
+    """What a lease's container used, in order of time."""
+
+    lease: Id
+    samples: Annotated[tuple[Reading, ...], Meta(min_length=1, max_length=MOST_SAMPLES)]
 
 
 class GetFile(Struct, frozen=True):

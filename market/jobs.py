@@ -104,8 +104,6 @@ class Job(Struct, frozen=True, kw_only=True):
     """Seconds by which its lease is made longer whenever half of them are left; 0 = never."""
     service: str = ""
     """The service whose pod it is; it is told of every change."""
-    spread: tuple[str, ...] = ()
-    """Providers that are asked only when no other fits: those of the service's other pods."""
     health: str = ""
 
 

@@ -49,6 +49,7 @@ class Kind(IntEnum):
     PAY = 23
     EXTEND = 24
     RUN = 25
+    SAMPLES = 26
     REPLY = 40
     REFUSAL = 41
 

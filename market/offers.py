@@ -52,6 +52,8 @@ class Offer(Struct, frozen=True, kw_only=True):
     """What beyond work that ends can be bought here: "service", "runner", "build", "egress:web", ..."""
     hardware: Hardware = Hardware()
     images: Annotated[tuple[ShortText, ...], Meta(max_length=64)] = ()
+    risks: Annotated[tuple[ShortText, ...], Meta(max_length=16)] = ()
+    """What is below the floor on the provider's machine, by name, and sold all the same."""
     notice: Annotated[int, Meta(ge=0, le=86_400)] = 0
     """Seconds of notice the provider gives before it ends a lease by its own wish."""
     issued_at: Millis

@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -14,35 +14,38 @@ import structlog
 from msgspec import Struct
 
 from contracts.deploy import Deployment, load_deployment
-from market.errors import Unavailable
 from market.messages import network_id
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.signing import Signer
 from market.units import RATE_SCALE, parse_amount
+from node.actions.binaries import Binaries
+from node.actions.log_keeping import DAY, LogLimits
 from node.actions.service_logs import Output
-from node.adapters.builds.settings import BuildSettings
+from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
-from node.adapters.docker_engine.settings import RuntimeSettings
-from node.adapters.gpus import installed_gpus
-from node.adapters.images.limits import ImageLimits
-from node.adapters.machine import LocalMachine, sold
+from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
-from node.adapters.runtime import DockerRuntime
 from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
-from node.api.services import Services
+from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
-from node.assembly import Identity, Node, Ports, Settings, assemble
-from node.config import Config, ProviderSettings
+from node.assembly import Node, assemble
+from node.config import Config, GatewaySettings, ProviderSettings
 from node.engine import supervise
 from node.observe import configure_logs
+from node.outfit import open_outfit
+from node.parts import Identity, Ports, Settings
+from node.proxy.gateway import Gateway
+from node.proxy.listener import tls_context
+from node.proxy.service_routes import ServiceRoutes, host_of
 from node.setup import Keys, unlock
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
+"""GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
 
 
 class Contact(Struct, frozen=True):
@@ -80,7 +83,8 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         node = assemble(ports, _identity(keys, ports), _settings(config))
         stack.callback(_remove_contact, config.folder)
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in node.loops]
-        vital = [asyncio.create_task(_serve(config, node, ports, on_ready), name="api")]
+        gateway = _gateway(stack, config.gateway, ports)
+        vital = [asyncio.create_task(_serve(config, node, ports, gateway, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -100,24 +104,9 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
         )
     )
     network = await stack.enter_async_context(_network(config, keys, deployment))
-    if "provider" not in config.roles:
-        return Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain), chain
-    runtime = _runtime(config, keys, clock)
-    stack.push_async_callback(runtime.close)
-    with suppress(Unavailable):  # an engine that is away is waited for
-        await runtime.warm_up()
-    machine = LocalMachine(folder)
-    ports = Ports(
-        storage=storage,
-        clock=clock,
-        network=network,
-        streams=network,
-        chain=chain,
-        runtime=runtime,
-        machine=machine,
-        images=runtime.image_store,
-        builder=runtime.builder,
-    )
+    sells = "provider" in config.roles
+    outfit = await open_outfit(stack, config, keys.node, clock) if sells else None
+    ports = Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain, outfit=outfit)
     return ports, chain
 
 
@@ -128,41 +117,6 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
         listen=config.network.listen,
         bootstrap=config.network.bootstrap,
         data_dir=config.folder / "p2p",
-    )
-
-
-def _runtime(config: Config, keys: Keys, clock: SystemClock) -> DockerRuntime:
-    node = Signer(keys.node).address
-    gpus = tuple(gpu.uuid for gpu in sold(installed_gpus()))
-    settings = RuntimeSettings(
-        node=node,
-        folder=config.folder / "volumes",
-        gpus=gpus,
-        images=limits_of(config.provider),
-        shelf=config.folder / "images.json",
-        builds=builds_of(config),
-    )
-    return DockerRuntime(settings, clock)
-
-
-def limits_of(settings: ProviderSettings) -> ImageLimits:
-    """What images may be here."""
-    return ImageLimits(
-        registries=settings.registries,
-        shared=settings.shared_images,
-        max_size=settings.max_image_size,
-        pull_budget=settings.pull_budget,
-        keep_free=settings.keep_free,
-    )
-
-
-def builds_of(config: Config) -> BuildSettings:
-    """How images are built here; relative paths start at the data directory."""
-    settings = config.provider
-    return BuildSettings(
-        private_hosts=settings.repository_hosts,
-        authorities=config.folder / settings.repository_ca if settings.repository_ca else None,
-        max_repository=settings.max_repository,
     )
 
 
@@ -180,10 +134,17 @@ def _settings(config: Config) -> Settings:
         folder=config.folder,
         region=config.region,
         isolation=config.provider.isolation,
+        accept_risks=config.provider.accept_risks,
         policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),
         claim_above=parse_amount(config.provider.claim_above),
+        standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
+        logs=LogLimits(
+            ring=config.requester.service_log * 2**20,
+            ring_age=config.requester.service_log_days * DAY,
+            kept=config.requester.log_days * DAY,
+        ),
     )
 
 
@@ -211,11 +172,30 @@ def _rate(per_hour: str) -> int:
     return parse_amount(per_hour) * RATE_SCALE // HOUR
 
 
-async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[Contact], None] | None) -> None:
+def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> Callable[[str], str]:
+    """Open the gateway to this node's services; how to address one by its id. ConfigError when it can not be had."""
+    if not settings.is_on:
+        return no_gateway
+    tls = tls_context(Path(settings.certificate), Path(settings.key)) if settings.certificate else None
+    gateway = Gateway(ServiceRoutes(ports.storage, ports.streams, settings.domain), tls=tls)
+    port = gateway.start(settings.host, settings.port)
+    stack.push_async_callback(gateway.close)
+    scheme = "https" if tls else "http"
+    return lambda service: f"{scheme}://{host_of(service, settings.domain)}:{port}"
+
+
+async def _serve(
+    config: Config,
+    node: Node,
+    ports: Ports,
+    endpoint_url: Callable[[str], str],
+    on_ready: Callable[[Contact], None] | None,
+) -> None:
     key = await _operator_key(config.folder, node)
     services = Services(
         jobs=node.jobs,
         runner=node.runner,
+        series=node.series,
         consoles=node.consoles,
         files=node.files,
         market=node.market,
@@ -224,7 +204,9 @@ async def _serve(config: Config, node: Node, ports: Ports, on_ready: Callable[[C
         accounts=node.accounts,
         clock=ports.clock,
         hosting=node.hosting,
+        endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
         templates=load_templates(),
     )
     addresses = await ports.network.addresses()

@@ -1,44 +1,30 @@
 """Put the parts of a node together from ports: the same assembly for real adapters and for fakes."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from market.pricing import PricingPolicy
-from market.signing import Signer, eip712_domain
-from market.units import Address, Amount
-from market.workloads import WorkloadKind
-from node.actions.abilities import Abilities, Source
+from market.signing import eip712_domain
 from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.budget import Budget
-from node.actions.build_host import BuildHost
-from node.actions.console_doors import Execute, Pack, Unpack, exec_door, pack_door, unpack_door
 from node.actions.consoles import Consoles, Find
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
-from node.actions.health import Health
-from node.actions.hosts import ContainerHost, Host
-from node.actions.inputs import Inputs
+from node.actions.health import Health, Seller
 from node.actions.jobs import Jobs
+from node.actions.log_keeping import LogKeeping
 from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
 from node.actions.pods import Pods
-from node.actions.provider_answers import ProviderAnswers
-from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
-from node.actions.sandbox_host import SandboxHost
-from node.actions.selling import Selling, Shop
+from node.actions.selling import Selling
+from node.actions.series import Series
 from node.actions.services import Hosting
-from node.actions.standing import Standing, StandingSettings
+from node.actions.standing import Standing
 from node.actions.tenants import Tenants
-from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
-from node.actions.usage import Usage
 from node.actions.wallets import Wallets
-from node.actions.watching import Watching
 from node.engine import Engine
 from node.loops import (
     chain,
@@ -46,78 +32,17 @@ from node.loops import (
     extending,
     gossip,
     joining,
-    metering,
-    offering,
-    reconcile,
     renewals,
     schedule,
-    tidying,
 )
+from node.parts import Core, Identity, Loop, Ports, Settings
 from node.performers import (
     MACHINES,
     answer_as_peer,
-    answer_as_provider,
     answer_as_requester,
-    provider_performers,
     requester_performers,
 )
-from node.ports import (
-    Builder,
-    Chain,
-    Clock,
-    Containers,
-    ImageStore,
-    Machine,
-    Network,
-    Reader,
-    Runtime,
-    Sandboxes,
-    Storage,
-    Streams,
-)
-
-Loop = tuple[str, Callable[[], Awaitable[None]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """The world of one node; `runtime`, `machine` and what follows only where it sells."""
-
-    storage: Storage
-    clock: Clock
-    network: Network
-    chain: Chain
-    runtime: Runtime | None = None
-    machine: Machine | None = None
-    sandboxes: Sandboxes | None = None
-    containers: Containers | None = None
-    images: ImageStore | None = None
-    builder: Builder | None = None
-    streams: Streams
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """The keys that sign for this node, and the address of its wallet."""
-
-    node: Signer
-    vouchers: Signer
-    wallet: Address
-    network_id: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the parts need to know; amounts in base units."""
-
-    folder: Path
-    region: str = "local"
-    isolation: str = "hardened"
-    policy: PricingPolicy | None = None
-    ask: int = 3
-    top_up: Amount
-    claim_above: Amount
-    standing: StandingSettings = field(default_factory=StandingSettings)
+from node.provider import open_shop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +55,8 @@ class Node:
     jobs: Jobs
     hosting: Hosting
     runner: Runner
+    keeping: LogKeeping
+    series: Series
     consoles: Consoles
     files: Files
     lent: Files
@@ -142,27 +69,11 @@ class Node:
     loops: tuple[Loop, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Core:
-    """The parts that buying and selling share."""
-
-    engine: Engine
-    peers: Peers
-    book: Book
-    files: Files
-    lent: Files
-    stores: Stores
-    funding: Funding
-    wallets: Wallets
-    experiences: Experiences
-
-
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
     core = _core(ports, identity, settings)
     jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
-    bidding, selling_loops = _sell(core, ports, identity, settings)
-    selling = bidding.selling if bidding else None
+    bidding, seller, selling_loops = _sell(core, ports, identity, settings)
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
@@ -171,17 +82,17 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         jobs=jobs,
         hosting=hosting,
         runner=runner,
+        keeping=core.logs,
+        series=core.series,
         consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
         funding=core.funding,
-        health=Health(
-            ports.storage, ports.clock, ports.network, ports.chain, ports.runtime, selling, core.wallets.funds
-        ),
+        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         accounts=Accounts(ports.storage, ports.clock),
-        selling=selling,
+        selling=bidding.selling if bidding else None,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )
 
@@ -191,7 +102,7 @@ def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
     return lambda account, id: (hosting if id.startswith("pod_") else jobs).running_lease(account, id)
 
 
-def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
+def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
     engine = Engine(ports.storage, ports.clock, MACHINES)
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
@@ -203,7 +114,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
     funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
     wallets = Wallets(engine, peers, ports.chain, funding, identity.wallet)
     answer_as_peer(peers, book, stores, wallets)
-    return _Core(
+    return Core(
         engine=engine,
         peers=peers,
         book=book,
@@ -213,16 +124,18 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> _Core:
         funding=funding,
         wallets=wallets,
         experiences=experiences,
+        logs=LogKeeping(engine, settings.logs),
+        series=Series(engine),
     )
 
 
-def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting, Runner, Standing]:
+def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Jobs, Hosting, Runner, Standing]:
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
         core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
-    answer_as_requester(core.peers, placing, tenants)
+    answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
@@ -231,61 +144,17 @@ def _buy(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> t
     return jobs, Hosting(core.engine, placing, budget), runner, standing
 
 
-def _sell(core: _Core, ports: Ports, identity: Identity, settings: Settings) -> tuple[Bidding | None, tuple[Loop, ...]]:
-    if ports.runtime is None or ports.machine is None or settings.policy is None:
-        return None, ()
-    runtime, machine = ports.runtime, ports.machine
-    shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
-    code = SandboxHost(core.engine, ports.sandboxes) if ports.sandboxes else None
-    builder = ports.builder
-    sources = [*([code.abilities] if code else []), *([builder.abilities] if builder else [])]
-    abilities = Abilities([*_container_abilities(), *sources])
-    selling = Selling(core.engine, core.peers, settings.policy, shop, abilities, core.experiences)
-    inputs = Inputs(core.lent, settings.folder / "leases")
-    watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
-    containers = ContainerHost(runtime, inputs, watching, ports.images)
-    hosts: dict[WorkloadKind, Host] = {WorkloadKind.BATCH: containers, WorkloadKind.SERVICE: containers}
-    hosts |= {WorkloadKind.RUNNER: code} if code else {}
-    if builder is not None:
-        hosts[WorkloadKind.BUILD] = BuildHost(core.engine, core.peers, builder, core.lent.folder)
-    provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
-    core.engine.bind(*provider_performers(provisioning))
-    answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
-    usage = Usage(core.engine, core.peers, hosts, core.funding)
-    if ports.containers is not None:
-        open_doors(ports.streams, ports.storage, ports.containers)
-    bidding, images = Bidding(selling, core.book), ports.images
-    tidy: tuple[Loop, ...] = (("tidying", lambda: tidying.run(images)),) if images else ()
-    return bidding, (
-        *tidy,
-        ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
-        ("metering", lambda: metering.run(core.engine, usage)),
-        ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
-    )
-
-
-def open_doors(streams: Streams, reader: Reader, containers: Containers) -> None:
-    """What requesters may open in their own containers."""
-    limits = TunnelLimits()
-    doors: dict[type[Head], Door] = {
-        ToPort: port_door(containers, limits),
-        Execute: exec_door(containers, limits.idle),
-        Pack: pack_door(containers),
-        Unpack: unpack_door(containers),
-    }
-    streams.serve_streams(Tunnels(reader, doors, limits).serve)
-
-
-async def _services() -> tuple[str, ...]:
-    return ("service",)
-
-
-def _container_abilities() -> list[Source]:
-    return [_services]
+def _sell(
+    core: Core, ports: Ports, identity: Identity, settings: Settings
+) -> tuple[Bidding | None, Seller | None, tuple[Loop, ...]]:
+    if ports.outfit is None or settings.policy is None:
+        return None, None, ()
+    bidding, loops = open_shop(core, ports, ports.outfit, settings.policy, identity, settings)
+    return bidding, Seller(ports.outfit.runtime, bidding.selling, ports.outfit.gpus), loops
 
 
 def _loops(
-    core: _Core, ports: Ports, settings: Settings, standing: Standing, bidding: Bidding | None
+    core: Core, ports: Ports, settings: Settings, standing: Standing, bidding: Bidding | None
 ) -> tuple[Loop, ...]:
     ticks = schedule.Ticks(
         engine=core.engine,
@@ -295,6 +164,8 @@ def _loops(
         wallets=core.wallets,
         experiences=core.experiences,
         stores=core.stores,
+        series=core.series,
+        logs=core.logs,
         claim_above=settings.claim_above,
         is_provider=bidding is not None,
     )

@@ -4,13 +4,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
+from node.ports.inspection import RISKS, TIERS
 
 
 def _whole(least: int, most: int, unit: str = "") -> Meta:
@@ -24,6 +25,7 @@ File = Annotated[str, Meta(min_length=1, max_length=1024, description="a path")]
 Price = Annotated[
     str, Meta(pattern=r"^\d{1,12}(\.\d{1,6})?$", description='an amount of tokens in quotes, such as "0.02"')
 ]
+Days = Annotated[int, _whole(1, 36_500, " days")]
 Positive = Annotated[int, _whole(1, 10**9)]
 _PLACE = r"^/(ip4|ip6|dns|dns4|dns6)/[^/]{1,200}/tcp/\d{1,5}"
 Listen = Annotated[
@@ -64,6 +66,8 @@ RepositoryHost = Annotated[
 Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
+Tier = Annotated[str, Meta(pattern=f"^({'|'.join(TIERS)})$", description=f"one of {', '.join(TIERS)}")]
+Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
 
 REGISTRIES = (
@@ -76,6 +80,12 @@ REGISTRIES = (
     "registry.k8s.io",
     "nvcr.io",
 )
+
+
+GPU_TIER: Final = "gpu"
+"""The isolation tier of machines that sell their GPUs."""
+GVISOR_TIER: Final = "gvisor"
+"""The isolation tier of workloads that run on a kernel of their own."""
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +127,10 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
-    isolation: Name = "hardened"
+    isolation: Tier = "hardened"
+    """The tier that is sold; nothing is, while a real start does not prove it."""
+    accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()
+    """What is sold although `neugrid doctor` finds it below the floor; every offer names it."""
     max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
     share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""
@@ -140,6 +153,26 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of a repository, as it comes and as it lies, in bytes."""
     keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
     """Images that this node pulled go while less of the disk is free, in bytes."""
+    builds: bool = False
+    """Whether images are built of repositories; the image with git that clones them is made when missing."""
+    languages: Annotated[tuple[Name, ...], Meta(max_length=32)] = ()
+    """Languages that code is run in, by their names in configs/languages.toml; their images are made when missing."""
+    sandbox_memory: Annotated[int, _whole(32, 2**20, " MiB")] = 512
+    """What sandboxes that wait for code may take, in MiB."""
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the services of this node's users are reached: `http://<id>.<domain>:<port>`; port 0 takes a free one."""
+
+    is_on: bool = True
+    domain: Annotated[
+        str, Meta(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=200, description="a domain name")
+    ] = "localhost"
+    host: Name = "127.0.0.1"
+    port: Port = 8081
+    certificate: str = ""
+    """A file with a certificate for `*.<domain>` and its chain; with `key` the gateway speaks TLS."""
+    key: str = ""
 
 
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +180,16 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ask: Annotated[int, _whole(1, 16)] = 3
     top_up: Price = "1.0"
+    sandboxes: Annotated[int, _whole(1, 64)] = 2
+    """Sandboxes that one standing lease for code has."""
+    code_cap: Price = "0.2"
+    """The most that such a lease may cost in an hour."""
+    service_log: Annotated[int, _whole(1, 1_048_576, " MiB")] = 64
+    """The newest lines that are kept of a replica of a service, in MiB..."""
+    service_log_days: Days = 14
+    """...and how old they may become."""
+    log_days: Days = 30
+    """How long the output of what has ended is kept."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,6 +204,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chain: ChainSettings = ChainSettings()
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @property
     def folder(self) -> Path:

@@ -2,47 +2,45 @@
 
 import asyncio
 import os
-import shutil
-import sys
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-from msgspec import Struct
 
 from contracts.deploy import load_deployment
 from market.errors import NeugridError
 from market.signing import Signer
+from node.actions.gate import weighed
 from node.adapters.chain import open_chain
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.inspection import host
 from node.adapters.runtime import DockerRuntime
 from node.app import deployment_path
 from node.config import Config
+from node.outfit import inspector_of
+from node.ports import Finding
 from node.setup import unlock
-
-MIN_DISK: Final = 2 * 2**30
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """One check: `status` is "ok", "warning" or "failed"."""
-
-    check: str
-    status: str
-    message: str
 
 
 async def examine(config: Config) -> list[Finding]:
     """Run all checks that fit the node's roles; none of them changes anything."""
     checks: list[tuple[str, Callable[[Config], Awaitable[Finding]]]] = [
-        ("python", _python),
         ("folder", _folder),
-        ("disk", _disk),
         ("keys", _keys),
         ("chain", _chain),
     ]
-    if "provider" in config.roles:
-        checks += [("engine", _engine), ("egress", _egress)]
-    return [await _guarded(name, check, config) for name, check in checks]
+    own = [await _guarded(name, check, config) for name, check in checks]
+    if "provider" not in config.roles:
+        return [*own, _disk(config)]
+    return [*own, await _guarded("egress", _egress, config), _entering(), *await _machine(config)]
+
+
+async def _machine(config: Config) -> list[Finding]:
+    """What the node's own gate looks at, weighed as it weighs it."""
+    try:
+        found = await inspector_of(config, tries_all=True).inspect()
+    except NeugridError as error:
+        return [_disk(config), Finding(check="engine", status="failed", message=error.message)]
+    return list(weighed(found, config.provider.accept_risks))
 
 
 async def _guarded(name: str, check: Callable[[Config], Awaitable[Finding]], config: Config) -> Finding:
@@ -50,11 +48,6 @@ async def _guarded(name: str, check: Callable[[Config], Awaitable[Finding]], con
         return await check(config)
     except NeugridError as error:
         return Finding(check=name, status="failed", message=error.message)
-
-
-async def _python(config: Config) -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(check="python", status="ok", message=version)
 
 
 async def _folder(config: Config) -> Finding:
@@ -66,14 +59,8 @@ async def _folder(config: Config) -> Finding:
     return Finding(check="folder", status="ok" if is_private else "warning", message=message)
 
 
-async def _disk(config: Config) -> Finding:
-    free = shutil.disk_usage(config.folder).free
-    enough = free >= MIN_DISK
-    return Finding(
-        check="disk",
-        status="ok" if enough else "failed",
-        message=f"{free // 2**20} MiB free" + ("" if enough else f", at least {MIN_DISK // 2**20} MiB are needed"),
-    )
+def _disk(config: Config) -> Finding:
+    return host.disk(config.folder)
 
 
 async def _keys(config: Config) -> Finding:
@@ -101,14 +88,11 @@ async def _chain(config: Config) -> Finding:
     )
 
 
-async def _engine(config: Config) -> Finding:
-    runtime = DockerRuntime(RuntimeSettings(node="doctor", folder=config.folder / "volumes"), SystemClock())
-    try:
-        health = await runtime.health()
-    finally:
-        await runtime.close()
-    message = f"Docker {health.version}" if health.is_ok else health.reason
-    return Finding(check="engine", status="ok" if health.is_ok else "failed", message=message)
+def _entering() -> Finding:
+    """Whether services can be reached and entered."""
+    said = why_not()
+    message = f"services can not be reached or entered: {said}" if said else "services can be reached and entered"
+    return Finding(check="containers", status="warning" if said else "ok", message=message)
 
 
 async def _egress(config: Config) -> Finding:

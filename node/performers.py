@@ -15,6 +15,7 @@ from market.dialogue import (
     Release,
     Renew,
     RunCode,
+    Samples,
     Statement,
 )
 from market.job_events import PlaceJob, WithdrawOrder
@@ -43,6 +44,7 @@ from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
 from node.actions.files import Stores
+from node.actions.log_keeping import LogKeeping
 from node.actions.peers import Peers
 from node.actions.placing import Placing
 from node.actions.pods import Pods
@@ -51,6 +53,7 @@ from node.actions.provisioning import Provisioning
 from node.actions.runner import Runner
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling
+from node.actions.series import Series
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.engine import Machine, Performer
@@ -107,12 +110,13 @@ def answer_as_peer(peers: Peers, book: Book, stores: Stores, wallets: Wallets) -
     peers.on(Kind.REFUND, RefundAsked, wallets.release)
 
 
-def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants) -> None:
+def answer_as_requester(peers: Peers, placing: Placing, tenants: Tenants, logs: LogKeeping, series: Series) -> None:
     """What providers say to a requester."""
     peers.on(Kind.BID, BidMade, placing.take_bid)
     peers.on(Kind.STATEMENT, Statement, tenants.take_statement)
     peers.on(Kind.FINISH, Finish, tenants.take_receipt)
-    peers.on(Kind.LOGS, Logs, tenants.take_logs)
+    peers.on(Kind.LOGS, Logs, logs.take)
+    peers.on(Kind.SAMPLES, Samples, series.take)
 
 
 def answer_as_provider(peers: Peers, selling: Selling, answers: ProviderAnswers, sandboxes: SandboxHost | None) -> None:

@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+from market.dialogue import LogPlace
+from market.receipts import GENESIS
+from market.series import Bucket
 from market.units import Address, Amount, Timestamp
 
 
@@ -67,6 +70,37 @@ class LogChunk(Struct, frozen=True, kw_only=True):
     first: int
     count: int
     body: bytes
+    at: Timestamp = Timestamp(0)
+    """When they were kept, by our clock."""
+
+
+class LogHead(Struct, frozen=True, kw_only=True):
+    """How the kept output of a lease stands; `id` is the lease, `kind` that of its workload.
+
+    `next` is the number of the next line, `head` the chain over all lines before it, kept or dropped, `places` where
+    they end in each stream. `size` is what the chunks take in bytes, `oldest` and `newest` when the first and the last
+    of them was kept.
+    """
+
+    id: str
+    kind: str
+    next: int = 0
+    size: int = 0
+    head: str = GENESIS
+    places: tuple[LogPlace, ...] = ()
+    oldest: Timestamp
+    newest: Timestamp
+
+
+class SeriesChunk(Struct, frozen=True, kw_only=True):
+    """What a lease used from `start` on, in buckets `step` ms wide; `id` is `<lease>:<step>:<start>`."""
+
+    id: str
+    lease: str
+    step: int
+    start: Timestamp
+    expires: Timestamp
+    buckets: tuple[Bucket, ...] = ()
 
 
 class Withdrawal(Struct, frozen=True, kw_only=True):

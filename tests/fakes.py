@@ -162,12 +162,16 @@ class FakeSandboxes:
         self.specs: list[CodeSpec] = []
         self.failure: Exception | None = None
         """Raised instead of an answer."""
+        self.gate = asyncio.Event()
+        """Nothing ends while it is not set."""
+        self.gate.set()
 
     async def languages(self) -> tuple[Language, ...]:
         return tuple(Language(name=name, version="1.0", aliases=(name[:2],)) for name in self.programs)
 
     async def run(self, spec: CodeSpec) -> CodeResult:
         self.specs.append(spec)
+        await self.gate.wait()
         await asyncio.sleep(0)
         if self.failure:
             raise self.failure

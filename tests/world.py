@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from market.errors import BadMessage, ImageNotFound, NotFound, PeerUnreachable
+from market.dialogue import LogPlace
+from market.errors import BadMessage, ImageNotFound, PeerUnreachable
 from market.messages import network_id
 from market.offers import Hardware
 from market.pricing import PricingPolicy
@@ -15,9 +16,13 @@ from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
 from market.vouchers import channel_id
+from node.actions.log_keeping import LogLimits
 from node.actions.standing import StandingSettings
-from node.assembly import Identity, Node, Ports, Settings, assemble, open_doors
+from node.adapters.docker_engine.places import Resumption
+from node.assembly import Node, assemble
 from node.engine import supervise
+from node.p2p.frames import MAX_HEAD
+from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import (
     Balances,
     ByteStream,
@@ -25,16 +30,12 @@ from node.ports import (
     ChannelOnChain,
     Claim,
     Clock,
-    CodeResult,
-    CodeRun,
-    CodeSpec,
     Container,
     Containers,
     ContainerSpec,
     Exit,
     Gossip,
     Image,
-    Language,
     LogLine,
     OutputFile,
     Peer,
@@ -44,10 +45,11 @@ from node.ports import (
     Storage,
     StreamHandler,
 )
+from node.provider import open_doors
+from tests.fakes import FakeSandboxes
 from tests.streams import MemoryStream, memory_streams
 
 CHAIN_ID = 31337
-MAX_HEAD = 64 * 1024
 CHANNELS = Address("0x" + "c0" * 20)
 
 
@@ -149,6 +151,9 @@ class FakeRuntime:
         self.unknown_images: set[str] = set()
         self.files: dict[str, bytes] = {}
         self.lines: tuple[str, ...] = ("hello",)
+        self.said: list[LogLine] = []
+        """What the engine still has of the output of containers that hang; `say` adds to it."""
+        self._news = asyncio.Event()
 
     async def health(self) -> RuntimeHealth:
         return RuntimeHealth(is_ok=True, version="fake")
@@ -170,7 +175,7 @@ class FakeRuntime:
     async def wait(self, name: str) -> Exit:
         spec, at = self.containers_by_name[name]
         word = spec.command[0] if spec.command else ""
-        if word in self.hang or (spec.timeout == 0 and word not in self.ends):
+        if self._hangs(spec):
             await self.stopped[name].wait()
             return Exit(code=137, reason="killed", started_at=at, finished_at=self._clock.now())
         end = self.ends.get(word, Exit(code=0, reason="exited", started_at=at, finished_at=Timestamp(10)))
@@ -178,10 +183,32 @@ class FakeRuntime:
             code=end.code, reason=end.reason, started_at=at, finished_at=Timestamp(at + end.finished_at % 10**6)
         )
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        at = self.containers_by_name[name][1]
-        for line in self.lines[skip:]:
-            yield LogLine(at, "stdout", line)
+    def _hangs(self, spec: ContainerSpec) -> bool:
+        word = spec.command[0] if spec.command else ""
+        return word in self.hang or (spec.timeout == 0 and word not in self.ends)
+
+    def say(self, *texts: str, stream: str = "stdout") -> None:
+        self.said += [LogLine(self._clock.now(), stream, text) for text in texts]
+        self._wake()
+
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        (spec, at), before, read = self.containers_by_name[name], Resumption(after), 0
+        first = [LogLine(at, "stdout", line) for line in self.lines]
+        while True:
+            news, lines = self._news, [*first, *self.said][skip:]
+            for line in lines[read:]:
+                if not before.is_known(line):
+                    if before.is_behind_gap(line):
+                        yield LogLine(line.at, "node", "lines are missing")
+                    yield line
+            read = len(lines)
+            if self.stopped[name].is_set() or not self._hangs(spec):
+                return
+            await news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:
         found = []
@@ -195,6 +222,7 @@ class FakeRuntime:
 
     async def stop(self, name: str, grace: int = 5) -> None:
         self.stopped[name].set()
+        self._wake()
 
     async def remove(self, name: str) -> None:
         self.containers_by_name.pop(name, None)
@@ -204,36 +232,6 @@ class FakeRuntime:
             Container(name=name, lease=spec.lease, running=True, created_at=at)
             for name, (spec, at) in self.containers_by_name.items()
         )
-
-
-class FakeSandboxes:
-    """Runs code by rules: what is in `says` is printed, what is in `fails` ends with that error; else it echoes."""
-
-    def __init__(self) -> None:
-        self.names = ("python",)
-        self.says: dict[str, str] = {}
-        self.fails: dict[str, str] = {}
-        self.ran: list[str] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def languages(self) -> tuple[Language, ...]:
-        return tuple(Language(name=name) for name in self.names)
-
-    async def run(self, spec: CodeSpec) -> CodeResult:
-        if spec.language not in self.names:
-            raise NotFound("no such language", id=spec.language)
-        self.ran.append(spec.id)
-        await self.gate.wait()
-        error = self.fails.get(spec.code, "")
-        runs = (
-            CodeRun(stdout=self.says.get(spec.code, text), exit_code=1 if error else 0, milliseconds=5, error=error)
-            for text in spec.inputs
-        )
-        return CodeResult(runs=tuple(runs), waited=1)
-
-    async def close(self) -> None:
-        pass
 
 
 class FakeMachine:
@@ -329,15 +327,21 @@ class FakeChain:
         return self._ledger.keys[key]
 
 
+async def _everything() -> tuple[str, ...]:
+    return ("service", "volumes", "endpoints", "build", "egress:web", "egress:list")
+
+
 class World:
     """Nodes that share a hub and a ledger; `add` starts one, leaving the context stops all."""
 
-    def __init__(self, clock: Clock, folder: Path) -> None:
+    def __init__(self, clock: Clock, folder: Path, logs: LogLimits | None = None) -> None:
         self.clock = clock
+        self.logs = logs or LogLimits()
         self.hub = FakeHub()
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
+        self.containers: dict[str, Containers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
@@ -346,7 +350,6 @@ class World:
         keys = [Signer(hashlib.sha256(f"{name}:{use}".encode()).digest()) for use in ("node", "vouchers", "wallet")]
         wallet = keys[2].address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
-        runtime = self.runtimes.setdefault(name, FakeRuntime(self.clock)) if sells else None
         network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(
             storage=storage,
@@ -354,9 +357,7 @@ class World:
             network=network,
             streams=network,
             chain=FakeChain(self.ledger, wallet),
-            runtime=runtime,
-            machine=FakeMachine() if sells else None,
-            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()) if sells else None,
+            outfit=self._outfit(name) if sells else None,
         )
         identity = Identity(node=keys[0], vouchers=keys[1], wallet=wallet, network_id=network_id(CHAIN_ID, CHANNELS))
         policy = PricingPolicy(base=Prices(cpu=cpu_price * 10**9, memory=10**9), floor=floor)
@@ -365,9 +366,19 @@ class World:
             policy=policy if sells else None,
             top_up=Amount(1_000_000),
             claim_above=Amount(10**12),
+            logs=self.logs,
             standing=StandingSettings(cap=Amount(20_000_000)),
         )
         return assemble(ports, identity, settings)
+
+    def _outfit(self, name: str) -> Outfit:
+        return Outfit(
+            runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
+            machine=FakeMachine(),
+            sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
+            containers=self.containers.get(name),
+            abilities=(_everything,),
+        )
 
     async def add(self, name: str, storage: Storage, **options: object) -> Node:
         node = self.assemble(name, storage, **options)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The provider's side of a build's lease: an image is made here, and goes to the requester as a file."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,9 @@ from market.machines import Event
 from market.provision_events import WorkloadEnded
 from market.units import Seconds, Timestamp
 from market.workloads import File, Workload
+from node.actions.log_relay import LogRelay
 from node.actions.peers import Peers
-from node.actions.watching import DELIVER_WITHIN, LogRelay
+from node.actions.watching import DELIVER_WITHIN
 from node.engine import Engine
 from node.ports import BuildEnd, Builder, BuildSpec, LogLine
 
@@ -25,22 +26,16 @@ LOST: Final = BuildEnd(code="INFRASTRUCTURE", message="the node began anew while
 
 
 class _Running:
-    """A build under way: its lines so far, for one who comes to watch later."""
+    """A build under way: since when, where its lines go, and what it comes to."""
 
-    def __init__(self, started_at: Timestamp) -> None:
+    def __init__(self, started_at: Timestamp, relay: LogRelay) -> None:
         self.started_at = started_at
-        self.lines: list[Line] = []
-        self.add: Callable[[Line], None] = self.lines.append
+        self.relay = relay
         self.task: asyncio.Task[BuildEnd]
 
     def hear(self, line: LogLine) -> None:
-        self.add(Line(line.at, line.stream, line.text))
-
-    def pass_on(self, add: Callable[[Line], None]) -> None:
-        """From now on lines go to `add`, those that are here first."""
-        for line in self.lines:
-            add(line)
-        self.lines, self.add = [], add
+        """One more line."""
+        self.relay.add(Line(line.at, line.stream, line.text))
 
 
 class BuildHost:
@@ -63,29 +58,27 @@ class BuildHost:
         """Begin; a build that has begun goes on."""
         running = self._running.get(lease.id)
         if running is None:
-            running = self._running[lease.id] = _Running(self._engine.clock.now())
+            relay = LogRelay(self._peers, lease)
+            running = self._running[lease.id] = _Running(self._engine.clock.now(), relay)
             building = self._builder.build(_spec(lease, workload), self._store, running.hear)
             running.task = asyncio.create_task(building)
         return running.started_at
 
     async def watch(self, lease: Lease) -> Event | None:
         """Until it has ended; one that this life of the node knows nothing of is lost, and what it left is removed."""
-        relay = LogRelay(self._peers, lease)
         running = self._running.get(lease.id)
         if running is None:
-            await self._builder.sweep(lease.container)
-            return _ended(lease, lease.started_at, LOST, self._engine.clock.now(), relay)
-        delivery = asyncio.create_task(relay.deliver())
+            return await self._lost(lease)
+        delivery = asyncio.create_task(running.relay.deliver())
         try:
-            running.pass_on(relay.add)
             await asyncio.wait([running.task])
             end = LOST if running.task.cancelled() else running.task.result()
             ended_at = self._engine.clock.now()
-            relay.complete()
+            running.relay.complete()
             await self._delivered(delivery)
         finally:
             delivery.cancel()
-        return _ended(lease, running.started_at, end, ended_at, relay)
+        return _ended(running.started_at, end, ended_at, running.relay)
 
     async def stop(self, lease: Lease) -> None:
         """End it now; nothing of it stays."""
@@ -103,6 +96,13 @@ class BuildHost:
     async def running(self) -> frozenset[str] | None:
         """A build is no container of the lease's name, or only while it clones."""
         return None
+
+    async def _lost(self, lease: Lease) -> Event:
+        relay = LogRelay(self._peers, lease)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(relay.resume(), DELIVER_WITHIN)
+        await self._builder.sweep(lease.container)
+        return _ended(lease.started_at, LOST, self._engine.clock.now(), relay)
 
     async def _delivered(self, delivery: "asyncio.Task[None]") -> None:
         try:
@@ -125,13 +125,13 @@ def _spec(lease: Lease, workload: Workload) -> BuildSpec:
     )
 
 
-def _ended(lease: Lease, started_at: int, end: BuildEnd, now: int, relay: LogRelay) -> WorkloadEnded:
+def _ended(started_at: int, end: BuildEnd, now: int, relay: LogRelay) -> WorkloadEnded:
     files = [File(path=RESULT, digest=end.archive.digest, size=end.archive.size)] if end.archive else []
     return WorkloadEnded(
         exit_code=max(-1, min(255, end.exit_code)),
         code=end.code,
         message=end.message,
-        started_at=started_at or lease.started_at,
+        started_at=started_at,
         ended_at=now,
         outputs=tuple(files),
         log_lines=relay.count,

@@ -3,12 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct
+
 from market.errors import NeugridError
 from market.jobs import LIVE, Job
 from market.leases import OPEN, Lease
 from market.units import Amount
 from node.actions.selling import Selling
-from node.ports import Chain, Clock, Network, Reader, Runtime
+from node.ports import Chain, Clock, Gpus, GpuUse, Network, Reader, Runtime
+
+
+class Seller(Struct, frozen=True):
+    """What only a provider has; `gpus` where somebody can ask them."""
+
+    runtime: Runtime
+    selling: Selling
+    gpus: Gpus | None = None
 
 
 class Health:
@@ -20,16 +30,14 @@ class Health:
         clock: Clock,
         network: Network,
         chain: Chain,
-        runtime: Runtime | None,
-        selling: Selling | None,
+        seller: Seller | None,
         funds: Callable[[], Amount | None],
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._network = network
         self._chain = chain
-        self._runtime = runtime
-        self._selling = selling
+        self._seller = seller
         self._funds = funds
         self._started = clock.now()
 
@@ -38,6 +46,10 @@ class Health:
         is_ready = (await self._peers())["available"] and self._funds() is not None
         return {"status": "ok" if is_ready else "degraded", "uptime": (self._clock.now() - self._started) // 1000}
 
+    async def gpus(self) -> tuple[GpuUse, ...]:
+        """What the GPUs of a provider do now."""
+        return await self._seller.gpus.use() if self._seller and self._seller.gpus else ()
+
     async def full(self) -> dict[str, Any]:
         """Worker status, engine, GPUs, chain, peers and queue depth."""
         docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
@@ -45,23 +57,33 @@ class Health:
         return {
             **await self.short(),
             "status": "ok" if all(part["available"] for part in parts) else "degraded",
-            "worker": "provider" if self._runtime else "requester",
+            "worker": "provider" if self._seller else "requester",
             "docker": docker,
-            "gpu": self._gpus(),
+            "selling": self._selling_state(),
+            "gpu": [_gpu_view(gpu) for gpu in await self.gpus()],
             "chain": chain,
             "network": network,
             "queueDepth": self._storage.count(Job, state=LIVE),
             "openLeases": self._storage.count(Lease, state=OPEN),
         }
 
-    def _gpus(self) -> list[dict[str, Any]]:
-        gpus = self._selling.hardware.gpus if self._selling else ()
-        return [{"model": gpu.model, "vram": gpu.vram, "driver": gpu.driver} for gpu in gpus]
+    def _selling_state(self) -> dict[str, Any] | None:
+        """Whether anything is sold, under which tier, and why not; risks are what is sold below the floor."""
+        if self._seller is None:
+            return None
+        selling = self._seller.selling
+        gate = selling.gate
+        return {
+            "open": selling.is_open,
+            "isolation": selling.isolation,
+            "reasons": gate.reasons,
+            "risks": gate.risks,
+        }
 
     async def _docker(self) -> dict[str, Any] | None:
-        if self._runtime is None:
+        if self._seller is None:
             return None
-        health = await self._runtime.health()
+        health = await self._seller.runtime.health()
         return {"available": health.is_ok, "version": health.version, "reason": health.reason}
 
     async def _chain_state(self) -> dict[str, Any]:
@@ -77,3 +99,17 @@ class Health:
         except NeugridError as error:
             return {"available": False, "peers": 0, "reason": error.message}
         return {"available": True, "peers": len(peers), "reason": ""}
+
+
+def _gpu_view(gpu: GpuUse) -> dict[str, Any]:
+    """As the API names them: bytes, percent, degrees Celsius, watts."""
+    return {
+        "uuid": gpu.uuid,
+        "model": gpu.model,
+        "driver": gpu.driver,
+        "vram": gpu.vram,
+        "vramUsed": gpu.vram_used,
+        "utilisation": gpu.utilisation,
+        "temperature": gpu.temperature,
+        "power": gpu.power / 1000,
+    }

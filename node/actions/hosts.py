@@ -60,7 +60,15 @@ def host_of(hosts: Hosts, lease: Lease) -> Host:
 class ContainerHost:
     """Batch work and services: one container for each lease."""
 
-    def __init__(self, runtime: Runtime, inputs: Inputs, watching: Watching, images: ImageStore | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        inputs: Inputs,
+        watching: Watching,
+        isolation: str = "hardened",
+        images: ImageStore | None = None,
+    ) -> None:
+        self._isolation = isolation
         self._runtime = runtime
         self._images = images
         self._inputs = inputs
@@ -126,4 +134,5 @@ class ContainerHost:
             egress=workload.egress,
             volumes=workload.volumes,
             owner=f"{lease.terms.requester}:{workload.owner}" if workload.volumes else "",
+            isolation=self._isolation,
         )

@@ -28,7 +28,8 @@ from node.engine import Changes, Engine
 from node.ports import LogLine, OutputFile
 from node.records import Account, Answer, Entry
 
-ATTEMPT_LINES: Final = 10**9
+ATTEMPT_LINES: Final = 10**12
+"""More than any attempt writes: 2**40 lines, of which a service may come near in years."""
 EVENTS: Final = 200
 """Lines of the journal that are read at once."""
 
@@ -99,6 +100,11 @@ class Jobs:
         """The lease of the present or last attempt."""
         return self._storage.get(Lease, job.lease) if job.lease else None
 
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
+        """The ids of the leases of all attempts."""
+        job = self.get(account, id)
+        return tuple(lease.id for lease in self._storage.find(Lease, side="requester", job=job.id))
+
     def list(
         self,
         account: Account,
@@ -140,17 +146,18 @@ class Jobs:
         return last_lines(self._storage, job.lease, tail, since, stream) if job.lease and tail else []
 
     async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
-        """Numbered lines from `after` on as they come, to the end of the job.
+        """Numbered lines from `after` on as they come, to the end of the job; numbers that are left out were dropped.
 
-        The numbers of a later attempt start at a higher thousand million, so that a reader can always go on.
+        The numbers of a later attempt start at a higher million million, so that a reader can always go on.
         """
         while True:
             job = self.get(account, id)
             first = (job.attempt - 1) * ATTEMPT_LINES
+            known = next_line(self._storage, job.lease)
             for number, line in read_lines(self._storage, job.lease, after - first) if job.lease else ():
                 after = first + number + 1
                 yield first + number, line
-            if job.state in DONE and self._has_all_lines(job, max(0, after - first)):
+            if job.state in DONE and next_line(self._storage, job.lease) == known:
                 return
             await self._engine.changed(f"logs:{job.lease}" if job.lease else id, 0.5)
 
@@ -205,9 +212,6 @@ class Jobs:
         if not self._files.has(file.digest):
             raise InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=file.digest)
         return File(path=file.path, digest=file.digest, size=self._files.path(file.digest).stat().st_size)
-
-    def _has_all_lines(self, job: Job, at: int) -> bool:
-        return not job.lease or at >= next_line(self._storage, job.lease)
 
 
 def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:

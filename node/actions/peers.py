@@ -19,7 +19,7 @@ from node.ports import Clock, Network
 T = TypeVar("T", bound=Struct)
 Answerer = Callable[[Envelope, Any], Awaitable[Struct | bytes]]
 TTL: Final = 30_000
-DEAR: Final = {Kind.BOOK: (2.0, 100.0), Kind.REFUND: (0.1, 6.0)}
+DEAR: Final = {Kind.BOOK: (2.0, 100.0), Kind.REFUND: (0.1, 6.0), Kind.SAMPLES: (100.0, 2000.0)}
 """Questions that cost much to answer: how many one peer may ask a second, and at once."""
 _FILE: Final = b"F"
 _refusal = msgspec.json.Decoder(Refusal)

@@ -27,6 +27,7 @@ from market.vouchers import channel_id
 from market.workloads import WorkloadKind, spec_digest
 from node.actions.book import Book
 from node.actions.peers import Peers
+from node.actions.siblings import Siblings
 from node.engine import Changes, Engine
 
 _accepted = msgspec.json.Decoder(Accepted)
@@ -86,6 +87,7 @@ class Placing:
         self._book = book
         self._paying = paying
         self._ask = ask
+        self._siblings = Siblings(engine.storage)
         self._resting: dict[str, Resting] = {}
         self._releasing: set[asyncio.Task[None]] = set()
 
@@ -154,10 +156,11 @@ class Placing:
     async def _take(self, job: Job, order: Order) -> bool:
         """Propose to the best standing offers; True when a lease was agreed. Siblings' providers are asked last."""
         wanted = order.constraints
-        apart = replace(order, constraints=replace(wanted, avoid=(*wanted.avoid, *job.spread)))
-        if job.spread and await self._agree(job, order, self._asks(apart)):
-            return True
-        return await self._agree(job, order, self._asks(order))
+        async with self._siblings.turn(job) as taken:
+            apart = replace(order, constraints=replace(wanted, avoid=(*wanted.avoid, *taken)))
+            if taken and await self._agree(job, order, self._asks(apart)):
+                return True
+            return await self._agree(job, order, self._asks(order))
 
     def _asks(self, order: Order) -> list[Ask]:
         return [

@@ -51,7 +51,7 @@ class Pods:
 
 
 def pod_job(service: Service, pod: Pod, nonce: str, now: int) -> Job:
-    """The job behind a pod: it is placed away from its siblings, and where its volumes are if it has any."""
+    """The job behind a pod: it goes where its volumes are, if it has any."""
     return Job(
         id=pod.job,
         account=service.account,
@@ -64,7 +64,6 @@ def pod_job(service: Service, pod: Pod, nonce: str, now: int) -> Job:
         created_at=now,
         term=service.term,
         service=service.id,
-        spread=_siblings(service, pod),
     )
 
 
@@ -82,12 +81,6 @@ def _workload(service: Service, pod: Pod) -> Workload:
 def _constraints(service: Service, pod: Pod) -> Constraints:
     is_bound = service.workload.volumes and pod.home
     return replace(service.constraints, only=(pod.home,)) if is_bound else service.constraints
-
-
-def _siblings(service: Service, pod: Pod) -> tuple[str, ...]:
-    """The providers of the service's other pods."""
-    places = {other.provider for other in service.pods if other.job and other.id != pod.id}
-    return tuple(sorted(places - {""}))
 
 
 def _never_posted(job: str) -> PodMoved:

@@ -23,6 +23,7 @@ from market.units import Rate, Timestamp, amount_due
 from market.vouchers import Channel, channel_id
 from node.actions.abilities import Abilities
 from node.actions.experience import Experiences
+from node.actions.gate import Gate
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
 from node.ports import Reader
@@ -64,7 +65,9 @@ class Selling:
         shop: Shop,
         abilities: Abilities,
         experiences: Experiences,
+        gate: Gate,
     ) -> None:
+        self.gate = gate
         self._engine = engine
         self._peers = peers
         self._policy = policy
@@ -75,8 +78,13 @@ class Selling:
         self.hardware = Hardware()
         self.images: tuple[str, ...] = ()
         self.is_open = False
-        """False while the engine does not run: nothing is offered or accepted then."""
+        """False while the engine does not run or is below the floor: nothing is offered or accepted then."""
         self._bids: dict[str, tuple[Order, Bid]] = {}
+
+    @property
+    def isolation(self) -> str:
+        """The tier that is sold."""
+        return self._shop.isolation
 
     def stock(self, total: Resources, hardware: Hardware) -> None:
         """Sell the policy's share of this machine."""
@@ -107,6 +115,7 @@ class Selling:
             capabilities=self.abilities.names,
             hardware=self.hardware,
             images=advertised(self.images),
+            risks=self.gate.risks,
             notice=self._policy.notice,
             issued_at=now,
             expires_at=now + OFFER_TTL,
@@ -177,7 +186,9 @@ class Selling:
 
     def _check_terms(self, envelope: Envelope, terms: Terms) -> None:
         if not self.is_open:
-            raise Refused("the container engine does not run", codes=("RUNTIME_DOWN",))
+            raise Refused(
+                "nothing is sold now: the container engine does not run, or not well enough", codes=("RUNTIME_DOWN",)
+            )
         if terms.requester != envelope.sender or terms.provider != self._peers.signer.address:
             raise Refused("these terms name other parties", codes=("WRONG_PARTIES",))
         if terms.payee != self._shop.payee:

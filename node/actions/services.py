@@ -39,6 +39,8 @@ from node.engine import Changes, Engine
 from node.ports import Reader
 from node.records import Account, Answer
 
+LATEST_JOBS: Final = 256
+"""Jobs of a service whose use is looked at: a week of replicas that come and go."""
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
@@ -141,6 +143,13 @@ class Hosting:
         """The lease under which the account's pod runs now, or last did."""
         return self._storage.get(Lease, self.pod(account, pod)[1].lease)
 
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
+        """The ids of the leases of all its pods, present and former ones, of the latest LATEST_JOBS jobs."""
+        service = self.get(account, id)
+        jobs = self._storage.find(Job, service=service.id, newest=True, limit=LATEST_JOBS)
+        leases = self._storage.find(Lease, side="requester", job=tuple(job.id for job in jobs))
+        return tuple(lease.id for lease in leases)
+
     async def start_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
         """Bring one pod up again."""
         return await self._tell_pod(account, id, PodStartAsked(pod=id))
@@ -158,8 +167,17 @@ class Hosting:
         return self._costs.of(service.id)
 
     def explain(self, new: NewService) -> Explanation:
-        """How the live offers stand to a pod of it now."""
-        return self._placing.explanation(_trial(new, self._engine.clock.now()))
+        """How the live offers stand to a pod of a service that does not exist yet."""
+        now = self._engine.clock.now()
+        return self._explain(_service("srv_trial", "", Account(id="", name="", created_at=now), new, now))
+
+    def explain_now(self, account: Account, id: str) -> Explanation:
+        """How the live offers stand to one more pod of the service."""
+        return self._explain(self.get(account, id))
+
+    def _explain(self, service: Service) -> Explanation:
+        trial = Pod(id="pod_trial", generation=service.generation, job="job_trial")
+        return self._placing.explanation(pod_job(service, trial, "", self._engine.clock.now()))
 
     async def _tell(self, account: Account, id: str, event: Event) -> Service:
         return await self._change(account, id, lambda _: (event,))
@@ -240,10 +258,3 @@ def _service(id: str, secret: str, account: Account, new: NewService, now: int) 
         created_at=now,
         updated_at=now,
     )
-
-
-def _trial(new: NewService, now: int) -> Job:
-    """A job that is never stored, to ask the book about."""
-    account = Account(id="", name="", created_at=now)  # type: ignore[arg-type]
-    service = _service("srv_trial", "", account, new, now)
-    return pod_job(service, Pod(id="pod_trial", generation=1, job="job_trial"), "", now)

@@ -1,4 +1,4 @@
-"""The requester's side of its leases: commit, fund, answer statements, take logs, outputs and receipts, pay."""
+"""The requester's side of its leases: commit, fund, answer statements, take outputs and receipts, pay."""
 
 import asyncio
 from collections import defaultdict
@@ -16,8 +16,6 @@ from market.dialogue import (
     Done,
     Extend,
     Finish,
-    Logs,
-    LogsKept,
     Pay,
     Phase,
     Signed,
@@ -50,7 +48,6 @@ from market.units import Address, Amount
 from node.actions.files import Files
 from node.actions.funding import succeeded
 from node.actions.held_leases import held_lease, lease_with
-from node.actions.logs import keep_lines
 from node.actions.payments import pay_lease, reserved_on, stored_channel
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -247,17 +244,6 @@ class Tenants:
         if problem:
             raise Refused("the receipt claims more than our clock, the terms and the order allow", codes=(problem,))
         changes.apply("Lease", lease.id, ReceiptReceived(receipt=receipt, signature=signature))
-
-    async def take_logs(self, envelope: Envelope, message: Logs) -> LogsKept:
-        """Lines of output, kept in order; the answer says which line is wanted next."""
-
-        def work(changes: Changes) -> int:
-            lease = lease_with(changes.tx, message.lease, "requester", envelope.sender)
-            return keep_lines(changes.tx, lease.id, message.first, message.lines)
-
-        wanted = await self._engine.transact(work)
-        self._engine.notify(f"logs:{message.lease}")
-        return LogsKept(wanted)
 
 
 def _is_unseen(error: Refused) -> bool:

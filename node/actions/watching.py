@@ -4,27 +4,23 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
-from market.dialogue import Line, Logs, LogsKept
-from market.errors import NeugridError, OutputRefused, Refused
+from market.dialogue import Line
+from market.errors import NeugridError, OutputRefused
 from market.leases import Lease, LeaseState
 from market.machines import Event
-from market.messages import Kind
 from market.provision_events import WorkloadEnded
-from market.receipts import GENESIS, chain_log
-from market.workloads import File
+from market.workloads import File, WorkloadKind
+from node.actions.log_relay import LogRelay
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Exit, Runtime
 
-_kept = msgspec.json.Decoder(LogsKept)
 _log = structlog.get_logger("watching")
-FLUSH_EVERY: Final = 0.2
-BATCH: Final = 1000
-MAX_BATCH_BYTES: Final = 512 * 1024
 DELIVER_WITHIN: Final = 20.0
+MOST_WAITING: Final = 8 * 2**20
+"""Bytes of a service's output that wait here for its requester; a batch job writes no more than that in all."""
 CODES: Final = {
     "exited": "",
     "oom": "OUT_OF_MEMORY",
@@ -32,69 +28,6 @@ CODES: Final = {
     "killed": "KILLED",
     "engine": "INFRASTRUCTURE",
 }
-
-
-class LogRelay:
-    """Numbers, chains and delivers the lines of one lease; what was delivered before a restart is not sent again."""
-
-    def __init__(self, peers: Peers, lease: Lease) -> None:
-        self._peers = peers
-        self._lease = lease
-        self._lines: list[Line] = []
-        self._first = 0
-        self.head = GENESIS
-        self.count = 0
-        self._is_complete = False
-        self._woken = asyncio.Event()
-
-    def add(self, line: Line) -> None:
-        """One more line of output."""
-        self.head = chain_log(self.head, line.at, line.stream, line.text)
-        self.count += 1
-        self._lines.append(line)
-        self._woken.set()
-
-    def complete(self) -> None:
-        """No more lines will come."""
-        self._is_complete = True
-        self._woken.set()
-
-    async def deliver(self) -> None:
-        """Send what is waiting until all is out and complete; an unreachable requester is asked again."""
-        while self._lines or not self._is_complete:
-            if self._lines:
-                await self._send(self._batch())
-            else:
-                self._woken.clear()
-                await self._woken.wait()
-
-    def _batch(self) -> tuple[Line, ...]:
-        batch: list[Line] = []
-        size = 0
-        for line in self._lines[:BATCH]:
-            size += len(line.text) + 64
-            if batch and size > MAX_BATCH_BYTES:
-                break
-            batch.append(line)
-        return tuple(batch)
-
-    async def _send(self, batch: tuple[Line, ...]) -> None:
-        try:
-            message = Logs(self._lease.id, self._first, batch)
-            kept = await self._peers.ask(self._lease.terms.requester_peer, Kind.LOGS, message, _kept)
-        except Refused:
-            self._drop(len(self._lines))
-        except NeugridError:
-            await asyncio.sleep(1.0)
-        else:
-            self._drop(max(0, kept.next - self._first))
-            if kept.next < self._first + len(batch):
-                await asyncio.sleep(FLUSH_EVERY)
-
-    def _drop(self, count: int) -> None:
-        dropped = min(count, len(self._lines))
-        del self._lines[:dropped]
-        self._first += dropped
 
 
 class Watching:
@@ -107,8 +40,12 @@ class Watching:
         self._store = store
 
     async def watch(self, lease: Lease) -> Event | None:
-        """Follow one container to its end; a restart of the node begins again from the container's first line."""
-        relay = LogRelay(self._peers, lease)
+        """Follow one container to its end, also after a restart of the node.
+
+        The output of a batch job is read again from its first line; that of a service, of which the engine keeps the
+        newest part alone, goes on where the requester's log ends.
+        """
+        relay = LogRelay(self._peers, lease, MOST_WAITING if _stays_up(lease) else 0)
         delivery = asyncio.create_task(relay.deliver())
         try:
             reading = asyncio.create_task(self._read(lease, relay))
@@ -122,7 +59,8 @@ class Watching:
         return _ended(lease, end, outputs, problem, relay)
 
     async def _read(self, lease: Lease, relay: LogRelay) -> None:
-        async for line in self._runtime.logs(lease.container):
+        places = await relay.resume() if _stays_up(lease) else ()
+        async for line in self._runtime.logs(lease.container, after=places):
             relay.add(Line(line.at, line.stream, line.text))
 
     async def _drained(self, reading: "asyncio.Task[None]") -> None:
@@ -149,6 +87,10 @@ class Watching:
         except OutputRefused as error:
             return (), error.message
         return tuple(File(path=file.path, digest=file.digest, size=file.size) for file in found), ""
+
+
+def _stays_up(lease: Lease) -> bool:
+    return lease.workload is not None and lease.workload.kind is WorkloadKind.SERVICE
 
 
 def _ended(lease: Lease, end: Exit, outputs: tuple[File, ...], problem: str, relay: LogRelay) -> WorkloadEnded:

@@ -26,8 +26,9 @@ BLOCK: Final = b"\0" * 1024
 class LocalMachine:
     """The machine the node runs on; `disk` is a folder on the file system that is sold, `root` is / except in tests."""
 
-    def __init__(self, disk: Path, root: Path = Path("/")) -> None:
+    def __init__(self, disk: Path, root: Path = Path("/"), *, sells_gpus: bool = True) -> None:
         self._disk = disk
+        self._sells_gpus = sells_gpus
         self._root = root
 
     async def measure(self) -> tuple[Resources, Hardware]:
@@ -40,7 +41,7 @@ class LocalMachine:
         return self._resources(gpus), hardware
 
     def _resources(self, gpus: tuple[Gpu, ...]) -> Resources:
-        same = sold(gpus)
+        same = sold(gpus) if self._sells_gpus else ()
         return Resources(
             cpu=milli_cores(self._root),
             memory=memory(self._root),

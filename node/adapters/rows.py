@@ -16,7 +16,7 @@ from market.offers import Offer
 from market.runs import Run
 from market.services import Service
 from market.vouchers import Channel
-from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending, Withdrawal
+from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
 
 Columns = dict[str, Any]
 """Column names and values of one row, without `body`."""
@@ -138,6 +138,8 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted_entry),
     Pending: _shape(Pending, "pending", "id created=created_at subject effect not_before"),
     LogChunk: _shape(LogChunk, "log_chunk", "id created=first lease first"),
+    LogHead: _shape(LogHead, "log_head", "id kind oldest newest created="),
+    SeriesChunk: _shape(SeriesChunk, "series_chunk", "id created=start lease step expires"),
     Withdrawal: _shape(Withdrawal, "withdrawal", "id created=created_at account state amount"),
     Mark: _shape(Mark, "mark", "id created="),
 }

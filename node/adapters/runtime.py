@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from market.dialogue import LogPlace
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.base_images import BASE_IMAGES
@@ -19,7 +20,7 @@ from node.adapters.docker_engine.build_places import BuildPlaces
 from node.adapters.docker_engine.builds import DockerBuilder
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
@@ -33,6 +34,7 @@ from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
+from node.adapters.docker_engine.witness import booted_at
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
 
 RETRY: Final = 1.0
@@ -70,13 +72,18 @@ class DockerRuntime:
         namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
         places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp)
         self.builder = DockerBuilder(self._engine, self, self._images, places, settings.builds, clock)
-        self._starter = Starter(self._engine, self._images, namespaces, volumes, clock, settings)
+        self._starter = Starter(self._engine, self._images, namespaces, volumes, self._watch, clock, settings)
         self._asked: dict[str, str] = {}
         self._began: dict[str, int] = {}
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
         self._guarding: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._engine.address
 
     async def health(self) -> RuntimeHealth:
         """Whether the engine answers and enforces every limit that the profile sets."""
@@ -145,12 +152,16 @@ class DockerRuntime:
             except Unavailable:
                 await asyncio.sleep(RETRY)
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        """Lines as they are written, to the end of the container; they go on after the engine was away."""
-        place, is_over = Place(lines=skip), False
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        """Lines as they are written, to the end of the container; they go on after the engine was away.
+
+        What has a time limit may write `log_limit` bytes; for what stays up the engine keeps its newest lines.
+        """
+        place, is_over = Place(skip=skip, ends={each.stream: each for each in after}), False
         while True:
             try:
-                async with contextlib.aclosing(self._read_log(name, place, is_live=not is_over)) as lines:
+                limit = self._settings.log_limit if _timeout(await self._inspect(name)) else 0
+                async with contextlib.aclosing(self._read_log(name, place, limit, is_live=not is_over)) as lines:
                     async for line in lines:
                         yield line
                 if place.is_full:
@@ -220,8 +231,8 @@ class DockerRuntime:
         await self._images.close()
         self._engine.close()
 
-    async def _read_log(self, name: str, place: Place, is_live: bool) -> AsyncGenerator[LogLine, None]:
-        batches = follow(self._engine, name, place, self._settings.log_limit, is_live)
+    async def _read_log(self, name: str, place: Place, limit: int, is_live: bool) -> AsyncGenerator[LogLine, None]:
+        batches = follow(self._engine, name, place, limit, is_live)
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 for line in batch:
@@ -243,11 +254,14 @@ class DockerRuntime:
         end = self._read_exit(name, seen)
         if end is not None and end.reason == "engine":
             await asyncio.sleep(LATE_OOM)
-            end = self._read_exit(name, await self._inspect(name))
+            await self._engine.call(lambda _: self._engine.greet())
+            end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
         return end
 
-    def _read_exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
-        return exit_of(seen["State"], _timeout(seen), self._asked.get(name, ""), self._watch.had_oom(name))
+    def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
+        booted = booted_at() if self._engine.is_local else 0
+        asked, had_oom = self._asked.get(name, ""), self._watch.had_oom(name)
+        return exit_of(seen["State"], _timeout(seen), asked, had_oom, testimony, booted)
 
     async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
         """Until something may have changed; kills the container when its time is over before."""

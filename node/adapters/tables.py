@@ -141,6 +141,24 @@ class LogChunkRow(Row, table=True):
     first: int = Field(sa_type=BigInteger)
 
 
+class LogHeadRow(Row, table=True):
+    __tablename__ = "log_head"
+    __table_args__ = (Index(None, "kind", "oldest"),)
+    id: str = Field(primary_key=True)
+    kind: str
+    oldest: int = Field(sa_type=BigInteger)
+    newest: int = Field(sa_type=BigInteger, index=True)
+
+
+class SeriesChunkRow(Row, table=True):
+    __tablename__ = "series_chunk"
+    __table_args__ = (Index(None, "lease", "step", "created", "id"),)
+    id: str = Field(primary_key=True)
+    lease: str
+    step: int = Field(sa_type=BigInteger)
+    expires: int = Field(sa_type=BigInteger, index=True)
+
+
 class WithdrawalRow(Row, table=True):
     __tablename__ = "withdrawal"
     __table_args__ = (Index(None, "account", "created", "id"),)

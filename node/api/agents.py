@@ -49,7 +49,7 @@ def page_of_hundred(
 @post("/agents", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
-    ordered = agent_order(data, request.services)
+    ordered = await agent_order(data, request.services)
     idempotency = await idempotency_of(request, "POST /v1/agents", lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
@@ -95,7 +95,7 @@ async def list_agents(
 @get("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
 async def show_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
     """One agent."""
-    return reply(_view(request, _agent(request, agent_id)))
+    return reply(_view(request, agent_of(request, agent_id)))
 
 
 @put("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404))
@@ -115,7 +115,7 @@ async def update_agent(request: Call, agent_id: FromPath[str], data: JSONBody[Ag
 )
 async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Deleted]:
     """End it for good; what it used until then is paid."""
-    await request.services.hosting.delete(request.account, _agent(request, agent_id).id)
+    await request.services.hosting.delete(request.account, agent_of(request, agent_id).id)
     return reply(Deleted(message="Agent deleted successfully", id=agent_id))
 
 
@@ -129,7 +129,7 @@ async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Delet
 )
 async def start_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
     """Bring it up again."""
-    agent = _agent(request, agent_id)
+    agent = agent_of(request, agent_id)
     return reply(_view(request, await request.services.hosting.start(request.account, agent.id)))
 
 
@@ -143,7 +143,7 @@ async def start_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentV
 )
 async def stop_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
     """Take it down; everything that was set stays."""
-    agent = _agent(request, agent_id)
+    agent = agent_of(request, agent_id)
     return reply(_view(request, await request.services.hosting.stop(request.account, agent.id)))
 
 
@@ -157,7 +157,7 @@ async def stop_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentVi
 )
 async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
     """Replace its pods by new ones, one after the other."""
-    agent = _agent(request, agent_id)
+    agent = agent_of(request, agent_id)
     return reply(_view(request, await request.services.hosting.restart(request.account, agent.id)))
 
 
@@ -171,7 +171,7 @@ async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[Agen
 )
 async def scale_agent(request: Call, agent_id: FromPath[str], data: JSONBody[ScaleBody]) -> Response[AgentView]:
     """Keep so many pods up."""
-    agent = _agent(request, agent_id)
+    agent = agent_of(request, agent_id)
     return reply(_view(request, await request.services.hosting.scale(request.account, agent.id, data.replicas)))
 
 
@@ -180,10 +180,10 @@ async def read_agent_logs(
     request: Call, agent_id: FromPath[str], lines: NamedDependency[LogQuery]
 ) -> Response[LogList]:
     """The last lines of all pods, by time; `follow=true` streams them as server-sent events."""
-    return show_output(request, lines, _agent(request, agent_id).id)
+    return show_output(request, lines, agent_of(request, agent_id).id)
 
 
-def _agent(request: Call, id: str) -> Service:
+def agent_of(request: Call, id: str) -> Service:
     """The agent; a deployment that is none is not found here."""
     service = request.services.hosting.get(request.account, id)
     if service.kind != "agent":
@@ -192,8 +192,9 @@ def _agent(request: Call, id: str) -> Service:
 
 
 async def _change(request: Call, id: str, body: AgentChanges) -> Response[AgentView]:
-    agent = _agent(request, id)
-    after = await request.services.hosting.update(request.account, agent.id, agent_amendment(body))
+    agent = agent_of(request, id)
+    amendment = await agent_amendment(body, agent, request.services)
+    after = await request.services.hosting.update(request.account, agent.id, amendment)
     return reply(_view(request, after))
 
 

@@ -8,8 +8,10 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.services import Service
 from node.api.auth import SECURITY, signed_in
+from node.api.catalog import explanation_view
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
+from node.api.market_views import ExplanationView
 from node.api.replies import Page, cut, encode, idempotency_of, pagination_of, replay, reply, reply_unless_known
 from node.api.service_bodies import ScaleBody
 from node.api.service_orders import DeploymentChanges, NewDeployment, deployment_amendment, deployment_order
@@ -172,6 +174,19 @@ async def read_deployment_logs(
 ) -> Response[LogList]:
     """The last lines of all pods, by time; `since` is a duration or a time. `follow=true` streams them as events."""
     return show_output(request, lines, deployment_id)
+
+
+@get(
+    "/deployments/{deployment_id:str}/explain",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(404),
+)
+async def explain_deployment(request: Call, deployment_id: FromPath[str]) -> Response[ExplanationView]:
+    """How many live offers fail on each constraint for one more pod, and what would find providers."""
+    services = request.services
+    return reply(explanation_view(services.hosting.explain_now(request.account, deployment_id), services.currency))
 
 
 async def _change(request: Call, id: str, body: DeploymentChanges) -> Response[DeploymentAnswer]:

@@ -27,6 +27,8 @@ TAGS: Final = ["Jobs"]
 async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency[LogQuery]) -> Response[LogList]:
     """The last lines of output; `since` is a duration ("1h") or a time, `level` the least level.
 
+    A line of the stream "node" says that lines are missing in its place.
+
     With `follow=true` or `Accept: text/event-stream` the lines come as server-sent events until the job ends; a
     reconnect with `Last-Event-ID` goes on behind that line.
     """

@@ -59,6 +59,7 @@ class OfferView(View, frozen=True, kw_only=True):
     currency: str
     region: str
     isolation: str
+    risks: tuple[str, ...]
     notice: int
     images: tuple[str, ...]
     hardware: HardwareView
@@ -76,6 +77,7 @@ class ProviderView(View, frozen=True, kw_only=True):
     gpu: bool
     region: str
     isolation: str
+    risks: tuple[str, ...]
     resources: ResourcesView
     free: ResourcesView
     prices: PricesView

@@ -24,6 +24,7 @@ STATUS: Final[dict[JobState, str]] = {
     S.CANCELLED: "cancelled",
 }
 LEVELS: Final = ("debug", "info", "warn", "error")
+STREAM_LEVELS: Final = {"stderr": "error", "node": "warn"}
 _LEVEL: Final = re.compile(r"\b(DEBUG|INFO|WARN|ERROR|CRITICAL|FATAL)(?:ING)?\b", re.IGNORECASE)
 _RATE_DIGITS: Final = TOKEN_DECIMALS + len(str(RATE_SCALE)) - 1
 _RATE_UNIT: Final = int(10**_RATE_DIGITS)
@@ -81,10 +82,10 @@ def log_record(line: LogLine) -> LogRecord:
 
 
 def level_of(line: LogLine) -> str:
-    """The level that the line names in its first 64 characters, else "info" for stdout and "error" for stderr."""
+    """The level that the line names in its first 64 characters, else that of its stream."""
     found = _LEVEL.search(line.text[:64])
     if found is None:
-        return "error" if line.stream == "stderr" else "info"
+        return STREAM_LEVELS.get(line.stream, "info")
     name = found[1].lower()
     return name if name in LEVELS else "error"
 

@@ -6,12 +6,14 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from market.errors import InvalidParameters, NotFound
+from market.errors import NotFound
 from market.offers import ShortText
 from market.orders import Constraints
+from market.services import Service
 from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount
 from market.workloads import Workload
 from node.actions.services import Amendment, NewService
+from node.api.agent_runtimes import runtime_of, with_program, without_program
 from node.api.providers import address_in
 from node.api.service_bodies import (
     TERM,
@@ -27,7 +29,7 @@ from node.api.service_bodies import (
 )
 from node.api.service_present import hourly_cost
 from node.api.services import Services
-from node.api.submissions import Body, Number, ResourcesBody, SizeText, image_of, unfit
+from node.api.submissions import Body, Number, ResourcesBody, SizeText, unfit
 from node.api.template_file import Template
 
 DEFAULT_CAP: Final = Amount(10**TOKEN_DECIMALS)
@@ -81,7 +83,7 @@ class AgentFields(ServiceFields, frozen=True, kw_only=True):
 
 
 class NewAgent(AgentFields, frozen=True, kw_only=True):
-    """An agent from an image: its runtime is a label."""
+    """An agent from a program that this node fetches and runs under its runtime, or from an image."""
 
     name: Label
     region: ShortText = ""
@@ -126,16 +128,17 @@ def deployment_order(body: NewDeployment, services: Services) -> Ordered:
     return _priced(new, body, services)
 
 
-def agent_order(body: NewAgent, services: Services) -> Ordered:
-    """What the body asks for; InvalidParameters names the field that does not fit."""
-    _check_source(body)
-    if not body.image:
-        raise unfit("image", "nothing", "an image")
-    blank = blank_workload(body.image, "image")
+async def agent_order(body: NewAgent, services: Services) -> Ordered:
+    """What the body asks for, its program fetched; InvalidParameters names the field that does not fit."""
+    if (body.image is None) == (body.binary_url is None):
+        raise unfit("image", body.image or "nothing", "exactly one of image and binary_url")
+    blank = blank_workload(body.image or runtime_of(body.runtime or "").image, "image")
+    workload = over(blank, _agent_asked(body, blank))
+    _cap(body)
     new = NewService(
         kind="agent",
         name=body.name,
-        workload=over(blank, _agent_asked(body, blank)),
+        workload=await _with_binary(workload, body, body.runtime or "", services),
         origin=body.runtime or "",
         replicas=body.config.replicas or 1,
         cap=DEFAULT_CAP,
@@ -170,16 +173,36 @@ def _env_over(template: Workload, given: dict[str, str] | None) -> dict[str, str
     return None if given is None else {**template.env, **given}
 
 
-def agent_amendment(body: AgentChanges) -> Amendment:
-    """What the body changes."""
-    _check_source(body)
+async def agent_amendment(body: AgentChanges, agent: Service, services: Services) -> Amendment:
+    """What the body changes; another program is fetched before anything is."""
+    if body.image is not None and body.binary_url is not None:
+        raise unfit("image", body.image, "one of image and binary_url")
+    runtime = agent.origin if body.runtime is None else body.runtime
+    changed = _agent_over(agent.workload, body)
+    program = await _with_binary(changed, body, runtime, services)
     return Amendment(
         name=body.name,
         cap=_cap(body),
         replicas=body.config.replicas,
         origin=body.runtime,
-        amend=lambda present: over(present, _agent_asked(body, present)),
+        amend=lambda present: program if body.binary_url else _agent_over(present, body),
     )
+
+
+def _agent_over(present: Workload, body: AgentFields) -> Workload:
+    """The present workload with the changes; another image takes the place of a program."""
+    base = without_program(present) if body.image else present
+    return over(base, _agent_asked(body, base))
+
+
+async def _with_binary(workload: Workload, body: AgentFields, runtime: str, services: Services) -> Workload:
+    """The workload with the program that the body names, if it names one; a command of the body's own stays."""
+    if body.binary_url is None:
+        return workload
+    found = runtime_of(runtime)
+    program = await services.binaries.fetch(body.binary_url)
+    after = with_program(workload, found, program)
+    return replace(after, command=workload.command) if body.command else after
 
 
 def _base(template: str | None, image: str | None, templates: Mapping[str, Template]) -> tuple[Workload, str]:
@@ -215,16 +238,6 @@ def _priced(new: NewService, body: ServiceFields, services: Services) -> Ordered
 
 def _cap(body: ServiceFields) -> Amount | None:
     return None if body.max_price_per_hour is None else cap_of(body.max_price_per_hour)
-
-
-def _check_source(body: AgentFields) -> None:
-    if body.binary_url is not None:
-        raise InvalidParameters(
-            "this node fetches no binaries: give an image that holds the program",
-            field="binary_url", value=body.binary_url[:80], expected="image",
-        )  # fmt: skip
-    if body.image is not None:
-        image_of(body.image)
 
 
 def _agent_asked(body: AgentFields, present: Workload) -> Asked:

@@ -9,12 +9,14 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
+from node.actions.binaries import Binaries
 from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.runner import Runner
+from node.actions.series import Series
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
 from node.actions.wallets import Wallets
@@ -40,7 +42,9 @@ class Services:
     jobs: Jobs
     hosting: Hosting
     output: Output
+    binaries: Binaries
     runner: Runner
+    series: Series
     consoles: Consoles
     files: Files
     market: Market

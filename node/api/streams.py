@@ -10,6 +10,10 @@ from litestar.response import Stream
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
+ROOM: Final = 256 * 1024
+"""Bytes that wait for a slow client."""
+IN_TURN: Final = 100
+"""Frames until others have their turn."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -40,30 +44,58 @@ def event_stream(frames: AsyncIterator[Frame], closing: Closing, heartbeat: floa
 
 
 async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float) -> AsyncIterator[bytes]:
-    """Bytes of the stream; `frames` is closed however this ends."""
-    stop: asyncio.Future[Any] = asyncio.ensure_future(closing.wait())
-    turn: asyncio.Future[Any] | None = None
+    """Bytes of the stream, as many frames at once as wait; `frames` is closed however this ends."""
+    pump = _Pump(frames)
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(closing.wait()), asyncio.ensure_future(pump.run())]
     yield b"retry: 1000\n\n"
     try:
         while True:
-            turn = turn or asyncio.ensure_future(_next(frames))
-            done, _ = await asyncio.wait({turn, stop}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
-            if turn in done:
-                yield turn.result().encoded()
-                turn = None
-            elif stop in done:
+            taking = asyncio.ensure_future(pump.filled.wait())
+            await asyncio.wait({taking, *tasks}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
+            taking.cancel()
+            data = pump.taken()
+            if data:
+                yield data
+            if not data and tasks[1].done():
+                tasks[1].result()
+                return
+            if closing.is_set():
                 yield Frame("closing", {"reason": "the node stops; resume with Last-Event-ID"}).encoded()
                 return
-            else:
+            if not data:
                 yield b": still here\n\n"
-    except StopAsyncIteration:
-        return
     finally:
-        await _end(frames, [stop, *([turn] if turn else [])])
+        await _end(frames, tasks)
 
 
-async def _next(frames: AsyncIterator[Frame]) -> Frame:
-    return await anext(frames)
+class _Pump:
+    """Fills a buffer from `frames`, which stands still while ROOM bytes wait: a frame alone is dear to send."""
+
+    def __init__(self, frames: AsyncIterator[Frame]) -> None:
+        self.filled = asyncio.Event()
+        self._frames = frames
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._emptied = asyncio.Event()
+
+    def taken(self) -> bytes:
+        """All that waits."""
+        data, self._waiting, self._size = b"".join(self._waiting), [], 0
+        self.filled.clear()
+        self._emptied.set()
+        return data
+
+    async def run(self) -> None:
+        """To the end of the frames; after so many at a time others have their turn."""
+        async for frame in self._frames:
+            self._waiting.append(frame.encoded())
+            self._size += len(self._waiting[-1])
+            self.filled.set()
+            if len(self._waiting) % IN_TURN == 0:
+                await asyncio.sleep(0)
+            while self._size >= ROOM:
+                self._emptied.clear()
+                await self._emptied.wait()
 
 
 async def _end(frames: AsyncIterator[Frame], tasks: list[asyncio.Future[Any]]) -> None:

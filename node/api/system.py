@@ -40,4 +40,5 @@ async def show_version(request: Call) -> Response[Version]:
 @get("/metrics", guards=[signed_in], tags=TAGS, security=SECURITY, media_type="text/plain", responses=problems())
 async def show_metrics(request: Call) -> Response[bytes]:
     """Counters for Prometheus; give its job the key as `authorization`."""
-    return Response(content=request.app.state.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    gpus = await request.services.health.gpus()
+    return Response(content=request.app.state.metrics.exposition(gpus), media_type=CONTENT_TYPE_LATEST)

@@ -22,12 +22,13 @@ async def run(bidding: Bidding, network: Network, runtime: Runtime, machine: Mac
     """Measure the machine, then keep the market's picture of it true until cancelled."""
     selling, book = bidding.selling, bidding.book
     selling.stock(*await machine.measure())
-    published, checked, shown, peers = 0, 0, None, 0
+    published, checked, shown, peers, has_engine = 0, 0, None, 0, False
     while True:
         now = clock.now()
         if now - checked >= CHECK_ENGINE:
             checked = now
-            await _look_at_engine(selling, runtime)
+            has_engine = await _look_at_engine(selling, runtime, has_engine)
+        selling.is_open = has_engine and selling.gate.is_open
         picture = [replace(offer, seq=0, issued_at=0, expires_at=0) for offer in selling.offers(0)]
         connected = await _count_peers(network)
         is_news = picture != shown or now - published >= REFRESH or connected > peers
@@ -38,17 +39,17 @@ async def run(bidding: Bidding, network: Network, runtime: Runtime, machine: Mac
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _look_at_engine(selling: Selling, runtime: Runtime) -> None:
+async def _look_at_engine(selling: Selling, runtime: Runtime, had_engine: bool) -> bool:
     health = await runtime.health()
-    if health.is_ok != selling.is_open:
+    if health.is_ok != had_engine:
         _log.warning("engine", is_ok=health.is_ok, reason=health.reason)
-    selling.is_open = health.is_ok
     if health.is_ok:
         try:
             selling.images = await runtime.images()
             await selling.abilities.look()
         except Unavailable:
-            selling.is_open = False
+            return False
+    return health.is_ok
 
 
 async def _publish(selling: Selling, book: Book, seq: int, was_shown: bool) -> bool:

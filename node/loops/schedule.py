@@ -18,6 +18,8 @@ from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Stores
 from node.actions.funding import Funding
+from node.actions.log_keeping import LogKeeping
+from node.actions.series import Series
 from node.actions.wallets import Wallets
 from node.engine import Engine
 from node.ports import Network, Tx
@@ -39,6 +41,8 @@ class Ticks(Struct, frozen=True, kw_only=True):
     wallets: Wallets
     experiences: Experiences
     stores: Stores
+    series: Series
+    logs: LogKeeping
     claim_above: Amount
     is_provider: bool
 
@@ -64,6 +68,8 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: _repair_book(ticks), 60),
         (lambda: _forget_answers(ticks), 3600),
         (lambda: ticks.stores.sweep(ticks.engine.clock.now()), 600),
+        (ticks.series.sweep, 600),
+        (ticks.logs.sweep, 600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
         (ticks.wallets.finish_exits, 60),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import trio
 from libp2p.io import trio as trio_io
+from libp2p.io.exceptions import ConnectionClosedError, IOException
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF, MuxedStreamError, MuxedStreamReset
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import HEADER_SIZE, MAX_MESSAGE_SIZE, TYPE_DATA, YAMUX_HEADER_FORMAT
@@ -19,6 +20,8 @@ from market.messages import MAX_DIRECT
 _READ: Final = 64 * 1024
 _BODY: Final = MAX_MESSAGE_SIZE - HEADER_SIZE
 _STALLED: Final = 30.0
+_STUCK: Final = 8.0
+"""A frame is written within this; a peer that answers no ping is cut sooner."""
 _LOOK: Final = 0.25
 """How often a writer without credit looks whether its stream still stands: that it was reset wakes nobody."""
 _HEADER: Final = struct.Struct(YAMUX_HEADER_FORMAT)
@@ -65,7 +68,10 @@ class QuickStream(yamux.YamuxStream):
             size = min(await self._window(), _BODY, len(view) - sent)
             self.send_window -= size
             header = _HEADER.pack(0, TYPE_DATA, 0, self.stream_id, size)
-            await self.conn._write_frame(header + view[sent : sent + size])
+            try:
+                await self.conn._write_frame(header + view[sent : sent + size])
+            except IOException as error:
+                raise MuxedStreamError("the connection broke") from error
             sent += size
 
     async def _window(self) -> int:
@@ -114,14 +120,22 @@ class QuickStream(yamux.YamuxStream):
 
 
 async def write_frame(connection: Any, data: bytes) -> None:
-    """Write one yamux frame; in place of `Yamux._write_frame`, which formats two log lines and yields twice."""
+    """Write one yamux frame; in place of `Yamux._write_frame`, which formats two log lines and yields twice.
+
+    Whoever is cancelled inside of a frame would make nonsense of all that follows: the end of everybody's connection.
+    A connection that takes no bytes for so long is cut.
+    """
     lock = connection._write_lock
     try:
         lock.acquire_nowait()
     except trio.WouldBlock:
         await lock.acquire()
     try:
-        await connection.secured_conn.write(bytes(data))
+        with trio.CancelScope(deadline=trio.current_time() + _STUCK, shield=True) as scope:
+            await connection.secured_conn.write(bytes(data))
+        if scope.cancelled_caught:
+            await connection._cut("takes no bytes")
+            raise ConnectionClosedError("the peer takes no bytes")
     finally:
         lock.release()
 

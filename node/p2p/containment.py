@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT: Final = 3.0
 _WATCH: Final = 0.5
+_REPLIES: Final = 1000
+"""A peer that makes us say more at once, and reads none of it, waits like everybody."""
 
 Handler = Callable[[INetStream], Awaitable[None]]
 AsyncFunction = Callable[..., Awaitable[Any]]
@@ -152,8 +154,39 @@ class WatchedYamux(Yamux):
 
     limits = Limits()
 
+    _reading: trio.lowlevel.Task | None = None
+    _replying = 0
+
+    async def handle_incoming(self) -> None:
+        self._reading = trio.lowlevel.current_task()
+        await super().handle_incoming()
+
     async def _write_frame(self, data: bytes) -> None:
-        await write_frame(self, data)
+        """What the reader has to say is said by a task of its own.
+
+        Two readers that wait until the other one's has read what fills the wire would wait for ever.
+        """
+        if trio.lowlevel.current_task() is not self._reading or self._nursery is None or self._replying >= _REPLIES:
+            await write_frame(self, data)
+        else:
+            self._replying += 1
+            self._nursery.start_soon(contained(self._reply), data)
+
+    async def _reply(self, data: bytes) -> None:
+        try:
+            await write_frame(self, data)
+        finally:
+            self._replying -= 1
+
+    async def _read_data_body(self, length: int) -> bytes:
+        """The bytes of a frame. The library takes a connection that breaks here for the end of one stream.
+
+        Its reader would believe that it has everything; what times out ends the connection, and resets its streams.
+        """
+        try:
+            return bytes(await super()._read_data_body(length))
+        except Exception as error:
+            raise trio.TooSlowError("the connection broke inside a frame") from error
 
     async def _measure_rtt_loop(self) -> None:
         next_probe = trio.current_time() + _WATCH

@@ -8,6 +8,7 @@ import logging
 import math
 import socket
 from collections import Counter
+from contextlib import suppress
 from typing import Any, Final
 
 import trio
@@ -40,6 +41,7 @@ class Pipes:
         self._link, self._hatch = link, hatch
         self._rate = Buckets(limits.byte_stream_rate, limits.byte_stream_burst)
         self._inside: Counter[str] = Counter()
+        self._carried = 0
 
     async def run(self) -> None:
         """Open what the node wants opened, until it is gone."""
@@ -50,8 +52,9 @@ class Pipes:
     async def handle(self, stream: INetStream) -> None:
         """Carry a stream that a peer has opened, if there is room for it."""
         peer = str(stream.muxed_conn.peer_id)
-        if not self._has_room(peer):
-            raise BadStream("too many streams of bytes")
+        is_full = self._inside[peer] >= self._limits.byte_streams_per_peer
+        if is_full or not self._rate.take(peer, trio.current_time()):
+            raise BadStream("too many streams of bytes of one peer")
         self._inside[peer] += 1
         try:
             await self._admit(peer, stream)
@@ -60,18 +63,18 @@ class Pipes:
             if not self._inside[peer]:
                 del self._inside[peer]
 
-    def _has_room(self, peer: str) -> bool:
-        is_full = self._inside[peer] >= self._limits.byte_streams_per_peer
-        if is_full or self._inside.total() >= self._limits.byte_streams:
-            return False
-        return self._rate.take(peer, trio.current_time())
-
     async def _admit(self, peer: str, stream: INetStream) -> None:
-        pipe = Pipe(stream, self._limits)
+        """Places are counted when the head has come, so that nobody takes them by saying nothing."""
         reader = FrameReader(stream, MAX_HEAD)
         with trio.fail_after(self._limits.head_within):
             head = await reader.frame()
-        await pipe.carry(await self._hatch.announce(Opened(peer, head)), reader.rest())
+        if self._carried >= self._limits.byte_streams:
+            raise BadStream("too many streams of bytes")
+        self._carried += 1
+        try:
+            await Pipe(stream, self._limits).carry(await self._hatch.announce(Opened(peer, head)), reader.rest())
+        finally:
+            self._carried -= 1
 
     async def _open(self, command: Open, end: socket.socket) -> None:
         async with to_stream(end) as node:
@@ -141,23 +144,21 @@ class Pipe:
                     self._touch()
                 data = await self._muxed.read(READ)
         except MuxedStreamError as error:
-            await self._end(node, is_clean=self._is_end(error))
+            if not self._is_end(error):
+                self._scope.cancel()
+                return
         except trio.BrokenResourceError:
             return  # the node is gone: the other direction sees that too
+        with suppress(trio.BrokenResourceError):
+            await node.send_all(END)
+        self._has_ended = True
+        if self._has_closed:
+            self._scope.cancel()
 
     def _is_end(self, error: MuxedStreamError) -> bool:
         """Whether the peer has said that it writes no more; what comes after that takes nothing back."""
         is_over = isinstance(error, MuxedStreamEOF) or self._muxed.recv_closed
         return is_over and not self._muxed.conn.event_shutting_down.is_set()
-
-    async def _end(self, node: trio.SocketStream, *, is_clean: bool) -> None:
-        if not is_clean:
-            self._scope.cancel()
-            return
-        await node.send_all(END)
-        self._has_ended = True
-        if self._has_closed:
-            self._scope.cancel()
 
     # --- to the peer --------------------------------------------------------------------------------------------
 

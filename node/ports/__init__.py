@@ -17,8 +17,13 @@ from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample
 from node.ports.containers import Session as Session
+from node.ports.downloads import Downloads as Downloads
+from node.ports.gpus import Gpus as Gpus
+from node.ports.gpus import GpuUse as GpuUse
 from node.ports.images import ImageStore as ImageStore
 from node.ports.images import PullProgress as PullProgress
+from node.ports.inspection import Finding as Finding
+from node.ports.inspection import Inspector as Inspector
 from node.ports.network import ByteStream as ByteStream
 from node.ports.network import Gossip as Gossip
 from node.ports.network import Network as Network
@@ -43,3 +48,5 @@ from node.ports.sandboxes import Sandboxes as Sandboxes
 from node.ports.storage import Reader as Reader
 from node.ports.storage import Storage as Storage
 from node.ports.storage import Tx as Tx
+from node.ports.volumes import KeptFolders as KeptFolders
+from node.ports.watchdog import Watchdog as Watchdog

@@ -24,7 +24,8 @@ class Session(ByteStream, Protocol):
 class Sample(Struct, frozen=True, kw_only=True):
     """What a container used: `cpu` in nanoseconds since its start, the rest in bytes; `at` in epoch ms.
 
-    `received` and `sent` are totals since the start; both are 0 for a container without network.
+    `received` and `sent` are totals since the start; both are 0 for a container without network. `gpu` is the present
+    load of its GPUs in thousandths, -1 where it has none or nobody knows.
     """
 
     at: Timestamp
@@ -32,6 +33,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     memory: int
     received: int = 0
     sent: int = 0
+    gpu: int = -1
 
 
 class Containers(Protocol):

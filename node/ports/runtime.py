@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from market.dialogue import LogPlace
 from market.offers import Hardware
 from market.resources import Resources
 from market.units import Seconds, Timestamp
@@ -58,7 +59,10 @@ class Exit(Struct, frozen=True, kw_only=True):
 
 
 class LogLine(Struct, frozen=True):
-    """One line of output: `at` in epoch ms, `stream` is "stdout" or "stderr", no newline at its end."""
+    """One line of output: `at` in epoch ms, no newline at its end.
+
+    `stream` is "stdout" or "stderr", or "node" where no program spoke: a node says that lines are missing.
+    """
 
     at: Timestamp
     stream: str
@@ -115,8 +119,12 @@ class Runtime(Protocol):
         """Wait until the container has ended (its own time limit included) and say how."""
         ...
 
-    def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
-        """Lines as they are written, from the first (less `skip` lines) to the end of the container."""
+    def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        """Lines as they are written, from the first (less `skip` lines) or those behind `after`, to the last.
+
+        A container without time limit may write for ever: where its oldest lines are gone by now, one line of the
+        stream "node" says so.
+        """
         ...
 
     async def outputs(self, name: str, wanted: Sequence[str], store: Path, limit: int) -> tuple[OutputFile, ...]:

@@ -13,6 +13,8 @@ from node.proxy.limits import ProxyLimits
 from node.proxy.refusals import Refusal, refusal_of
 from node.proxy.routes import Replica
 
+_TRIES: Final = 3
+"""So many replicas are asked for one request."""
 _TIRED: Final = ("PROVIDER_UNREACHABLE", "NOT_RUNNING", "PORT_CLOSED", "DIAL_TIMEOUT")
 
 
@@ -20,7 +22,7 @@ class _Idle(Struct, eq=False):
     """A kept connection, and the task that looks whether it still stands."""
 
     stream: ByteStream
-    watch: asyncio.Task[None] | None = None
+    watch: asyncio.Task[None]
 
 
 class _Pool(Struct, eq=False):
@@ -46,7 +48,6 @@ class Upstreams:
     def __init__(self, limits: ProxyLimits) -> None:
         self._limits = limits
         self._pools: dict[str, _Pool] = {}
-        self._closing: set[asyncio.Task[None]] = set()
 
     def open_requests(self, replica: str) -> int:
         """Requests under way at a replica."""
@@ -56,7 +57,7 @@ class Upstreams:
     async def take(self, replicas: Sequence[Replica], *, fresh: bool = False) -> Upstream:
         """A connection to the least busy replica that can be reached. Raises Refusal with the last one's reason."""
         refusal = Refusal("NO_REPLICA", "no replica of this service is healthy now")
-        for replica in self._in_order(replicas):
+        for replica in self._in_order(replicas)[:_TRIES]:
             pool = self._pool(replica.id)
             pool.open += 1
             try:
@@ -76,9 +77,8 @@ class Upstreams:
         pool = self._pools[upstream.replica]
         pool.slots.release()
         if is_reusable and len(pool.idle) < self._limits.kept:
-            idle = _Idle(upstream.stream)
-            pool.idle.append(idle)
-            idle.watch = asyncio.create_task(self._watch(upstream.replica, pool, idle))
+            watch = asyncio.create_task(self._watch(upstream.replica, pool, upstream.stream))
+            pool.idle.append(_Idle(upstream.stream, watch))
             self._let_go(upstream.replica)
         else:
             self._let_go(upstream.replica)
@@ -86,7 +86,7 @@ class Upstreams:
 
     async def close(self) -> None:
         """Drop every kept connection."""
-        watches = [idle.watch for pool in self._pools.values() for idle in pool.idle if idle.watch is not None]
+        watches = [idle.watch for pool in self._pools.values() for idle in pool.idle]
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
@@ -129,7 +129,6 @@ class Upstreams:
         """The youngest kept connection that still stands."""
         while pool.idle:
             idle = pool.idle.pop()
-            assert idle.watch is not None  # noqa: S101 - set with the append
             idle.watch.cancel()
             await asyncio.wait([idle.watch])
             if idle.watch.cancelled():
@@ -143,17 +142,16 @@ class Upstreams:
         except TimeoutError:
             raise Refusal("DIAL_TIMEOUT", "no connection to the service in time") from None
 
-    async def _watch(self, id: str, pool: _Pool, idle: _Idle) -> None:
+    async def _watch(self, id: str, pool: _Pool, stream: ByteStream) -> None:
         """Drop a kept connection that ends, says something unasked, or grows old."""
         try:
             async with asyncio.timeout(self._limits.keep):
-                await idle.stream.read(1)
+                await stream.read(1)
         except (Unavailable, TimeoutError):
             pass
-        if idle in pool.idle:
-            pool.idle.remove(idle)
-            self._forget(id)
-            await idle.stream.close()
+        pool.idle = deque(idle for idle in pool.idle if idle.stream is not stream)
+        self._forget(id)
+        await stream.close()
 
     def _let_go(self, id: str) -> None:
         self._pools[id].open -= 1

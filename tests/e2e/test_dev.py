@@ -106,12 +106,15 @@ def test_a_killed_one_leaves_no_process_the_next_sweeps_and_sigterm_ends_it_at_w
         with a_terminal() as killed:
             run_a_sleeper(killed)
             children = descendants(killed.process.pid)
+            dogs = set(filter(is_watchdog, children))
             killed.process.kill()
             killed.process.wait()
-            until(lambda: not [pid for pid in children if is_alive(pid)], "the end of all processes", 10)
-            assert containers(), "the sleeper's container outlives its market"
+            until(lambda: not [pid for pid in children - dogs if is_alive(pid)], "the end of all processes", 10)
+            assert containers(), "the sleeper's container outlives its market, until its lease is over"
+            assert any(map(is_alive, dogs)), "its watchdog sees to that"
         with a_terminal() as following:
             until(lambda: not any("-a1" in name for name in containers()), "the end of the sleeper", 5)
+            until(lambda: not any(map(is_alive, dogs)), "the end of the watchdog, with nothing left to watch", 10)
             assert len(folders()) == 1
             run_a_sleeper(following)
             assert ended_by(following, signal.SIGTERM) == 0
@@ -182,6 +185,13 @@ def descendants(pid: int) -> set[int]:
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
     return found - {pid}
+
+
+def is_watchdog(pid: int) -> bool:
+    try:
+        return "watchdog.py" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
 
 
 def is_alive(pid: int) -> bool:

@@ -105,3 +105,18 @@ def test_a_provider_that_is_killed_finds_its_container_again(stage: Stage) -> No
     assert [line["message"] for line in stage.buyer.logs(job["id"])] == [str(n) for n in range(1, 25)]
     stage.until(lambda: stage.buyer.job(job["id"])["paid"] == done["cost"], "payment")
     stage.until(lambda: not stage.containers(), "the end of its container")
+
+
+def test_a_program_that_exits_with_137_has_failed_by_itself_and_is_not_run_again(stage: Stage) -> None:
+    done = stage.finished(stage.submit("sh", "-c", "exit 137"))
+    assert (done["status"], done["attempt"], done["exitCode"]) == ("failed", 1, 137)
+
+
+def test_no_container_outlives_its_lease_when_its_provider_is_killed_and_stays_away(stage: Stage) -> None:
+    job = stage.running(stage.submit("sleep", "300"))
+    stage.cluster.kill(SELLER)
+    assert list(stage.containers().values()) == ["running"]
+    stage.until(lambda: not stage.containers(), "the watchdog", within=40)
+    stage.buyer.cancel(job["id"])
+    stage.cluster.start_node(SELLER)
+    stage.cluster.contact(SELLER)

@@ -12,12 +12,14 @@ from market.errors import InvalidTransition
 from market.job_events import (
     BidReceived,
     CancelAsked,
+    HealthReported,
     LeaseAgreed,
     LeaseLost,
     OrderRested,
     PlaceJob,
     Reason,
     TenantCancelled,
+    TermExtended,
     WithdrawOrder,
     WorkloadBegan,
     WorkloadDone,
@@ -25,6 +27,7 @@ from market.job_events import (
 from market.jobs import DONE, LIVE, MAX_ATTEMPTS, RULES, Job, JobState, order_id, order_of, post_job, progress_of, step
 from market.machines import DeadlinePassed, Event, Tell
 from market.orders import Constraints
+from market.service_events import PodMoved
 from market.units import Amount, Rate, amount_due
 from tests.builders import DIGEST, NOW, PEER, PROVIDER, REQUESTER, a_job, an_address
 from tests.market.machine_walks import an_event, events_of, name_of, refused
@@ -169,6 +172,21 @@ def test_a_lost_lease_leads_to_another_attempt_elsewhere() -> None:
     assert (job.state, job.attempt, job.lease, job.provider, job.started_at) == (S.PENDING, 2, "", "", 0)
     assert job.constraints.avoid == (PROVIDER,)
     assert effects == [PlaceJob(subject=job.id, attempt=2)]
+
+
+def test_a_provider_that_alone_may_have_the_job_is_asked_again() -> None:
+    job, _ = step(running(constraints=Constraints(only=(PROVIDER,))), lost(), NOW)
+    assert (job.constraints.only, job.constraints.avoid) == ((PROVIDER,), ())
+
+
+def test_a_job_of_a_service_tells_it_what_is_new_and_nothing_else() -> None:
+    begun = WorkloadBegan(lease=LEASE, at=NOW)
+    job, effects = step(placed(service="dep_1"), begun, NOW)
+    moved = PodMoved(job=job.id, state="running", health="", provider=PROVIDER, lease=LEASE, code="", message="")
+    assert effects == [Tell(subject="dep_1", noun="Service", event=moved)]
+    assert step(job, TermExtended(lease=LEASE, cap=Amount(5000)), NOW)[1] == []
+    _, effects = step(job, HealthReported(lease=LEASE, health="healthy"), NOW)
+    assert effects == [Tell(subject="dep_1", noun="Service", event=replace(moved, health="healthy"))]
 
 
 def test_what_was_acknowledged_of_a_lost_lease_is_spent() -> None:

@@ -25,6 +25,21 @@ def test_a_path_that_leads_out_is_refused_in_files_and_outputs(path: str) -> Non
         decoded(outputs=[path])
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/proc", "/proc/x", "/sys", "/dev/shm", "/tmp", "/input/x", "/output", "/", "", "a", "//a", "/a/", "/a//b",
+     "/a/../proc", "/..", "/a/.", "/./proc", "/a\x00", "/a\n", "/" + "x" * 256],
+)  # fmt: skip
+def test_a_volume_hides_nothing_and_is_named_plainly(path: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        decoded(volumes=[{"name": "data", "path": path, "size": 2**22}])
+
+
+@pytest.mark.parametrize("path", ["/data", "/var/lib/x", "/procs", "/a/.hidden", "/a/..b", "/root"])
+def test_any_other_place_for_a_volume_is_taken(path: str) -> None:
+    assert decoded(volumes=[{"name": "data", "path": path, "size": 2**22}]).volumes[0].path == path
+
+
 @pytest.mark.parametrize("path", ["a", "a/b/c.txt", "..a", "a..", "...", "a/...", "ä b", "a\nb"])
 def test_any_other_relative_path_is_taken(path: str) -> None:
     assert decoded(outputs=[path]).outputs == (path,)

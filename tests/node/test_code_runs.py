@@ -13,6 +13,7 @@ from market.runs import Run, RunState
 from market.units import Timestamp
 from node.actions.standing import GATEWAY
 from node.assembly import Node
+from node.ports import CodeRun
 from node.records import Account
 from tests.fakes import MemoryStorage
 from tests.node.test_market_flow import ACCOUNT, in_a_world, until
@@ -26,6 +27,12 @@ async def ran(node: Node, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
     return await node.runner.wait(ACCOUNT, run.id, 15)
 
 
+def _interpreted(code: str, stdin: str) -> CodeRun:
+    if code == "1/0":
+        return CodeRun(exit_code=1, error="RuntimeError")
+    return CodeRun(stdout="hi\n")
+
+
 def leases(node: Node, side: str) -> list[Lease]:
     return node.engine.storage.find(Lease, side=side)
 
@@ -33,8 +40,7 @@ def leases(node: Node, side: str) -> list[Lease]:
 def test_code_runs_on_one_standing_lease_and_only_success_is_paid(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         sandboxes = world.sandboxes["seller"]
-        sandboxes.says["print('hi')"] = "hi\n"
-        sandboxes.fails["1/0"] = "RuntimeError"
+        sandboxes.programs["python"] = _interpreted
         good = [await ran(buyer, "print('hi')") for _ in range(5)]
         bad = await ran(buyer, "1/0")
         assert [run.results[0].stdout for run in good] == ["hi\n"] * 5
@@ -54,7 +60,7 @@ def test_code_runs_on_one_standing_lease_and_only_success_is_paid(tmp_path: Path
 def test_every_input_has_a_run_of_its_own(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         run = await ran(buyer, "echo", ("one", "two"))
-        assert [result.stdout for result in run.results] == ["one", "two"]
+        assert [result.stdout for result in run.results] == ["hello one\n", "hello two\n"]
 
     in_a_world(tmp_path, play)
 
@@ -63,7 +69,7 @@ def test_many_runs_at_once_share_what_the_lease_has_and_each_runs_once(tmp_path:
     async def play(world: World, buyer: Node) -> None:
         found = await asyncio.gather(*(ran(buyer, f"{number}") for number in range(30)))
         assert {run.state for run in found} == {RunState.SUCCEEDED}
-        assert sorted(world.sandboxes["seller"].ran) == sorted(run.id for run in found)
+        assert sorted(spec.id for spec in world.sandboxes["seller"].specs) == sorted(run.id for run in found)
 
     in_a_world(tmp_path, play)
 
@@ -75,7 +81,7 @@ def test_a_provider_that_dies_under_a_run_loses_it_to_another(tmp_path: Path) ->
         await until(lambda: len(list(buyer.book.book.offers())) == 2)
         world.sandboxes["seller"].gate.clear()
         run = await buyer.runner.submit(ACCOUNT, "python", "slow")
-        await until(lambda: run.id in world.sandboxes["seller"].ran)
+        await until(lambda: run.id in [spec.id for spec in world.sandboxes["seller"].specs])
         await world.kill("seller")
         world.sandboxes["seller"].gate.set()
         run = await buyer.runner.submit(ACCOUNT, "python", "after")

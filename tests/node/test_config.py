@@ -65,6 +65,16 @@ def test_the_examples_that_ship_are_valid(name: str) -> None:
         ('roles = ["requester"]', "", 'node.toml: roles is missing; it must be a list of "provider"'),
         ('"0.02"', '"abc"', 'node.toml:11: provider.cpu_hour must be an amount of tokens in quotes, such as "0.02"'),
         ('"0.02"', "0.02", 'node.toml:11: provider.cpu_hour must be an amount of tokens in quotes, such as "0.02"'),
+        (
+            'cpu_hour = "0.02"',
+            'accept_risks = ["luck"]',
+            "provider.accept_risks[0] must be one of runc-version, engine",
+        ),
+        (
+            'cpu_hour = "0.02"',
+            'isolation = "kata"',
+            "node.toml:11: provider.isolation must be one of hardened, gvisor,",
+        ),
         ("[]", '["/ip4/1.2.3.4/tcp/1"]', "node.toml:8: network.bootstrap[0] must be a multiaddr with peer id"),
         (
             '"0.02"',

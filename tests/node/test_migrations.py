@@ -1,5 +1,6 @@
 """From nothing to the declared tables and back, all steps or none."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from market.errors import Conflict
+from market.units import Timestamp
 from node.adapters import sqlite
+from node.adapters.rows import body_of, shape_of
 from node.adapters.sqlite import Connection
+from node.adapters.storage import open_storage
 from node.adapters.tables import Row
 from node.migrations import FOLDER, HEAD, REVISIONS, migrate, steps
+from node.records import LogChunk, LogHead, Mark
 
 
 @pytest.fixture
@@ -49,6 +54,16 @@ def test_every_step_can_be_taken_back(database: Connection) -> None:
     assert sqlite.revision_of(database) == ""
 
 
+def test_jobs_of_before_belong_to_no_service(database: Connection) -> None:
+    engine = sqlite.engine_over(database)
+    steps.upgrade(engine, "node.db", "0001")
+    database.rows("INSERT INTO job VALUES ('user_1', 'pending', '', 0, 0, 'job_1', 7, '{}')", {})
+
+    steps.upgrade(engine, "node.db")
+
+    assert database.rows("SELECT id, created, service FROM job", {}) == [("job_1", 7, "")]
+
+
 def test_a_step_that_fails_leaves_the_database_as_it_was(database: Connection) -> None:
     engine = sqlite.engine_over(database)
 
@@ -70,6 +85,32 @@ def test_a_database_of_a_newer_program_is_refused() -> None:
 
 def test_a_database_at_head_is_left_alone() -> None:
     migrate(HEAD, _never, "node.db")
+
+
+def test_logs_that_were_counted_by_marks_get_their_heads(tmp_path: Path) -> None:
+    file = tmp_path / "node.db"
+    connection = sqlite.open_writer(file)
+    engine = sqlite.engine_over(connection)
+    steps.upgrade(engine, "node.db")
+    steps.downgrade(engine, "node.db", "0003")
+    chunk = LogChunk(id="lse_1:0", lease="lse_1", first=0, count=2, body=b'[[5,"stdout","a"],[9,"stderr","b"]]')
+    row = {**shape_of(LogChunk).columns(chunk), "body": body_of(chunk)}
+    connection.rows(
+        "INSERT INTO log_chunk (id, created, lease, first, body) VALUES (:id, :created, :lease, :first, :body)", row
+    )
+    for mark in (Mark(id="logs:lse_1", value="2"), Mark(id="log-bytes:lse_1", value="35"), Mark(id="chain", value="7")):
+        connection.rows(
+            "INSERT INTO mark (id, created, body) VALUES (:id, 0, :body)", {"id": mark.id, "body": body_of(mark)}
+        )
+    connection.close()
+
+    async def heads() -> list[LogHead]:
+        async with open_storage(file) as storage:
+            return storage.find(LogHead)
+
+    assert asyncio.run(heads()) == [
+        LogHead(id="lse_1", kind="batch", next=2, size=35, oldest=Timestamp(5), newest=Timestamp(9))
+    ]
 
 
 def _never() -> Any:

@@ -75,9 +75,7 @@ def containers(world: World) -> list[str]:
 
 def test_a_service_spreads_over_providers_speaks_costs_and_ends(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
-        service = await up(buyer)
-        service = await buyer.hosting.scale(ACCOUNT, service.id, 2)
-        service = await reaching(buyer, service.id, S.RUNNING)
+        service = await up(buyer, replicas=2)
         sellers = {world.nodes[name].peers.signer.address for name in ("first", "second")}
         assert {pod.provider for pod in service.pods} == sellers
         output = Output(buyer.engine, buyer.hosting)
@@ -85,11 +83,14 @@ def test_a_service_spreads_over_providers_speaks_costs_and_ends(tmp_path: Path) 
         assert [line.text for line in output.last(ACCOUNT, service.id, service.pods[0].id, tail=10)] == ["hello"]
         await until(lambda: buyer.hosting.cost(service) > 0)
         assert buyer.jobs.list(ACCOUNT) == ([], 0)
+        await buyer.hosting.scale(ACCOUNT, service.id, 3)
+        service = await reaching(buyer, service.id, S.RUNNING)
+        assert len({pod.provider for pod in service.pods}) == 2
         await buyer.hosting.delete(ACCOUNT, service.id)
         await until(lambda: not containers(world) and not found(buyer, service.id).pods)
         jobs = buyer.engine.storage.find(Job, service=service.id)
-        await until(lambda: buyer.hosting.cost(service) >= 2 * 2001)
-        assert len(jobs) == 2
+        await until(lambda: buyer.hosting.cost(service) >= 3 * 2001)
+        assert len(jobs) == 3
 
     between_two_sellers(tmp_path, play)
 

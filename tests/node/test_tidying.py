@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from market.errors import Unavailable
+from market.units import Timestamp
 from node.loops import tidying
 from node.ports import Image, PullProgress
+from tests.builders import NOW
+from tests.fakes import FakeClock
 
 
 class FakeStore:
@@ -32,12 +35,23 @@ class FakeStore:
         return 1
 
 
+class FakeFolders:
+    """Keeps in mind what was asked."""
+
+    def __init__(self) -> None:
+        self.before = 0
+
+    async def drop_kept_volumes(self, before: Timestamp) -> tuple[str, ...]:
+        self.before = before
+        return ()
+
+
 def test_an_engine_that_is_away_does_not_end_the_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tidying, "EVERY", 0.0)
-    store = FakeStore()
+    store, folders = FakeStore(), FakeFolders()
 
     async def play() -> None:
-        running = asyncio.create_task(tidying.run(store))
+        running = asyncio.create_task(tidying.run(store, folders, FakeClock()))
         await asyncio.wait_for(store.seen.wait(), 5)
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -45,3 +59,4 @@ def test_an_engine_that_is_away_does_not_end_the_looking(monkeypatch: pytest.Mon
 
     asyncio.run(play())
     assert store.looks >= 2
+    assert folders.before == NOW - tidying.KEPT_FOR

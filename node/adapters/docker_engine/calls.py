@@ -26,6 +26,7 @@ T = TypeVar("T")
 Client = Any
 """A docker.APIClient; the SDK has no types."""
 
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 CALL_TIMEOUT = 60.0
 """Seconds until a silent engine counts as down; creating and starting under load stays far below."""
 
@@ -42,6 +43,16 @@ class Engine:
         self._pool = ThreadPoolExecutor(workers, "engine")
         self._lock = threading.Lock()
         self._client: Client | None = None
+
+    @property
+    def address(self) -> str:
+        """The engine's URL."""
+        return self._address or os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine is on this machine, as a socket in a file is."""
+        return self.address.startswith("unix://")
 
     async def call(self, verb: Callable[[Client], T]) -> T:
         """`verb` on the client, in a thread of the pool; raises our errors only."""
@@ -119,6 +130,17 @@ class Engine:
                 writer.close()
                 raise
         return reader, writer
+
+    def greet(self) -> None:
+        """Ask the engine over a new connection whether it is there; an engine that ends takes none any more.
+
+        Connections that stand are served to the end, so that an answer on one of them says little. For `blocking`.
+        """
+        fresh = self._connected()
+        try:
+            fresh.ping()
+        finally:
+            fresh.close()
 
     def close(self) -> None:
         """Let go of threads and connections; calls that run are not waited for."""

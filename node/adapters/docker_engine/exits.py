@@ -1,6 +1,7 @@
 """How a container ended, told from what the engine reports about it: pure functions of its state."""
 
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import Any, Final
 
 from market.units import Timestamp
@@ -11,15 +12,33 @@ SIGNALLED: Final = (137, 143)
 NOT_STARTED: Final = (126, 127)
 """The command can not be run, or is not in the image."""
 VANISHED: Final = 255
+"""Also what an engine notes for a container that did not survive a crash of it: its true code is lost."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool = False) -> Exit | None:
+class Sight(Enum):
+    """What was seen of a container's life: all of it, some of it, or that the engine went away meanwhile."""
+
+    WHOLE = "whole"
+    PARTIAL = "partial"
+    BROKEN = "broken"
+
+
+def exit_of(
+    state: dict[str, Any],
+    timeout: int,
+    asked: str = "",
+    had_oom: bool = False,
+    testimony: Sight = Sight.PARTIAL,
+    booted: int = 0,
+) -> Exit | None:
     """The end of a container, or None while it runs; `timeout` in seconds (0 is none), `asked` why we killed it.
 
     A deadline that has passed tells itself by the times, so that a node that was restarted says the same. The order
     is that of causes: what we did ourselves comes first, then the memory limit (even when the main process went on
-    and exited with 0), then a kill that nobody asked for, which is the engine's or the machine's doing.
+    and exited with 0), then what looks like the engine's or the machine's doing: a kill that nobody asked for, unless
+    the whole life was seen and the kill can only have come from inside. `booted` is when the machine of the engine was
+    started (epoch ms, 0 = unknown): nothing lives through that.
     """
     if not has_ended(state):
         return None
@@ -34,9 +53,15 @@ def exit_of(state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool 
         reason = "timeout"
     elif had_oom or state.get("OOMKilled"):
         reason = "oom"
-    elif code in SIGNALLED:
+    elif _is_doubtful(code, testimony) or 0 < started < booted <= finished:
         reason = "engine"
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
+
+
+def _is_doubtful(code: int, testimony: Sight) -> bool:
+    if code == VANISHED:
+        return testimony is Sight.BROKEN
+    return code in SIGNALLED and testimony is not Sight.WHOLE
 
 
 def has_ended(state: dict[str, Any]) -> bool:

@@ -8,7 +8,8 @@ from typing import Final
 from market.errors import InvalidParameters
 
 FOLDER: Final = 0o755
-FILE: Final = 0o444
+FILE: Final = 0o555
+"""An input may be a program; what runs there could copy it and run the copy all the same."""
 
 
 def make_readable(folder: Path) -> None:

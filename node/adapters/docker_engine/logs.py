@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from market.dialogue import LogPlace
 from market.errors import NeugridError
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.exits import timestamp_of
+from node.adapters.docker_engine.places import Resumption
 from node.ports import LogLine
 
 MAX_LINE: Final = 16 * 1024
@@ -24,16 +26,20 @@ LINE_COST: Final = 64
 """Bytes that a line costs besides its text, so that empty lines are bounded too."""
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 HEADER: Final = struct.Struct(">BxxxL")
+MOST_WAITING: Final = 4 * 2**20
+"""Bytes that wait for the node; a container that writes faster than that only fills the engine's files."""
+NODE: Final = "node"
 CUT: Final = " [cut]"
-MISSING: Final = "[lines are missing here: they were written faster than they could be kept]"
+MISSING: Final = "[lines are missing here: the engine no longer has them]"
 
 
 class Place(Struct):
-    """How far a log was read: lines, and the times of the first and the last line."""
+    """How far a log was read: each stream's last line, and the bytes of all lines so far."""
 
-    lines: int = 0
-    first_at: Timestamp = Timestamp(0)
-    last_at: Timestamp = Timestamp(0)
+    ends: dict[str, LogPlace] = {}
+    skip: int = 0
+    """Lines that are passed over, from the first one on."""
+    size: int = 0
     is_full: bool = False
     """The limit is reached: nothing of what follows is kept."""
 
@@ -41,20 +47,22 @@ class Place(Struct):
 class LineReader:
     """Frames of the engine's log stream (8 bytes header, then "<time> <text>") in any chunks, lines out.
 
-    Deterministic: the same stream gives the same lines again, so that one that was read up to `place` goes on there.
-    A line over `MAX_LINE` bytes is cut; after `limit` bytes one last line says so, and the rest is dropped. Where the
-    engine has thrown away the beginning meanwhile, one line says that some are missing.
+    Deterministic: the same stream gives the same lines again, so that one that was read up to `place`, which moves with
+    every line, goes on there. A line over `MAX_LINE` bytes is cut; after `limit` bytes (0 = never) one last line says
+    so, and the rest is dropped. Where the engine has thrown away lines that nobody read, one line says that.
     """
 
     def __init__(self, place: Place, limit: int) -> None:
         self._place = place
-        self._skip = place.lines
-        self._after = Timestamp(0)
-        self._left = limit
         self._limit = limit
-        self._count = 0
+        self._before = Resumption(tuple(place.ends.values()))
         self._buffer = bytearray()
         self._open: dict[str, tuple[Timestamp, bytearray]] = {}
+
+    @property
+    def since(self) -> int:
+        """Seconds since the epoch from which the stream must begin; 0 = from its first line."""
+        return self._before.since
 
     @property
     def is_full(self) -> bool:
@@ -85,7 +93,7 @@ class LineReader:
 
     def _take(self, stream: str, frame: bytes, lines: list[LogLine]) -> None:
         """One message of the log driver; a line over 16 KiB comes as several, all but the last without newline."""
-        if self._left <= 0:
+        if self._place.is_full:
             return
         time, _, text = frame.partition(b" ")
         _, line = self._open.setdefault(stream, (timestamp_of(time.decode()), bytearray()))
@@ -97,24 +105,32 @@ class LineReader:
         at, line = self._open.pop(stream)
         text = line.removesuffix(b"\n")
         shown = text[:MAX_LINE].decode(errors="replace") + (CUT if len(text) > MAX_LINE else "")
-        self._left -= len(text) + LINE_COST
-        if self._left <= 0:
-            shown = f"[the log limit of {self._limit} bytes is reached: the rest is not kept]"
-            self._open.clear()
-            self._place.is_full = True
-        self._emit(LogLine(at=at, stream=stream, text=shown), lines)
+        self._emit(LogLine(at=at, stream=stream, text=shown), len(text) + LINE_COST, lines)
 
-    def _emit(self, line: LogLine, lines: list[LogLine]) -> None:
-        place = self._place
-        self._count += 1
-        if self._count == 1 and place.first_at not in (0, line.at):
-            self._skip, self._after = 0, place.last_at
-            lines.append(LogLine(at=place.last_at, stream=line.stream, text=MISSING))
-        place.first_at = place.first_at or line.at
-        if self._count <= self._skip or line.at <= self._after:
+    def _emit(self, line: LogLine, size: int, lines: list[LogLine]) -> None:
+        if self._before.is_known(line):
             return
-        place.last_at = line.at
-        lines.append(line)
+        if self._before.is_behind_gap(line):
+            lines.append(LogLine(at=line.at, stream=NODE, text=MISSING))
+        place = self._place
+        place.ends[line.stream] = _behind(place.ends.get(line.stream), line)
+        place.size += size
+        if self._limit and place.size >= self._limit:
+            self._open.clear()
+            place.is_full = True
+            line = LogLine(
+                line.at, line.stream, f"[the log limit of {self._limit} bytes is reached: the rest is not kept]"
+            )
+        if place.skip:
+            place.skip -= 1
+        else:
+            lines.append(line)
+
+
+def _behind(last: LogPlace | None, line: LogLine) -> LogPlace:
+    """The place behind a line, which follows `last` in its stream."""
+    count = last.count + 1 if last is not None and last.at == line.at else 1
+    return LogPlace(line.stream, line.at, count)
 
 
 async def follow(
@@ -131,7 +147,6 @@ async def follow(
             await drain.woken.wait()
             drain.woken.clear()
             if batch := drain.taken():
-                place.lines += len(batch)
                 yield batch
         if drain.error is not None:
             raise drain.error
@@ -140,7 +155,7 @@ async def follow(
 
 
 class _Drain:
-    """Reads one stream to its end, or to the limit, in a thread; what waits for a slow reader is bounded by that."""
+    """Reads one stream to its end, or to the limit, in a thread that stands still while MOST_WAITING bytes wait."""
 
     def __init__(self, engine: Engine, name: str, reader: LineReader, is_live: bool) -> None:
         self.woken = asyncio.Event()
@@ -152,14 +167,16 @@ class _Drain:
         self._reader = reader
         self._is_live = is_live
         self._loop = asyncio.get_running_loop()
-        self._lock = threading.Lock()
+        self._waiting = 0
+        self._taken = threading.Condition()
         self._is_closed = False
         self._stream: Any = None
 
     def taken(self) -> list[LogLine]:
         """All lines that have come since the last call."""
-        with self._lock:
-            lines, self.lines = self.lines, []
+        with self._taken:
+            lines, self.lines, self._waiting = self.lines, [], 0
+            self._taken.notify()
         return lines
 
     def run(self) -> None:
@@ -172,14 +189,17 @@ class _Drain:
 
     def close(self) -> None:
         """End the stream: nobody reads any more."""
-        self._is_closed = True
+        with self._taken:
+            self._is_closed = True
+            self._taken.notify()
         if self._stream is not None and not self.is_done:
             with contextlib.suppress(OSError, AttributeError):  # it may have ended by itself in this moment
                 self._stream.close()
 
     def _read(self, _: Client) -> None:
         path = f"/containers/{self._name}/logs"
-        self._stream = self._engine.stream(path, follow=int(self._is_live), stdout=1, stderr=1, timestamps=1)
+        wanted = {"since": self._reader.since} if self._reader.since else {}
+        self._stream = self._engine.stream(path, follow=int(self._is_live), stdout=1, stderr=1, timestamps=1, **wanted)
         for chunk in self._stream:
             self._add(self._reader.feed(chunk))
             if self._is_closed or self._reader.is_full:
@@ -189,11 +209,14 @@ class _Drain:
 
     def _add(self, lines: list[LogLine]) -> None:
         if lines:
-            with self._lock:
+            with self._taken:
                 was_empty = not self.lines
                 self.lines += lines
+                self._waiting += sum(len(line.text) + LINE_COST for line in lines)
             if was_empty:
                 self._wake()
+            with self._taken:
+                self._taken.wait_for(lambda: self._waiting < MOST_WAITING or self._is_closed)
 
     def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop closed in this moment

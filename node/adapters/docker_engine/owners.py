@@ -10,6 +10,14 @@ from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SLOT_LABEL
 from node.adapters.docker_engine.slots import IDLE, IDLE_IMAGE
 
 SUFFIX: Final = "-owner"
+SCRIPT: Final = """
+owner=$1; shift
+for folder; do
+  [ "$(stat -c %u:%g "$folder")" = "$owner" ] ||
+    { find "$folder" -xdev -mindepth 1 -exec chown -h "$owner" {} + && chown "$owner" "$folder"; } || exit 1
+done
+"""
+"""The folder itself comes last: its owner owns all in it, and what was given once is not gone through again."""
 
 
 def give(client: Client, node: str, container: str, volumes: Sequence[str], owner: str) -> None:
@@ -45,7 +53,7 @@ def _request(node: str, volumes: Sequence[str], owner: str) -> dict[str, Any]:
     ]
     return {
         "Image": IDLE_IMAGE,
-        "Cmd": ["chown", "-hR", owner, *folders],
+        "Cmd": ["sh", "-c", SCRIPT, "give", owner, *folders],
         "User": "0:0",
         "Labels": {NODE_LABEL: node, SLOT_LABEL: IDLE},
         "HostConfig": {

@@ -11,7 +11,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market.errors import InvalidParameters
+from node.adapters.docker_engine.gpu_lending import device_requests
 from node.ports import ContainerSpec
+from node.ports.inspection import TIERS
 
 NODE_LABEL: Final = "neugrid.node"
 LEASE_LABEL: Final = "neugrid.lease"
@@ -25,6 +27,8 @@ BUILD_LABEL: Final = "neugrid.build"
 EGRESS_LABEL: Final = "neugrid.egress"
 """On a container that holds a namespace with a way out: the policy, as JSON."""
 
+GVISOR: Final = "runsc"
+"""The name of gVisor among the engine's runtimes."""
 MIB: Final = 2**20
 LEAST_MEMORY: Final = 8 * MIB
 """Below this the engine can not even start the container's init."""
@@ -59,6 +63,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...] = ()
     volumes: dict[str, str] = {}
     """Volume -> where it goes; a volume that is empty begins with what the image has there."""
+    gpu_names: tuple[str, ...] = ()
+    """The CDI names of these GPUs, where the engine has them."""
 
 
 def facts_of(inspected: dict[str, Any]) -> ImageFacts:
@@ -152,6 +158,7 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
     cores = spec.resources.cpu / 1000
     scratch = max(MIB, min(SCRATCH, memory // 4))
     return {
+        **_runtime(spec),
         "NetworkMode": f"container:{placement.slot}" if placement.slot else "none",
         "Init": True,
         "CapDrop": ["ALL"],
@@ -170,9 +177,19 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
         "Mounts": _mounts(spec, image, placement),
         "LogConfig": {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}},
         "RestartPolicy": {"Name": "no"},
-        "DeviceRequests": _gpu_requests(placement.gpus),
+        "DeviceRequests": device_requests(placement.gpus, placement.gpu_names),
         "OomScoreAdj": 500,
     }
+
+
+def _runtime(spec: ContainerSpec) -> dict[str, Any]:
+    """The engine's own runtime, or gVisor's; a tier that is not known here is never run under a weaker one."""
+    if spec.isolation not in TIERS:
+        raise InvalidParameters(
+            f"there is no isolation {spec.isolation!r}",
+            field="isolation", value=spec.isolation, expected=", ".join(TIERS),
+        )  # fmt: skip
+    return {"Runtime": GVISOR} if spec.isolation == "gvisor" else {}
 
 
 def _ulimit(name: str, limit: int) -> dict[str, Any]:
@@ -221,9 +238,3 @@ def _volumes_of(image: ImageFacts) -> tuple[str, ...]:
             field="image", value=str(len(image.volumes)), expected=f"at most {MAX_VOLUMES} volumes",
         )  # fmt: skip
     return tuple(dict.fromkeys(posixpath.normpath(path) for path in image.volumes))
-
-
-def _gpu_requests(uuids: tuple[str, ...]) -> list[dict[str, Any]]:
-    if not uuids:
-        return []
-    return [{"Driver": "nvidia", "DeviceIDs": list(uuids), "Capabilities": [["gpu", "compute", "utility"]]}]

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from market.errors import ConfigError
+from market.offers import Gpu
 from node.adapters.builds.settings import BuildSettings
 from node.adapters.docker_engine.volumes import has_loop_devices
 from node.adapters.egress.host import KERNEL
@@ -28,8 +29,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Whether /output is a disk of the agreed size, or else a plain volume that is watched."""
     slots: int = 4
     """How many network namespaces are kept ready, each an idle container of 4 MB."""
-    gpus: tuple[str, ...] = ()
-    """UUIDs of the GPUs (or MIG slices) to lend, each to one workload at a time."""
+    gpus: tuple[Gpu, ...] = ()
+    """The GPUs to lend, each to one workload at a time."""
     log_limit: int = 8 * 2**20
     """Bytes of output kept of one workload."""
     patience: float = 5.0

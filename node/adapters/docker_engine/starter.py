@@ -8,6 +8,7 @@ from market.errors import Conflict, ImageNotFound, InvalidParameters, NeugridErr
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
+from node.adapters.docker_engine.gpu_lending import cdi_names, lendable
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
 from node.adapters.docker_engine.kept_volumes import KeptVolumes
@@ -27,6 +28,7 @@ from node.adapters.docker_engine.profile import (
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.docker_engine.slots import Slots
 from node.adapters.docker_engine.volumes import PLACE, LoopVolumes
+from node.adapters.docker_engine.watch import Watch
 from node.ports import Clock, ContainerSpec
 
 Volumes = LoopVolumes | PlainVolumes
@@ -48,6 +50,7 @@ class Starter:
         images: Images,
         namespaces: Namespaces,
         volumes: tuple[Volumes, KeptVolumes],
+        watch: Watch,
         clock: Clock,
         settings: RuntimeSettings,
     ) -> None:
@@ -56,6 +59,7 @@ class Starter:
         self._slots = namespaces.slots
         self._outlets = namespaces.outlets
         self._volumes, self._kept = volumes
+        self._watch = watch
         self._clock = clock
         self._settings = settings
         self._running: dict[str, asyncio.Task[Timestamp]] = {}
@@ -94,7 +98,10 @@ class Starter:
         """The container whose network namespace this one joins; "" means one of its own, which is empty."""
         if spec.egress.policy == "none":
             # A service would keep a slot for weeks that spares it a tenth of a second once.
-            return self._slots.take(spec.name) if spec.timeout else ""
+            return self._slots.take(spec.name) if spec.timeout and spec.isolation != "gvisor" else ""
+        if spec.isolation == "gvisor":
+            expected = "none: gVisor's own network stack would send past the rules"
+            raise InvalidParameters(f"egress must be {expected}", field="egress", expected=expected)
         return await self._outlets.open(spec)
 
     async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:
@@ -105,7 +112,8 @@ class Starter:
         async with self._kept.lent(spec) as kept, self._lending if spec.resources.gpus else contextlib.nullcontext():
             lent = await self._lend(spec)
             output = spec.name if spec.has_outputs else ""
-            placement = Placement(slot=slot, output=output, gpus=lent, volumes={**places, **kept})
+            names = await self._names(lent)
+            placement = Placement(slot=slot, output=output, gpus=lent, gpu_names=names, volumes={**places, **kept})
             request = create_request(spec, image, placement, self._settings.node, seccomp)
             await self._send(spec, request)
         await self._give(spec, tuple(placement.volumes), user_of(image))
@@ -144,24 +152,26 @@ class Starter:
             raise
 
     async def _lend(self, spec: ContainerSpec) -> tuple[str, ...]:
-        """GPUs that no other container of the node has; the engine's labels are the ledger.
+        """GPUs that no other container has, of whatever node on this engine; the engine's labels are the ledger.
 
         Fewer than wanted are lent only to a container of this name that is there already.
         """
         if not spec.resources.gpus:
             return ()
-        filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": GPUS_LABEL}))
         others = [item for item in listed if item["State"] in ("created", "running", "paused")]
         taken = {uuid for item in others for uuid in item["Labels"].get(GPUS_LABEL, "").split(",")}
-        free = tuple(uuid for uuid in self._settings.gpus if uuid not in taken)
-        if len(free) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
-            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(free)} are free")
-        return free[: spec.resources.gpus]
+        lent = lendable(self._settings.gpus, taken, spec.resources)
+        if len(lent) < spec.resources.gpus and not any(f"/{spec.name}" in item["Names"] for item in listed):
+            raise Unavailable(f"{spec.resources.gpus} GPUs are wanted and {len(lent)} are free")
+        return lent
+
+    async def _names(self, lent: tuple[str, ...]) -> tuple[str, ...]:
+        return cdi_names(lent, await self._engine.call(lambda client: client.info())) if lent else ()
 
     async def _launch(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         try:
-            await self._engine.call(lambda client: client.start(spec.name))
+            await self._run(spec.name)
         except NeugridError:
             found = await self._inspect(spec.name)
             if has_ended(found["State"]):
@@ -176,7 +186,11 @@ class Starter:
         await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
         await self._outlets.close(spec.name)
         await self._create(spec, seccomp, "" if spec.egress.policy == "none" else await self._outlets.open(spec))
-        await self._engine.call(lambda client: client.start(spec.name))
+        await self._run(spec.name)
+
+    async def _run(self, name: str) -> None:
+        self._watch.starting(name)
+        await self._engine.call(lambda client: client.start(name))
 
     async def _resume(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         """There is a container of this name: kept when it ever ran, else made anew."""

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from market.errors import Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.docker_engine.exits import Sight
 from node.adapters.docker_engine.profile import NODE_LABEL, SANDBOX_LABEL
+from node.adapters.docker_engine.witness import Witness
 
 RECONNECT_AFTER: Final = 0.5
 
@@ -25,6 +27,7 @@ class Watch:
         self._period = period
         self._changes: dict[str, asyncio.Event] = {}
         self._oom: set[str] = set()
+        self._witness = Witness()
         self._closing = threading.Event()
         self._stream: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -40,9 +43,19 @@ class Watch:
         """Whether the engine reported that a process of `name` was killed for memory."""
         return name in self._oom
 
+    def starting(self, name: str) -> None:
+        """`name` is about to be started: what happens to it from now on is seen, if the stream stands."""
+        self._listen()
+        self._witness.starting(name)
+
+    def testimony(self, name: str) -> Sight:
+        """How much of the life of `name` was seen."""
+        return self._witness.testimony(name)
+
     def forget(self, name: str) -> None:
-        """Nobody waits for `name` any more."""
-        self._changes.pop(name, None)
+        """There is no `name` any more: whoever still waits for it is told, for its end may not have been read yet."""
+        self._witness.forget(name)
+        self._tell(name)
         self._oom.discard(name)
 
     async def connected(self) -> None:
@@ -69,10 +82,11 @@ class Watch:
         while not self._closing.is_set():
             with contextlib.suppress(Unavailable):
                 self._engine.blocking(self._read_stream)
+            self._post(self._on_broken, {})
             self._closing.wait(RECONNECT_AFTER)
 
     def _read_stream(self, client: Client) -> None:
-        kinds = {"type": "container", "event": ["die", "destroy", "oom"]}
+        kinds = {"type": "container", "event": ["kill", "die", "destroy", "oom"]}
         self._stream = client.events(decode=True, filters={**self._filters, **kinds})
         self._post(self._on_connected, {})
         for event in self._stream:
@@ -88,7 +102,11 @@ class Watch:
 
     def _on_connected(self, _: dict[str, Any]) -> None:
         """What happened while nobody listened is found by the list."""
+        self._witness.connected()
         self._connected.set()
+
+    def _on_broken(self, _: dict[str, Any]) -> None:
+        self._witness.disconnected()
 
     def _on_event(self, event: dict[str, Any]) -> None:
         about = event.get("Actor", {}).get("Attributes", {})
@@ -97,6 +115,8 @@ class Watch:
         name = about.get("name", "")
         if event.get("Action") == "oom":
             self._oom.add(name)
+        elif event.get("Action") == "kill":
+            self._witness.killed(name)
         else:
             self._tell(name)
 

@@ -20,9 +20,10 @@ from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.edge import Edge
 from node.api.server import serve
-from node.assembly import Node, Ports, Settings, assemble
+from node.assembly import Node, assemble
 from node.config import ApiSettings
 from node.engine import supervise
+from node.parts import Outfit, Ports, Settings
 from node.ports import Storage
 from node.records import Account, ApiKey, Entry, Pending
 from tests.e2e.killing.doors import LargeMachine, WiredChain, WiredNetwork, WiredRuntime
@@ -120,8 +121,7 @@ def _ports(birth: Birth, storage: Storage, wire: Wire, network: WiredNetwork) ->
         network=network,
         streams=network,
         chain=WiredChain(wire),
-        runtime=WiredRuntime(wire) if sells else None,
-        machine=LargeMachine() if sells else None,
+        outfit=Outfit(runtime=WiredRuntime(wire), machine=LargeMachine()) if sells else None,
     )
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from market.messages import network_id
 from market.signing import Signer
 from market.units import Address, PeerId
-from node.assembly import Identity
+from node.parts import Identity
 
 CHAIN_ID = 31337
 CHANNELS = Address("0x" + "c0" * 20)

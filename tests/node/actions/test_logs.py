@@ -1,16 +1,20 @@
-"""Kept output: every line once, in order, whatever is sent."""
+"""Kept output: every line once, in order, whatever is sent; of what stays up the newest lines alone."""
 
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.dialogue import Line
+from market.dialogue import Line, LogPlace
 from market.errors import Refused
+from market.receipts import GENESIS, chain_log
+from market.workloads import WorkloadKind
 from node.actions import logs
-from node.actions.logs import keep_lines, last_lines, next_line, read_lines
+from node.actions.logs import CHUNK_COST, drop_oldest, keep_lines, last_lines, next_line, read_lines
+from node.records import LogChunk, LogHead
 from tests.builders import NOW
 from tests.fakes import MemoryStorage
 
@@ -18,8 +22,13 @@ LEASE = "lse_000001"
 OUTPUT = tuple(Line(NOW, "stdout", str(number)) for number in range(30))
 
 
-def kept(storage: MemoryStorage, first: int, lines: tuple[Line, ...]) -> int:
-    return asyncio.run(storage.write(lambda tx: keep_lines(tx, LEASE, first, lines)))
+def head_after(storage: MemoryStorage, first: int, lines: tuple[Line, ...], ring: int = 0, now: int = NOW) -> LogHead:
+    kind = WorkloadKind.SERVICE if ring else WorkloadKind.BATCH
+    return asyncio.run(storage.write(lambda tx: keep_lines(tx, LEASE, kind, first, lines, now, ring)))
+
+
+def kept(storage: MemoryStorage, first: int, lines: tuple[Line, ...], ring: int = 0) -> int:
+    return head_after(storage, first, lines, ring).next
 
 
 def texts(storage: MemoryStorage, after: int = 0) -> list[str]:
@@ -111,3 +120,60 @@ def test_following_a_long_log_reads_its_end_alone() -> None:
     assert texts(storage, 499) == ["499"]
     assert texts(storage, 500) == []
     assert sum(read) <= 3
+
+
+# --- what stays up -------------------------------------------------------------------------------------------------
+
+LINE_SIZE = len(msgspec.json.encode(OUTPUT[:1]))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(1, 4), max_size=40), st.integers(1, 60))
+def test_a_ring_keeps_the_newest_lines_and_their_numbers(sizes: list[int], chunks: int) -> None:
+    storage, first = MemoryStorage(), 0
+    limit = chunks * (CHUNK_COST + LINE_SIZE)
+    for size in sizes:
+        lines = tuple(Line(NOW, "stdout", f"{number % 10}") for number in range(first, first + size))
+        first = kept(storage, first, lines, limit)
+    found = list(read_lines(storage, LEASE))
+    assert [number for number, _ in found] == list(range(first - len(found), first))
+    head = storage.get(LogHead, LEASE)
+    stored = storage.find(LogChunk, lease=LEASE)
+    assert head is None or head.size == sum(len(chunk.body) + CHUNK_COST for chunk in stored)
+    assert head is None or head.size <= max(limit, len(stored[-1].body) + CHUNK_COST)
+    assert bool(found) is bool(sizes)
+
+
+def test_a_reader_goes_on_over_lines_that_were_dropped() -> None:
+    storage, limit = MemoryStorage(), 3 * (CHUNK_COST + LINE_SIZE)
+    for number in range(9):
+        kept(storage, number, OUTPUT[number : number + 1], limit)
+    assert [number for number, _ in read_lines(storage, LEASE, 2)] == [6, 7, 8]
+    assert [line.text for line in last_lines(storage, LEASE, 100)] == ["6", "7", "8"]
+    assert [line.text for line in last_lines(storage, LEASE, 2)] == ["7", "8"]
+
+
+def test_a_ring_is_never_full() -> None:
+    storage = MemoryStorage()
+    storage.put(LogHead(id=LEASE, kind="service", next=logs.MAX_LINES * 50, oldest=NOW, newest=NOW))
+    assert kept(storage, logs.MAX_LINES * 50, OUTPUT[:1], 4096) == logs.MAX_LINES * 50 + 1
+
+
+def test_lines_older_than_wanted_go_and_the_others_stay() -> None:
+    storage = MemoryStorage()
+    for number in range(4):
+        head = head_after(storage, number, OUTPUT[number : number + 1], 10**6, NOW + number * 1000)
+    after = drop_oldest(storage, head, head.size, NOW + 2000)
+    assert texts(storage) == ["2", "3"]
+    assert (after.oldest, after.next, after.size) == (NOW + 2000, 4, head.size // 2)
+
+
+def test_the_head_says_where_each_stream_ends_and_chains_all_lines() -> None:
+    storage, link = MemoryStorage(), GENESIS
+    lines = [("stdout", 1), ("stderr", 1), ("stdout", 2), ("stdout", 2), ("node", 3), ("stderr", 2)]
+    for number, (stream, second) in enumerate(lines):
+        line = Line(NOW + second, stream, "x")
+        link = chain_log(link, line.at, line.stream, line.text)
+        head = head_after(storage, number, (line,), 10 * CHUNK_COST if number % 2 else 10**6)
+    assert set(head.places) == {LogPlace("stdout", NOW + 2, 2), LogPlace("stderr", NOW + 2, 1)}
+    assert head.head == link

@@ -29,6 +29,7 @@ from market.dialogue import (
     Release,
     Renew,
     Renewal,
+    Samples,
     Statement,
     Withdrawn,
 )
@@ -38,6 +39,7 @@ from market.messages import _HEADER as HEADER
 from market.messages import _PREFIX as PREFIX
 from market.messages import MAGIC, MAX_DIRECT, Kind, open_envelope
 from market.receipts import receipt_digest
+from market.series import Reading
 from market.signing import keccak
 from market.units import PeerId
 from market.workloads import spec_digest
@@ -69,6 +71,7 @@ def messages(stage: Stage) -> Iterator[tuple[str, str, Kind, Struct]]:
     yield "buyer", "seller", Kind.BID, BidMade(a_bid())
     yield "buyer", "seller", Kind.STATEMENT, Statement(Phase(LEASE, "running", NOW), 5, 10)
     yield "buyer", "seller", Kind.FINISH, Finish(receipt, signature)
+    yield "buyer", "seller", Kind.SAMPLES, Samples(LEASE, (Reading(NOW, 500, 2**20, 10, 20, 900),))
     yield "buyer", "seller", Kind.LOGS, Logs(LEASE, 0, (Line(NOW, "stdout", "words"),))
 
 

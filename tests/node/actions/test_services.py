@@ -1,5 +1,6 @@
 """Services of accounts and the jobs behind their pods, effect by effect."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,8 +21,10 @@ from node.actions import services as actions
 from node.actions.answers import Idempotency
 from node.actions.pods import pod_job
 from node.actions.services import Amendment, NewService
+from node.actions.siblings import Siblings
 from node.records import Entry, Pending
-from tests.builders import NOW, PROVIDER, REQUESTER, a_lease, a_service, a_workload
+from tests.builders import NOW, PROVIDER, REQUESTER, a_job, a_lease, a_service, a_workload, an_address
+from tests.fakes import MemoryStorage
 from tests.node.actions.stage import ACCOUNT, Stage, staged
 
 OTHER = replace(ACCOUNT, id="user_2")
@@ -122,14 +125,26 @@ def test_a_launch_that_was_taken_back_posts_nothing(tmp_path: Any, is_retired_fi
     played(tmp_path, play)
 
 
-def test_a_job_is_placed_away_from_its_siblings() -> None:
-    pods = [
-        Pod(id=f"pod_{number}", generation=1, job=f"job_x{number}", provider=provider)
-        for number, provider in enumerate((PROVIDER, REQUESTER, PROVIDER, ""))
-    ]
-    service = a_service(pods=tuple(pods))
-    assert pod_job(service, pods[3], "", NOW).spread == tuple(sorted((PROVIDER, REQUESTER)))
-    assert pod_job(replace(service, pods=(pods[0],)), pods[0], "", NOW).spread == ()
+def test_pods_are_placed_in_turn_each_away_from_its_siblings() -> None:
+    async def play() -> None:
+        storage, pods = MemoryStorage(), [Pod(id=f"pod_{n}", generation=2, job=f"job_x{n}") for n in range(5)]
+        for number, fields in ((2, {"job": ""}), (3, {"generation": 1}), (4, {"is_leaving": True})):
+            pods[number] = replace(pods[number], provider=an_address(9), **fields)
+        siblings, log = Siblings(storage), list[str]()
+        await storage.write(lambda tx: tx.put(a_service(pods=tuple(pods))))
+
+        async def place(pod: Pod, provider: str) -> None:
+            async with siblings.turn(pod_job(a_service(), pod, "", NOW)) as taken:
+                log.append(f"{pod.id} sees {' '.join(taken)}")
+                pods[pods.index(pod)] = replace(pod, provider=provider)
+                await storage.write(lambda tx: tx.put(a_service(pods=tuple(pods))))
+
+        await asyncio.gather(place(pods[0], PROVIDER), place(pods[1], REQUESTER))
+        assert log == ["pod_0 sees ", f"pod_1 sees {PROVIDER}"]
+        async with siblings.turn(a_job()) as taken:
+            assert taken == ()
+
+    asyncio.run(play())
 
 
 def test_a_pod_with_volumes_goes_back_to_them_under_a_name_that_nobody_else_can_guess() -> None:

@@ -1,11 +1,12 @@
 """A Docker Engine of a test's own, in its own network namespace and folders: it may be stopped and killed."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from node.adapters.base_images import RECIPES
 class Daemon:
     """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, runtimes: Mapping[str, Any] | None = None, programs: str = ""
+    ) -> None:
+        self._environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+        (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes or {}}))
         self.address = f"unix://{folder}/d.sock"
         self._folder = folder
         self._options = options
@@ -30,9 +35,12 @@ class Daemon:
             (self._folder / stale).unlink(missing_ok=True)
         options = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
         paths = [f"--{name}={self._folder / where}" for name, where in options.items()]
+        paths.append(f"--config-file={self._folder / 'daemon.json'}")
         command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", *self._options]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment
+            )
         self._until_it_answers()
 
     @property
@@ -78,12 +86,17 @@ class Daemon:
 
 
 @contextmanager
-def a_daemon(folder: Path, *options: str) -> Iterator[Daemon]:
-    """A running daemon with busybox and without packet rules; skips where the tests may not start one."""
+def a_daemon(
+    folder: Path, *options: str, runtimes: Mapping[str, Any] | None = None, programs: str = ""
+) -> Iterator[Daemon]:
+    """A running daemon with busybox and without packet rules; skips where the tests may not start one.
+
+    `programs` comes first in its PATH.
+    """
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("an engine of the test's own needs root and dockerd")
     folder.mkdir(parents=True)
-    daemon = Daemon(folder, *(options or ("--iptables=false",)))
+    daemon = Daemon(folder, *(options or ("--iptables=false",)), runtimes=runtimes, programs=programs)
     try:
         daemon.start()
         daemon.load_busybox()

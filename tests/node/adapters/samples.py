@@ -2,13 +2,15 @@
 
 from msgspec import Struct
 
+from market.dialogue import LogPlace
 from market.job_events import Reason
 from market.jobs import Job, JobState
 from market.leases import Lease, LeaseState, Terms
 from market.runs import Run
+from market.series import Bucket
 from market.services import Pod, Service, ServiceState
 from market.units import Amount, Rate, Timestamp
-from node.records import Account, Answer, ApiKey, Entry, LogChunk, Mark, Pending, Withdrawal
+from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
 from tests.builders import DIGEST, NOW, PAYER, PEER, PROVIDER, REQUESTER, a_channel, a_gpu_offer, a_workload, resources
 
 
@@ -120,6 +122,15 @@ EVERY_NOUN: tuple[Struct, ...] = (
     Answer(id="acc_000001:jobs:k1", body_digest=DIGEST, status=201, body=b"\x00\xff", created_at=NOW),
     a_pending(attempts=2, not_before=Timestamp(NOW + 5)),
     a_chunk(),
+    LogHead(id="lse_000001", kind="service", next=30, places=(LogPlace("stdout", NOW, 2),), oldest=NOW, newest=NOW),
+    SeriesChunk(
+        id=f"lse_000001:10000:{NOW}",
+        lease="lse_000001",
+        step=10_000,
+        start=NOW,
+        expires=Timestamp(NOW + 1),
+        buckets=(Bucket(NOW, 1, 0, (500, 2**40, 1, 2, 0), (500, 2**40, 1, 2, 0)),),
+    ),
     Withdrawal(id="wdr_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), state="pending", created_at=NOW),
     a_mark(),
     Run(id="ab" * 12, account="acc_000001", language="cpp", code="int main(){}\u0000", created_at=NOW),

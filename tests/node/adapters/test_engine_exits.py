@@ -1,9 +1,12 @@
 """How a container ended, from what the engine reports."""
 
+from pathlib import Path
+
 import pytest
 
-from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of
+from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of
 from node.adapters.docker_engine.health import health_of
+from node.adapters.docker_engine.witness import Witness, shortage
 
 START = "2025-06-15T15:06:40.123456789Z"
 
@@ -14,8 +17,15 @@ def a_state(**changes: object) -> dict[str, object]:
     return state | {"FinishedAt": "2025-06-15T15:06:50.123456789Z"} | changes
 
 
-def reason(timeout: int = 60, asked: str = "", had_oom: bool = False, **changes: object) -> str:
-    end = exit_of(a_state(**changes), timeout, asked, had_oom)
+def reason(
+    timeout: int = 60,
+    asked: str = "",
+    had_oom: bool = False,
+    seen: Sight = Sight.PARTIAL,
+    booted: int = 0,
+    **changes: object,
+) -> str:
+    end = exit_of(a_state(**changes), timeout, asked, had_oom, seen, booted)
     assert end is not None
     return end.reason
 
@@ -33,6 +43,80 @@ def test_an_end_carries_the_engines_times_in_milliseconds() -> None:
 @pytest.mark.parametrize("code", [137, 143])
 def test_a_kill_that_nobody_asked_for_is_the_engines_fault(code: int) -> None:
     assert reason(ExitCode=code) == "engine"
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_a_kill_whose_every_moment_was_seen_can_only_have_come_from_inside(code: int) -> None:
+    assert reason(ExitCode=code, seen=Sight.WHOLE) == "exited"
+    assert reason(ExitCode=code, seen=Sight.BROKEN) == "engine"
+
+
+def test_the_code_of_a_lost_container_is_the_programs_own_unless_the_engine_was_away() -> None:
+    assert reason(ExitCode=255) == "exited"
+    assert reason(ExitCode=255, seen=Sight.BROKEN) == "engine"
+
+
+@pytest.mark.parametrize("code", [0, 1, 255])
+def test_nothing_lives_through_a_start_of_the_machine(code: int) -> None:
+    assert reason(ExitCode=code, booted=1750000005000) == "engine"
+    assert reason(ExitCode=code, booted=1750000000000) == "exited", "booted before it began"
+    assert reason(ExitCode=code, booted=1750000020000) == "exited", "it had ended before"
+
+
+@pytest.fixture
+def kills(tmp_path: Path) -> Path:
+    file = tmp_path / "vmstat"
+    file.write_text("pgfault 7\nallocstall_dma 1\nallocstall_normal 4\noom_kill 3\n")
+    return file
+
+
+def test_a_life_under_one_unbroken_stream_is_seen_whole(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.connected()
+    witness.starting("a")
+    assert witness.testimony("a") is Sight.WHOLE
+
+
+def test_what_was_not_seen_from_its_start_is_seen_in_part(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.starting("early")
+    witness.connected()
+    assert witness.testimony("early") is Sight.PARTIAL
+    assert witness.testimony("of an earlier life") is Sight.PARTIAL
+
+
+def test_a_broken_stream_stays_a_doubt_when_it_stands_again(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.connected()
+    witness.starting("a")
+    witness.disconnected()
+    witness.connected()
+    assert witness.testimony("a") is Sight.BROKEN
+    witness.starting("a")
+    assert witness.testimony("a") is Sight.WHOLE
+
+
+def test_an_order_to_kill_is_a_doubt(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.connected()
+    witness.starting("a")
+    witness.starting("b")
+    witness.killed("a")
+    assert [witness.testimony(name) for name in "ab"] == [Sight.PARTIAL, Sight.WHOLE]
+
+
+def test_a_machine_that_runs_out_of_memory_is_a_doubt_and_a_neighbour_at_its_limit_is_none(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.connected()
+    witness.starting("a")
+    kills.write_text("allocstall_normal 5\noom_kill 4\n")
+    assert witness.testimony("a") is Sight.WHOLE, "the neighbour's"
+    kills.write_text("allocstall_normal 6\noom_kill 4\n")
+    assert witness.testimony("a") is Sight.PARTIAL, "the machine's"
+
+
+def test_a_kernel_that_counts_no_memory_kills_is_no_doubt(tmp_path: Path) -> None:
+    assert shortage(tmp_path / "none") == (0, 0)
 
 
 def test_a_kill_at_the_deadline_is_a_timeout_even_for_a_node_that_did_not_send_it() -> None:

@@ -47,6 +47,24 @@ async def test_a_command_that_is_not_in_the_image_is_the_jobs_own_failure(runtim
     assert (end.code, end.reason) == (127, "exited")
 
 
+@pytest.mark.parametrize("command", ["exit 137", "exit 143", "kill -9 $$", "exit 255"])
+async def test_a_program_that_ends_as_if_it_were_killed_has_ended_by_itself(
+    runtime: DockerRuntime, command: str
+) -> None:
+    await runtime.warm_up()
+    end, _ = await run(runtime, a_container("sh", "-c", command))
+    assert end.reason == "exited"
+    assert end.code >= 137
+
+
+async def test_a_kill_by_somebody_else_on_the_engine_is_not_the_programs_doing(runtime: DockerRuntime) -> None:
+    await runtime.warm_up()
+    spec = a_container("sleep", "60")
+    await runtime.start(spec)
+    await runtime._engine.call(lambda client: client.kill(spec.name))
+    assert (await runtime.wait(spec.name)).reason == "engine"
+
+
 async def test_an_image_that_nobody_has_is_not_found(runtime: DockerRuntime) -> None:
     with pytest.raises(ImageNotFound):
         await runtime.ensure_image("no-such-image-anywhere:1")

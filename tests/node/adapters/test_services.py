@@ -90,6 +90,20 @@ async def test_a_volume_is_found_again_by_the_next_container_of_its_owner(runtim
     assert len(await runtime.kept_volumes()) == 3
 
 
+async def test_a_volume_is_given_to_the_user_of_the_image_that_has_it_now(runtime: DockerRuntime) -> None:
+    image = await _image(runtime, "true", "USER 1234:1234")
+    try:
+        first = shell("mkdir -m 700 /data/d; touch /data/d/x; ln -s /etc/passwd /data/l; id -u", volumes=(DATA,))
+        assert await said(runtime, first) == ["65532"]
+        await runtime.remove(first.name)
+        script = "id -u; stat -c %u:%g /data /data/d /data/d/x /data/l"
+        assert await said(runtime, shell(script, volumes=(DATA,), image=image)) == ["1234", *["1234:1234"] * 4]
+    finally:
+        for container in await runtime.containers():
+            await runtime.remove(container.name)
+        await runtime._engine.call(lambda client: client.remove_image(image, force=True))
+
+
 async def test_a_volume_begins_with_what_the_image_has_there(runtime: DockerRuntime) -> None:
     etc = Volume(name="etc", path="/bin", size=8 * MIB)
     assert await said(runtime, shell("test -x /bin/busybox && touch /bin/new && echo yes", volumes=(etc,))) == ["yes"]
@@ -216,7 +230,7 @@ async def _device(runtime: DockerRuntime) -> tuple[str, str]:
     return seen["Options"]["device"], str(runtime._kept._file(id))
 
 
-async def _image(runtime: DockerRuntime, script: str) -> str:
+async def _image(runtime: DockerRuntime, script: str, *changes: str) -> str:
     """busybox with what `script` makes, as root; no network is needed for it."""
 
     def make(client: Any) -> str:
@@ -224,7 +238,7 @@ async def _image(runtime: DockerRuntime, script: str) -> str:
         try:
             client.start(holder)
             assert client.wait(holder)["StatusCode"] == 0
-            return str(client.commit(holder)["Id"])
+            return str(client.commit(holder, changes=list(changes))["Id"])
         finally:
             client.remove_container(holder, v=True, force=True)
 

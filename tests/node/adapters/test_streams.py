@@ -281,6 +281,20 @@ def test_a_peer_may_hold_only_so_many_streams(tmp_path: Path) -> None:
 
 
 @pytest.mark.p2p
+def test_all_peers_together_may_hold_only_so_many_streams(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with networks(tmp_path, 3, Limits(byte_streams=2)) as (one, two, three):
+            one.serve_streams(shout)
+            held = [await other.open_stream(one.peer, b"h") for other in (two, three)]
+            for stream in held:
+                assert await exactly(stream, 1) == b"h"
+            with pytest.raises(Unavailable):
+                await (await two.open_stream(one.peer, b"h")).read()
+
+    run(body())
+
+
+@pytest.mark.p2p
 def test_a_silent_stream_is_cut(tmp_path: Path) -> None:
     async def body() -> None:
         async with networks(tmp_path, 2, Limits(byte_stream_idle=0.5)) as (one, two):

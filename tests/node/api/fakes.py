@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from market.jobs import DONE, Job, JobState
 from market.leases import Lease
 from market.offers import Offer
 from market.runs import Run
+from market.series import PERIODS, Point
 from market.service_events import PodMoved
 from market.services import Service
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
+from market.workloads import File, WorkloadKind
 from node.actions.answers import Idempotency
 from node.actions.budget import Budget
 from node.actions.jobs import NewJob
 from node.actions.logs import keep_lines
+from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
@@ -33,7 +36,7 @@ from node.api.template_file import load_templates
 from node.config import ApiSettings
 from node.engine import Engine
 from node.performers import MACHINES
-from node.ports import LogLine, OutputFile
+from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
 from tests.fakes import MemoryStorage
@@ -137,6 +140,9 @@ class FakeJobs:
     def lease_of(self, job: Job) -> Lease | None:
         return self.leases.get(job.lease)
 
+    def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
+        return (self.get(account, id).lease,)
+
     def list(
         self,
         account: Account,
@@ -194,6 +200,26 @@ class FakeJobs:
     def explain(self, account: Account, id: str) -> Explanation:
         self.get(account, id)
         return self.explanation
+
+
+class FakeSeries:
+    """Half a core and a MiB at NOW; what was asked for is in `asked`."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[str, ...], str, str]] = []
+        self.found = Metrics(
+            cpu=(Point(NOW, 500.0, 1000.0),),
+            memory=(Point(NOW, 2.0**20, 2.0**20),),
+            network=(Point(NOW, 30.0, 70.0),),
+            received=(Point(NOW, 10.0, 20.0),),
+            sent=(Point(NOW, 20.0, 50.0),),
+        )
+
+    def metrics(self, leases: Any, period: str, metric: str = "") -> Metrics:
+        if period not in PERIODS:
+            raise InvalidParameters("period must be of 1h", field="period", value=period)
+        self.asked.append((tuple(leases), period, metric))
+        return self.found
 
 
 class FakeRunner:
@@ -326,9 +352,13 @@ class FakeHealth:
 
     def __init__(self) -> None:
         self.status = "ok"
+        self.gpus_in_use: tuple[GpuUse, ...] = ()
 
     async def short(self) -> dict[str, Any]:
         return {"status": self.status, "uptime": 5}
+
+    async def gpus(self) -> tuple[GpuUse, ...]:
+        return self.gpus_in_use
 
     async def full(self) -> dict[str, Any]:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
@@ -381,12 +411,25 @@ class FakePlacing:
 TEMPLATES = load_templates()
 
 
+class FakeBinaries:
+    """Programs by address."""
+
+    def __init__(self) -> None:
+        self.known = {"https://storage.example/my-agent": File(path="agent", digest="ef" * 32, size=9)}
+
+    async def fetch(self, url: str) -> File:
+        if url not in self.known:
+            raise InvalidParameters("binary_url must be a host with public addresses", field="binary_url", value=url)
+        return self.known[url]
+
+
 class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
     def __init__(self, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
+        self.series = FakeSeries()
         self.consoles: Any = None
         self.files = FakeFiles()
         self.market = FakeMarket()
@@ -402,6 +445,7 @@ class World:
         self.services: Services = services(
             jobs=self.jobs,
             runner=self.runner,
+            series=self.series,
             consoles=self.consoles,
             files=self.files,
             market=self.market,
@@ -411,6 +455,7 @@ class World:
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),
+            binaries=FakeBinaries(),
             templates=TEMPLATES,
             endpoint_url=lambda id: f"http://{id}.localhost:8081",
         )
@@ -433,7 +478,11 @@ async def pods_say(world: World, service: str, *texts: str) -> None:
     assert found is not None
     lines = tuple(Line(at=NOW + 1000 * number, stream="stdout", text=text) for number, text in enumerate(texts))
     for pod in found.pods:
-        await world.storage.write(lambda tx, lease=pod.lease: keep_lines(tx, lease, 0, lines))  # type: ignore[misc]
+        await world.storage.write(partial(_keep, lease=pod.lease, lines=lines))
+
+
+def _keep(tx: Tx, lease: str, lines: tuple[Line, ...]) -> None:
+    keep_lines(tx, lease, WorkloadKind.SERVICE, 0, lines, NOW, 2**20)
 
 
 @cache

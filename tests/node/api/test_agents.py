@@ -88,6 +88,23 @@ async def test_a_partial_put_keeps_the_rest(client: httpx.AsyncClient, world: Wo
     assert (found.workload.env, found.generation) == ({"LOG_LEVEL": "info"}, 2)
 
 
+async def test_a_program_is_fetched_and_run_under_its_runtime(client: httpx.AsyncClient, world: World) -> None:
+    url = "https://storage.example/my-agent"
+    agent = await created(client, binary_url=url, image=None)
+    found = world.storage.get(Service, agent["id"])
+    assert found is not None
+    assert (found.workload.image, found.workload.command) == ("debian:stable-slim", ("/input/agent",))
+    assert [(file.path, file.size) for file in found.workload.inputs] == [("agent", 9)]
+    other = await client.put(f"/v1/agents/{agent['id']}", json={"binary_url": url, "runtime": "python"})
+    assert (other.status_code, other.json()["image"], other.json()["runtime"]) == (200, "python:3.11-slim", "python")
+    after = (await client.put(f"/v1/agents/{agent['id']}", json={"image": "own:1"})).json()
+    found = world.storage.get(Service, agent["id"])
+    assert found is not None
+    assert (after["image"], found.workload.inputs, found.workload.command) == ("own:1", (), ())
+    bad = await client.put(f"/v1/agents/{agent['id']}", json={"binary_url": "http://10.0.0.1/x"})
+    assert (bad.status_code, bad.json()["error"]["details"]["field"]) == (400, "binary_url")
+
+
 async def test_power_scale_and_delete(client: httpx.AsyncClient, world: World) -> None:
     id = (await created(client))["id"]
     await pods_run(world, id)
@@ -103,9 +120,13 @@ async def test_power_scale_and_delete(client: httpx.AsyncClient, world: World) -
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"binary_url": "https://storage.example/agent"}, "binary_url"),
-        ({"binary_url": "http://169.254.169.254/"}, "binary_url"),
+        ({"binary_url": "http://169.254.169.254/", "image": None}, "binary_url"),
+        ({"binary_url": "https://storage.example/my-agent"}, "image"),
+        ({"binary_url": "https://storage.example/my-agent", "image": None, "runtime": "cobol"}, "runtime"),
+        ({"binary_url": "https://storage.example/my-agent", "image": None, "runtime": None}, "runtime"),
         ({"image": None}, "image"),
+        ({"image": "no image!"}, "image"),
+        ({"max_price_per_hour": 0}, "maxPricePerHour"),
         ({"config": {"replicas": 0}}, "config.replicas"),
         ({"config": {"cpu": "much"}}, "resources.cpu"),
         ({"environment": {"A": "\0"}}, "environment.A"),

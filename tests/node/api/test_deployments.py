@@ -341,6 +341,14 @@ async def test_an_id_that_does_not_exist_is_not_found(client: httpx.AsyncClient,
     assert (await client.get(f"/v1/deployments/{path}")).status_code == 404
 
 
+async def test_offers_are_explained_for_one_more_pod(client: httpx.AsyncClient, world: World) -> None:
+    id = (await created(client))["id"]
+    answer = await client.get(f"/v1/deployments/{id}/explain")
+    assert (answer.status_code, answer.json()["matching"]) == (200, 1)
+    assert world.placing.asked[-1].workload.timeout == 3600
+    assert (await client.get("/v1/deployments/none/explain")).status_code == 404
+
+
 async def test_snake_case_is_read_too(client: httpx.AsyncClient) -> None:
     answer = await client.post(
         "/v1/deployments",

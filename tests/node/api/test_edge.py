@@ -8,6 +8,7 @@ import pytest
 from node.api.bodies import read_body
 from node.api.limits import SlidingWindow
 from node.api.submissions import SubmitJob
+from node.ports import GpuUse
 from tests.builders import NOW
 from tests.node.api.fakes import KEY, OTHER_KEY, World, a_done_job
 
@@ -179,6 +180,19 @@ async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) 
     for name in ("minReputation", "min_reputation"):
         found = (await client.get(f"/v1/providers?{name}=500")).json()["providers"]
         assert [provider["reputation"] for provider in found] == [900]
+
+
+async def test_metrics_tell_what_the_gpus_do(client: httpx.AsyncClient, world: World) -> None:
+    assert "neugrid_gpu" not in (await client.get("/metrics")).text
+    gpu = GpuUse(
+        uuid="GPU-1", model="Fake 9000", vram=2**34, vram_used=2**30, utilisation=37, temperature=61, power=99_500
+    )
+    world.health.gpus_in_use = (gpu,)
+    text = (await client.get("/metrics")).text
+    world.health.gpus_in_use = ()
+    for figure in ("utilisation_ratio", "temperature_celsius", "power_watts"):
+        assert f'neugrid_gpu_{figure}{{model="Fake 9000",uuid="GPU-1"}}' in text
+    assert 'neugrid_gpu_power_watts{model="Fake 9000",uuid="GPU-1"} 99.5' in text
 
 
 async def test_metrics_count_by_template(client: httpx.AsyncClient, world: World) -> None:

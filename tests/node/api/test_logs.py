@@ -122,6 +122,45 @@ async def test_events_are_the_journal(client: httpx.AsyncClient, world: World) -
     assert json.loads(sent[0]["data"])["body"] == {"rate": 1}
 
 
+async def test_frames_that_wait_are_sent_together_and_none_is_lost() -> None:
+    async def source() -> Any:
+        for number in range(1000):
+            yield Frame("log", number, number)
+
+    parts = [part async for part in _wire(source(), Closing(), heartbeat=60)]
+    sent = frames(b"".join(parts).decode())
+    assert [frame["data"] for frame in sent] == [str(number) for number in range(1000)]
+    assert len(parts) < 20
+
+
+async def test_a_client_that_does_not_read_holds_up_the_source() -> None:
+    made = 0
+
+    async def source() -> Any:
+        nonlocal made
+        for made in range(10**6):
+            yield Frame("log", "x" * 1000, made)
+
+    stream = _wire(source(), Closing(), heartbeat=60)
+    await anext(stream)
+    await anext(stream)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert made < 1000
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_source_that_fails_sends_first_what_it_had() -> None:
+    async def source() -> Any:
+        yield Frame("log", 1, 0)
+        raise ZeroDivisionError
+
+    stream = _wire(source(), Closing(), heartbeat=60)
+    assert [await anext(stream), await anext(stream)] == [b"retry: 1000\n\n", Frame("log", 1, 0).encoded()]
+    with pytest.raises(ZeroDivisionError):
+        await anext(stream)
+
+
 async def test_a_silent_stream_beats_and_ends_when_the_server_stops() -> None:
     closing, freed = Closing(), asyncio.Event()
 
@@ -167,6 +206,7 @@ async def test_a_stream_that_is_left_frees_its_source() -> None:
         ("stdout", "FATAL: no", "error"),
         ("stdout", "information", "info"),
         ("stderr", "debugging", "error"),
+        ("node", "[5 lines are missing here]", "warn"),
     ],
 )
 def test_a_level_is_read_from_the_line(stream: str, text: str, level: str) -> None:

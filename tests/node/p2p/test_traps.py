@@ -3,8 +3,10 @@
 import contextlib
 import os
 import random
+import struct
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
@@ -12,6 +14,8 @@ from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
+from libp2p.stream_muxer.exceptions import MuxedStreamReset
+from libp2p.stream_muxer.yamux.yamux import TYPE_DATA, YAMUX_HEADER_FORMAT
 
 from market.messages import MAX_GOSSIP
 from node.p2p import bytepath
@@ -396,6 +400,68 @@ def test_bytes_that_nobody_reads_cut_the_connection() -> None:
     run(body)
 
 
+def test_a_cancelled_write_does_not_end_the_connection() -> None:
+    async def body() -> None:
+        async with hosts(2) as (one, other):
+            one.host.set_stream_handler("/deaf/1", guarded(_never))  # type: ignore[arg-type]
+            stream = await other.host.new_stream(one.id, ["/deaf/1"])
+            for _ in range(10):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await stream.muxed_stream.write(b"cancelled")  # type: ignore[attr-defined]
+            one.host.set_stream_handler("/echo/1", guarded(_echo))  # type: ignore[arg-type]
+            again = await other.host.new_stream(one.id, ["/echo/1"])
+            await again.write(framed(b"still there"))
+            assert await FrameReader(again, 100).frame() == b"still there"
+
+    run(body)
+
+
+async def _echo(stream: Any) -> None:
+    await stream.write(framed(await FrameReader(stream, 100).frame()))
+
+
+def test_a_reader_goes_on_while_nothing_can_be_written() -> None:
+    async def body() -> None:
+        async with hosts(2) as (one, other):
+            one.host.set_stream_handler("/deaf/1", guarded(_never))  # type: ignore[arg-type]
+            stream: Any = await other.host.new_stream(one.id, ["/deaf/1"])
+            (connection,) = one.swarm.get_connections(other.id)
+            muxed = connection.muxed_conn
+            async with muxed._write_lock:
+                for _ in range(5):
+                    await stream.muxed_conn.open_stream()
+                await stream.write(b"read this")
+                await until(lambda: any(b"read this" in held for held in muxed.stream_buffers.values()))
+
+    run(body)
+
+
+def test_a_connection_that_breaks_is_no_end_of_its_streams() -> None:
+    ends: list[type[Exception]] = []
+
+    async def note(stream: Any) -> None:
+        try:
+            while True:
+                await stream.muxed_stream.read()
+        except Exception as error:
+            ends.append(type(error))
+            raise
+
+    async def body() -> None:
+        async with hosts(2) as (one, other):
+            one.host.set_stream_handler("/note/1", guarded(note))  # type: ignore[arg-type]
+            stream: Any = await other.host.new_stream(one.id, ["/note/1"])
+            muxed = stream.muxed_stream
+            header = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_DATA, 0, muxed.stream_id, 1000)
+            await muxed.conn.secured_conn.write(header + bytes(500))
+            await muxed.conn.secured_conn.close()
+            await until(lambda: ends)
+            assert ends == [MuxedStreamReset]
+
+    run(body)
+
+
 def test_closing_gives_every_socket_back() -> None:
     def open_files() -> int:
         return len(os.listdir("/proc/self/fd"))
@@ -547,5 +613,8 @@ TRAPS: dict[str, Callable[..., None]] = {
     "26 plain text is accepted": test_nothing_but_noise_is_spoken,
     "27 GRAFTs go to the wrong neighbour": test_one_neighbours_grafts_are_not_sent_to_another,
     "28 a peer overruns its window": test_bytes_that_nobody_reads_cut_the_connection,
+    "29 a cancelled write spoils the cipher": test_a_cancelled_write_does_not_end_the_connection,
+    "30 a connection that breaks looks like an end": test_a_connection_that_breaks_is_no_end_of_its_streams,
+    "31 two readers wait for each other's writing": test_a_reader_goes_on_while_nothing_can_be_written,
 }
 """Trap 21, errors while closing under load, needs a process: `test_network.py` closes one in the middle of a burst."""

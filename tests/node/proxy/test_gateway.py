@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import os
 import ssl
-import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -546,17 +550,25 @@ def test_connections_are_capped() -> None:
 # --- TLS, and the end -----------------------------------------------------------------------------------------------
 
 
-def test_tls_by_a_given_certificate(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", key, "-out", certificate, "-days", "1", "-subj", f"/CN={HOST}"),
-            *("-addext", f"subjectAltName=DNS:{HOST}"),
-        ],
-        check=True,
-        capture_output=True,
+def a_certificate(folder: Path) -> tuple[Path, Path]:
+    """The files of a key and of a certificate for the demo host that it has signed itself."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    secret, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, secret.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .sign(secret, hashes.SHA256())
     )
+    plain = serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    key.write_bytes(secret.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    certificate.write_bytes(signed.public_bytes(pem))
+    return key, certificate
+
+
+def test_tls_by_a_given_certificate(tmp_path: Path) -> None:
+    key, certificate = a_certificate(tmp_path)
     trust = ssl.create_default_context(cafile=certificate)
 
     async def body() -> None:
@@ -609,7 +621,8 @@ def test_closing_lets_answers_end_and_cuts_the_rest() -> None:
 def test_a_taken_port_is_one_clear_sentence_and_nothing_stays_open() -> None:
     async def body() -> None:
         replica = FakeReplica(mirror)
-        async with a_gateway(replica) as (port, gateway):
+        async with a_gateway(replica) as (port, gateway), a_client(port) as client:
+            assert (await client.ask()).status == 200
             with pytest.raises(ConfigError, match="in use"):
                 gateway.start("127.0.0.1", port)
         before = len(os.listdir("/proc/self/fd"))
@@ -617,7 +630,6 @@ def test_a_taken_port_is_one_clear_sentence_and_nothing_stays_open() -> None:
             for _ in range(20):
                 async with a_client(port) as client:
                     await client.ask()
-        await asyncio.sleep(0)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
     run(body())

@@ -1,0 +1,33 @@
+"""The gate is looked at before anything is sold, and every hour: a machine may sink below the floor while it works."""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from node.actions.gate import Gate
+
+EVERY: Final = 3600.0
+AGAIN: Final = 5.0
+"""Seconds until the next try while the engine does not answer."""
+_log = structlog.get_logger("gate")
+
+
+async def run(gate: Gate) -> None:
+    """Look until cancelled; a change is told once."""
+    told: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    while True:
+        is_known = await gate.look()
+        if (gate.reasons, gate.risks) != told:
+            told = gate.reasons, gate.risks
+            _tell(gate)
+        await asyncio.sleep(EVERY if is_known else AGAIN)
+
+
+def _tell(gate: Gate) -> None:
+    if not gate.is_open:
+        _log.error("nothing is sold", reasons=gate.reasons, advice="repair it, or name it in provider.accept_risks")
+    elif gate.risks:
+        _log.warning("sold below the floor", accepted=gate.risks)
+    else:
+        _log.info("fit to sell")

@@ -1,0 +1,111 @@
+"""What a node is put together from: its world, its keys, its settings, and the parts that both sides share."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from market.pricing import PricingPolicy
+from market.signing import Signer
+from market.units import Address, Amount
+from node.actions.abilities import Source
+from node.actions.book import Book
+from node.actions.experience import Experiences
+from node.actions.files import Files, Stores
+from node.actions.funding import Funding
+from node.actions.log_keeping import LogKeeping, LogLimits
+from node.actions.peers import Peers
+from node.actions.series import Series
+from node.actions.standing import StandingSettings
+from node.actions.wallets import Wallets
+from node.engine import Engine
+from node.ports import (
+    Builder,
+    Chain,
+    Clock,
+    Containers,
+    Gpus,
+    ImageStore,
+    Inspector,
+    KeptFolders,
+    Machine,
+    Network,
+    Runtime,
+    Sandboxes,
+    Storage,
+    Streams,
+    Watchdog,
+)
+
+Loop = tuple[str, Callable[[], Awaitable[None]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outfit:
+    """What a node needs to sell: an engine and a machine; without the rest it sells less, or watches less."""
+
+    runtime: Runtime
+    machine: Machine
+    containers: Containers | None = None
+    sandboxes: Sandboxes | None = None
+    images: ImageStore | None = None
+    builder: Builder | None = None
+    volumes: KeptFolders | None = None
+    watchdog: Watchdog | None = None
+    inspector: Inspector | None = None
+    gpus: Gpus | None = None
+    abilities: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The world of one node; the outfit only where it sells."""
+
+    storage: Storage
+    clock: Clock
+    network: Network
+    streams: Streams
+    chain: Chain
+    outfit: Outfit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The keys that sign for this node, and the address of its wallet."""
+
+    node: Signer
+    vouchers: Signer
+    wallet: Address
+    network_id: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the parts need to know; amounts in base units."""
+
+    folder: Path
+    region: str = "local"
+    isolation: str = "hardened"
+    accept_risks: tuple[str, ...] = ()
+    policy: PricingPolicy | None = None
+    ask: int = 3
+    top_up: Amount
+    claim_above: Amount
+    logs: LogLimits = field(default_factory=LogLimits)
+    standing: StandingSettings = field(default_factory=StandingSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The parts that buying and selling share."""
+
+    engine: Engine
+    peers: Peers
+    book: Book
+    files: Files
+    lent: Files
+    stores: Stores
+    funding: Funding
+    wallets: Wallets
+    experiences: Experiences
+    logs: LogKeeping
+    series: Series

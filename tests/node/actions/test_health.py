@@ -1,0 +1,43 @@
+"""What a provider tells about itself to who has a key: whether it sells and why not, and what its GPUs do."""
+
+from pathlib import Path
+
+from node.actions.gate import Gate
+from node.actions.health import Health, Seller
+from node.ports import Finding, GpuUse
+from tests.node.actions.stage import Stage, staged
+from tests.node.actions.test_gate import FakeInspector
+
+
+class FakeGpus:
+    async def use(self) -> tuple[GpuUse, ...]:
+        return (GpuUse(uuid="GPU-1", model="Fake 9000", vram=2**34, utilisation=37, power=99_500),)
+
+
+def test_a_provider_below_the_floor_says_what_is_missing(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        selling = stage.seller.selling
+        assert selling is not None
+        below = Finding(check="runc-version", status="failed", message="too old")
+        selling.gate = Gate(FakeInspector(below))
+        await selling.gate.look()
+        selling.is_open = False
+        state = (await stage.seller.health.full())["selling"]
+        assert state == {"open": False, "isolation": "hardened", "reasons": ("runc-version: too old",), "risks": ()}
+        assert (await stage.buyer.health.full())["selling"] is None
+
+    staged(tmp_path, play)
+
+
+def test_what_the_gpus_do_is_told_in_units_that_are_named(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        node, selling = stage.seller, stage.seller.selling
+        assert selling is not None
+        seller = Seller(stage.runtime, selling, FakeGpus())
+        old = node.health
+        health = Health(old._storage, old._clock, old._network, old._chain, seller, lambda: None)
+        (gpu,) = (await health.full())["gpu"]
+        assert (gpu["utilisation"], gpu["power"], gpu["vram"]) == (37, 99.5, 2**34)
+        assert (await node.health.full())["gpu"] == []
+
+    staged(tmp_path, play)
