@@ -24,6 +24,7 @@ from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
 from node.actions.binaries import Binaries
+from node.actions.build_steps import BuildSteps
 from node.actions.service_logs import Output
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
@@ -136,6 +137,8 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         jobs=node.jobs,
         hosting=node.hosting,
         output=Output(node.engine, node.hosting),
+        projects=node.projects,
+        steps=BuildSteps(node.engine.storage),
         binaries=Binaries(GuardedDownloads(), node.files),
         runner=node.runner,
         series=node.series,

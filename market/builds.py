@@ -27,6 +27,14 @@ MAX_NAME: Final = 200
 _LINE: Final = re.compile(r"step (\d{1,4}) (?:begins: (.*)|(done)|failed(?:: (.*))?)", re.DOTALL)
 
 
+class BuildOrder(Struct, frozen=True, kw_only=True):
+    """What a build is for: its project, and the GPUs (`vram` in bytes each) that its image wants when it runs."""
+
+    project: str
+    gpus: int = 0
+    vram: int = 0
+
+
 class BuildStep(Struct, frozen=True, kw_only=True):
     """One step; `status` is "active", "done" or "failed", times in ms since the epoch, 0 = not yet."""
 

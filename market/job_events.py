@@ -99,6 +99,10 @@ class PlaceJob(Effect, frozen=True, tag=True, kw_only=True):
     attempt: int
 
 
+class DeployBuild(Effect, frozen=True, tag=True, kw_only=True):
+    """Run the image that this job has built."""
+
+
 class WithdrawOrder(Effect, frozen=True, tag=True, kw_only=True):
     """Take the resting order out of the book."""
 

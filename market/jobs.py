@@ -14,9 +14,11 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.builds import BuildOrder
 from market.job_events import (
     BidReceived,
     CancelAsked,
+    DeployBuild,
     HealthReported,
     LeaseAgreed,
     LeaseLost,
@@ -105,6 +107,8 @@ class Job(Struct, frozen=True, kw_only=True):
     service: str = ""
     """The service whose pod it is; it is told of every change."""
     health: str = ""
+    build: BuildOrder | None = None
+    """What it builds an image for, when it does."""
 
 
 def post_job(job: Job) -> tuple[Job, Effect]:
@@ -220,7 +224,8 @@ def _finish(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
         started_at=event.started_at,
         finished_at=event.ended_at,
     )
-    return after, []
+    is_built = is_success and job.build is not None
+    return after, [DeployBuild(subject=job.id)] if is_built else []
 
 
 def _bill(job: Job, event: WorkloadDone) -> Job:

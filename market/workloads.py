@@ -37,6 +37,8 @@ RepoUrl = Annotated[
     ),
 ]
 """A repository over HTTPS at a name in DNS; no user, no password, no query."""
+RefText = Annotated[str, Meta(max_length=200, pattern=r"^(?![-./])(?!.*(\.\.|//|@\{))[A-Za-z0-9._/+@-]*$(?!\n)")]
+"""A branch, a tag or a commit; nothing that git could take for an option or a rule."""
 FolderPath = Annotated[str, Meta(max_length=256, pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))[^\x00-\x1f]*$(?!\n)")]
 """A relative path that does not lead out of its folder, or nothing."""
 ARCHIVE = "archive:"
@@ -111,7 +113,7 @@ class Source(Struct, frozen=True, kw_only=True):
     """
 
     url: RepoUrl
-    ref: Annotated[str, Meta(max_length=200, pattern=r"^(?![-./])(?!.*(\.\.|//|@\{))[A-Za-z0-9._/+@-]*$(?!\n)")] = ""
+    ref: RefText = ""
     folder: FolderPath = ""
     dockerfile: FolderPath = ""
 

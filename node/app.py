@@ -16,11 +16,14 @@ from msgspec import Struct
 from contracts.deploy import Deployment, load_deployment
 from market.messages import network_id
 from market.pricing import PricingPolicy
-from market.resources import Prices
+from market.resources import Prices, Resources
 from market.signing import Signer
-from market.units import RATE_SCALE, parse_amount
+from market.units import RATE_SCALE, Seconds, parse_amount
 from node.actions.binaries import Binaries
+from node.actions.build_steps import BuildSteps
+from node.actions.deploying import PodTerms
 from node.actions.log_keeping import DAY, LogLimits
+from node.actions.projects import BuildTerms
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
 from node.adapters.chain import EvmChain, open_chain
@@ -33,7 +36,7 @@ from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import Config, GatewaySettings, ProviderSettings
+from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings
 from node.engine import supervise
 from node.observe import configure_logs
 from node.outfit import open_outfit
@@ -140,12 +143,30 @@ def _settings(config: Config) -> Settings:
         top_up=parse_amount(config.requester.top_up),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
+        builds=build_terms(config.requester),
+        pods=pod_terms(config.requester),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,
             ring_age=config.requester.service_log_days * DAY,
             kept=config.requester.log_days * DAY,
         ),
     )
+
+
+def build_terms(settings: RequesterSettings) -> BuildTerms:
+    """What builds are ordered with."""
+    return BuildTerms(
+        cap=parse_amount(settings.build_price),
+        timeout=Seconds(settings.build_timeout),
+        resources=Resources(cpu=2000, memory=settings.build_memory * 2**20, disk=settings.build_disk * 2**20),
+        egress=settings.build_egress,
+    )
+
+
+def pod_terms(settings: RequesterSettings) -> PodTerms:
+    """What pods of built images are ordered with."""
+    memory = settings.pod_memory * 2**20
+    return PodTerms(cap=parse_amount(settings.pod_price), resources=Resources(cpu=1000, memory=memory))
 
 
 def policy_of(settings: ProviderSettings, region: str) -> PricingPolicy:
@@ -204,6 +225,8 @@ async def _serve(
         accounts=node.accounts,
         clock=ports.clock,
         hosting=node.hosting,
+        projects=node.projects,
+        steps=BuildSteps(ports.storage),
         endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
         binaries=Binaries(GuardedDownloads(), node.files),

@@ -8,6 +8,7 @@ from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.budget import Budget
 from node.actions.consoles import Consoles, Find
+from node.actions.deploying import Deploying
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
@@ -18,6 +19,7 @@ from node.actions.market import Market
 from node.actions.peers import Peers
 from node.actions.placing import Paying, Placing
 from node.actions.pods import Pods
+from node.actions.projects import Projects
 from node.actions.runner import Runner
 from node.actions.selling import Selling
 from node.actions.series import Series
@@ -53,6 +55,7 @@ class Node:
     peers: Peers
     book: Book
     jobs: Jobs
+    projects: Projects
     hosting: Hosting
     runner: Runner
     keeping: LogKeeping
@@ -80,6 +83,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         peers=core.peers,
         book=core.book,
         jobs=jobs,
+        projects=Projects(core.engine, settings.builds),
         hosting=hosting,
         runner=runner,
         keeping=core.logs,
@@ -138,10 +142,11 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing)
-    core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine)))
     budget = Budget(core.wallets.funds)
-    jobs = Jobs(core.engine, core.files, placing, budget)
-    return jobs, Hosting(core.engine, placing, budget), runner, standing
+    jobs, hosting = Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
+    deploying = Deploying(ports.storage, hosting, settings.pods)
+    core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))
+    return jobs, hosting, runner, standing
 
 
 def _sell(

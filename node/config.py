@@ -184,6 +184,17 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Sandboxes that one standing lease for code has."""
     code_cap: Price = "0.2"
     """The most that such a lease may cost in an hour."""
+    build_price: Price = "1.0"
+    """The most that a build may cost, when its order does not say it."""
+    build_timeout: Annotated[int, _whole(60, 86_400, " seconds")] = 1800
+    build_memory: Annotated[int, _whole(64, 2**20, " MiB")] = 2048
+    build_disk: Annotated[int, _whole(64, 2**22, " MiB")] = 4096
+    """What the image and the repository of such a build may have."""
+    build_egress: Annotated[str, Meta(pattern="^(none|web)$", description='"none" or "web"')] = "web"
+    """Where the steps of a build may connect to: the clone always reaches its repository, and nothing else."""
+    pod_price: Price = "1.0"
+    """The most that a pod of a built image may cost an hour."""
+    pod_memory: Annotated[int, _whole(16, 2**20, " MiB")] = 1024
     service_log: Annotated[int, _whole(1, 1_048_576, " MiB")] = 64
     """The newest lines that are kept of a replica of a service, in MiB..."""
     service_log_days: Days = 14

@@ -9,11 +9,13 @@ from market.signing import Signer
 from market.units import Address, Amount
 from node.actions.abilities import Source
 from node.actions.book import Book
+from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
+from node.actions.projects import BuildTerms
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
 from node.actions.wallets import Wallets
@@ -92,6 +94,8 @@ class Settings:
     claim_above: Amount
     logs: LogLimits = field(default_factory=LogLimits)
     standing: StandingSettings = field(default_factory=StandingSettings)
+    builds: BuildTerms = field(default_factory=BuildTerms)
+    pods: PodTerms = field(default_factory=PodTerms)
 
 
 @dataclass(frozen=True, kw_only=True)

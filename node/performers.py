@@ -18,7 +18,7 @@ from market.dialogue import (
     Samples,
     Statement,
 )
-from market.job_events import PlaceJob, WithdrawOrder
+from market.job_events import DeployBuild, PlaceJob, WithdrawOrder
 from market.jobs import Job
 from market.jobs import step as step_job
 from market.leases import Lease
@@ -43,6 +43,7 @@ from market.services import Service
 from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
+from node.actions.deploying import Deploying
 from node.actions.files import Stores
 from node.actions.log_keeping import LogKeeping
 from node.actions.peers import Peers
@@ -72,9 +73,12 @@ MACHINES = {
 }
 
 
-def requester_performers(placing: Placing, tenants: Tenants, runner: Runner, pods: Pods) -> tuple[Performer, ...]:
+def requester_performers(
+    placing: Placing, tenants: Tenants, runner: Runner, pods: Pods, deploying: Deploying
+) -> tuple[Performer, ...]:
     """Who performs the requester's effects."""
     return (
+        Performer(DeployBuild, "Job", deploying.deploy),
         Performer(PlaceJob, "Job", placing.place),
         Performer(WithdrawOrder, "Job", placing.withdraw),
         Performer(LaunchPod, "Service", pods.launch),

@@ -6,6 +6,7 @@ from market.dialogue import LogPlace
 from market.receipts import GENESIS
 from market.series import Bucket
 from market.units import Address, Amount, Timestamp
+from market.workloads import Source
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,16 @@ class ApiKey(Struct, frozen=True, kw_only=True):
     digest: str
     created_at: Timestamp
     expires_at: Timestamp = Timestamp(0)
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """A repository of an account that images are built of."""
+
+    id: str
+    account: str
+    name: str
+    source: Source
+    created_at: Timestamp
 
 
 class Answer(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from market.builds import RESULT, STREAM, step_begins, step_ends
 from market.dialogue import LogPlace
 from market.errors import BadMessage, ImageNotFound, PeerUnreachable
 from market.messages import network_id
@@ -14,9 +15,11 @@ from market.offers import Hardware
 from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
-from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Timestamp
+from market.units import GIB, Address, Amount, Bytes, MilliCpu, PeerId, Seconds, Timestamp
 from market.vouchers import channel_id
+from node.actions.deploying import PodTerms
 from node.actions.log_keeping import LogLimits
+from node.actions.projects import BuildTerms
 from node.actions.standing import StandingSettings
 from node.adapters.docker_engine.places import Resumption
 from node.assembly import Node, assemble
@@ -25,6 +28,8 @@ from node.p2p.frames import MAX_HEAD
 from node.parts import Identity, Outfit, Ports, Settings
 from node.ports import (
     Balances,
+    BuildEnd,
+    BuildSpec,
     ByteStream,
     ChainNews,
     ChannelOnChain,
@@ -35,10 +40,12 @@ from node.ports import (
     ContainerSpec,
     Exit,
     Gossip,
+    Hear,
     Image,
     LogLine,
     OutputFile,
     Peer,
+    PullProgress,
     Receipt,
     RequestHandler,
     RuntimeHealth,
@@ -234,6 +241,67 @@ class FakeRuntime:
         )
 
 
+class FakeBuilder:
+    """Builds by rules: what `ends` says of the last part of the URL, else an image of it; `gate` holds it up."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.ends: dict[str, BuildEnd] = {}
+        self.specs: list[BuildSpec] = []
+        self.swept: list[str] = []
+        self.cancelled: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def abilities(self) -> tuple[str, ...]:
+        return ("build", "egress:web")
+
+    async def ready(self) -> str:
+        return "sha256:git"
+
+    async def build(self, spec: BuildSpec, store: Path, hear: Hear) -> BuildEnd:
+        self.specs.append(spec)
+        name = spec.source.url.rpartition("/")[2]
+        self._say(hear, step_begins(1, f"clone {spec.source.url}"), step_ends(1), step_begins(2, "RUN make"))
+        hear(LogLine(self._clock.now(), "stdout", "step 2 failed: forged"))
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(spec.name)
+            raise
+        end = self.ends.get(name)
+        self._say(hear, step_ends(2, end.message if end else ""))
+        return end or image_of(name, store)
+
+    async def sweep(self, name: str) -> None:
+        self.swept.append(name)
+
+    def _say(self, hear: Hear, *texts: str) -> None:
+        for text in texts:
+            hear(LogLine(self._clock.now(), STREAM, text))
+
+
+def image_of(name: str, store: Path) -> BuildEnd:
+    content = f"image of {name}".encode()
+    digest = hashlib.sha256(content).hexdigest()
+    (store / digest).write_bytes(content)
+    return BuildEnd(image=f"sha256:{digest}", archive=OutputFile(path=RESULT, digest=digest, size=len(content)))
+
+
+class FakeImages:
+    """Takes every archive; the id of its image is made of its content."""
+
+    async def load(self, archive: Path, *, requester: str = "") -> Image:
+        content = archive.read_bytes()
+        return Image(reference="", id="sha256:" + hashlib.sha256(content).hexdigest(), size=len(content))
+
+    async def tidy(self) -> int:
+        return 0
+
+    def progress(self, reference: str) -> PullProgress | None:
+        return None
+
+
 class FakeMachine:
     async def measure(self) -> tuple[Resources, Hardware]:
         total = Resources(cpu=MilliCpu(8000), memory=Bytes(16 * GIB), disk=Bytes(100 * GIB))
@@ -341,6 +409,7 @@ class World:
         self.ledger = FakeLedger()
         self.runtimes: dict[str, FakeRuntime] = {}
         self.sandboxes: dict[str, FakeSandboxes] = {}
+        self.builders: dict[str, FakeBuilder] = {}
         self.containers: dict[str, Containers] = {}
         self.nodes: dict[str, Node] = {}
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
@@ -368,6 +437,8 @@ class World:
             claim_above=Amount(10**12),
             logs=self.logs,
             standing=StandingSettings(cap=Amount(20_000_000)),
+            builds=BuildTerms(cap=Amount(10_000_000), timeout=Seconds(60)),
+            pods=PodTerms(cap=Amount(12_000_000)),
         )
         return assemble(ports, identity, settings)
 
@@ -376,6 +447,8 @@ class World:
             runtime=self.runtimes.setdefault(name, FakeRuntime(self.clock)),
             machine=FakeMachine(),
             sandboxes=self.sandboxes.setdefault(name, FakeSandboxes()),
+            builder=self.builders.setdefault(name, FakeBuilder(self.clock)),
+            images=FakeImages(),
             containers=self.containers.get(name),
             abilities=(_everything,),
         )

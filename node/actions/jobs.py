@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.builds import BuildOrder
 from market.errors import Conflict, InvalidParameters, NotFound
 from market.explanations import Explanation
 from market.job_events import CancelAsked, Reason
@@ -51,6 +52,7 @@ class NewJob(Struct, frozen=True, kw_only=True):
     constraints: Constraints = Constraints()
     bid_window: int = 1000
     order_ttl: int = 300_000
+    build: BuildOrder | None = None
 
 
 class Jobs:
@@ -239,6 +241,7 @@ def _job(id: str, nonce: str, account: Account, new: NewJob, workload: Workload,
         cap=new.cap,
         constraints=new.constraints,
         bid_window=new.bid_window,
+        build=new.build,
         expires_at=now + new.order_ttl,
         created_at=now,
     )

@@ -16,7 +16,19 @@ from market.offers import Offer
 from market.runs import Run
 from market.services import Service
 from market.vouchers import Channel
-from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
+from node.records import (
+    Account,
+    Answer,
+    ApiKey,
+    Entry,
+    LogChunk,
+    LogHead,
+    Mark,
+    Pending,
+    Project,
+    SeriesChunk,
+    Withdrawal,
+)
 
 Columns = dict[str, Any]
 """Column names and values of one row, without `body`."""
@@ -134,6 +146,7 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     Offer: _shape(Offer, "offer", "id created=issued_at provider"),
     Account: _shape(Account, "account", "id created=created_at name"),
     ApiKey: _shape(ApiKey, "api_key", "id created=created_at account digest", unique=("digest",)),
+    Project: _shape(Project, "project", "id created=created_at account"),
     Answer: _shape(Answer, "answer", "id created=created_at"),
     Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted_entry),
     Pending: _shape(Pending, "pending", "id created=created_at subject effect not_before"),

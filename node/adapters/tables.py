@@ -106,6 +106,13 @@ class ApiKeyRow(Row, table=True):
     digest: str = Field(index=True, unique=True)
 
 
+class ProjectRow(Row, table=True):
+    __tablename__ = "project"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+
+
 class AnswerRow(Row, table=True):
     __tablename__ = "answer"
     __table_args__ = (Index(None, "created", "id"),)

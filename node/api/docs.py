@@ -45,6 +45,7 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
             "timeout": "1h",
         }
     ],
+    "NewProject": [{"repoUrl": "https://github.com/you/app", "name": "app"}],
     "NewDeployment": [{"templateId": "redis", "name": "cache", "replicas": 1, "maxPricePerHour": "0.05"}],
     "NewAgent": [
         {

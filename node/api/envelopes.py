@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from node.api.views import Problem
 
-FLAT: Final = ("/v1/pods",)
+FLAT: Final = ("/v1/pods", "/v1/projects")
 """Where `error` is the sentence itself, beside `code` and `status`."""
 LOWER: Final = ("/v1/agents",)
 """Where codes are in lower case, and `details` hold a `reason`."""

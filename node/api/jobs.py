@@ -1,5 +1,6 @@
 """Routes of jobs: submit, list, look, cancel, results."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from litestar import Response, get, post
@@ -34,14 +35,15 @@ TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60
 
 
-@post("/jobs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 409, 413, 415, 422, 503))
+@post("/jobs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
-    """Post a priced job to the market; it starts as soon as a provider takes it.
+    """Post a priced job to the market, an image to run or a project to build; a provider that takes it starts at once.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
     idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
-    job, stored = await request.services.jobs.submit(request.account, new_job(data), idempotency)
+    order = partial(request.services.projects.order, request.account)
+    job, stored = await request.services.jobs.submit(request.account, new_job(data, order), idempotency)
     if stored is not None:
         return replay(stored)
     assert job is not None  # noqa: S101  (one of the two is always there)
@@ -139,7 +141,7 @@ def states_of(status: str) -> tuple[JobState, ...]:
 
 def _view(request: Call, job: Job) -> JobView:
     lease = request.services.jobs.lease_of(job) if job.lease else None
-    return job_view(job, lease, request.now, request.services.currency)
+    return job_view(job, lease, request.now, request.services.currency, request.services.steps.of(job))
 
 
 def _shown(request: Call, job: Job) -> JobView:

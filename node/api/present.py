@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from market.builds import BuildStep
 from market.job_events import Reason
 from market.jobs import DONE, BidSeen, Job, JobState, progress_of
 from market.leases import Lease, LeaseState
@@ -30,11 +31,13 @@ _RATE_DIGITS: Final = TOKEN_DECIMALS + len(str(RATE_SCALE)) - 1
 _RATE_UNIT: Final = int(10**_RATE_DIGITS)
 
 
-def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
-    """The job as its owner sees it at `now`; `lease` is that of the present attempt."""
+def job_view(job: Job, lease: Lease | None, now: int, currency: str, built: Sequence[BuildStep] = ()) -> JobView:
+    """The job as its owner sees it at `now`; `lease` is that of the present attempt, `built` a build's steps."""
     paid_at = lease.paid_at if lease and lease.state is LeaseState.SETTLED else 0
     return JobView(
         id=job.id,
+        kind="build" if job.build else "image",
+        project_id=job.build.project if job.build else None,
         status=STATUS[job.state],
         phase=job.state.value,
         progress=progress_of(job, now),
@@ -61,7 +64,7 @@ def job_view(job: Job, lease: Lease | None, now: int, currency: str) -> JobView:
         error=Fault(code=job.code, message=job.message) if job.code else None,
         reasons=tuple(_reason(reason) for reason in job.reasons),
         bids=tuple(_bid(bid) for bid in job.bids),
-        steps=_steps(job, paid_at),
+        steps=_steps(job, paid_at, built),
         timings=_timings(job, paid_at),
     )
 
@@ -72,8 +75,9 @@ def paid_so_far(job: Job, lease: Lease | None) -> Amount:
 
 
 def etag(job: Job, view: JobView) -> str:
-    """A weak tag that changes with every event, and with what moves between events: progress and payment."""
-    return f'W/"{job.version}-{view.progress}-{view.paid}-{view.timings.paid or 0}"'
+    """A weak tag that changes with every event, and with what moves between events: progress, payment, steps."""
+    ended = sum(step.finished_at is not None for step in view.steps)
+    return f'W/"{job.version}-{view.progress}-{view.paid}-{view.timings.paid or 0}-{len(view.steps)}-{ended}"'
 
 
 def log_record(line: LogLine) -> LogRecord:
@@ -151,11 +155,11 @@ def _timings(job: Job, paid_at: int) -> Timings:
     )
 
 
-def _steps(job: Job, paid_at: int) -> tuple[StepView, ...]:
-    """Four phases between five moments."""
+def _steps(job: Job, paid_at: int, built: Sequence[BuildStep]) -> tuple[StepView, ...]:
+    """Four phases between five moments; the steps of a build stand for the phase in which it runs."""
     moments = (job.created_at, job.agreed_at, job.started_at, job.finished_at, paid_at)
     names = ("place", "prepare", "run", "pay")
-    return tuple(
+    phases = [
         StepView(
             name=name,
             status=_phase(job, name, begin, end),
@@ -163,6 +167,18 @@ def _steps(job: Job, paid_at: int) -> tuple[StepView, ...]:
             finished_at=iso_or_none(end) if begin else None,
         )
         for name, begin, end in zip(names, moments, moments[1:], strict=False)
+    ]
+    return (*phases[:2], *(_build_step(job, step) for step in built), *phases[3:]) if built else tuple(phases)
+
+
+def _build_step(job: Job, step: BuildStep) -> StepView:
+    """A step that the end of the job cut short failed."""
+    is_cut = step.status == "active" and job.state in DONE
+    return StepView(
+        name=step.name,
+        status="failed" if is_cut else step.status,
+        started_at=iso(step.started_at),
+        finished_at=iso_or_none(step.finished_at or (job.finished_at if is_cut else 0)),
     )
 
 

@@ -10,11 +10,13 @@ from litestar.datastructures import State
 from market.errors import InvalidParameters
 from node.actions.accounts import Accounts
 from node.actions.binaries import Binaries
+from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
 from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
+from node.actions.projects import Projects
 from node.actions.runner import Runner
 from node.actions.series import Series
 from node.actions.service_logs import Output
@@ -42,6 +44,8 @@ class Services:
     jobs: Jobs
     hosting: Hosting
     output: Output
+    projects: Projects
+    steps: BuildSteps
     binaries: Binaries
     runner: Runner
     series: Series

@@ -1,19 +1,21 @@
 """The body of POST /v1/jobs, and what it means: one struct, every field bounded, friendly spellings for amounts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from market.errors import InvalidParameters
 from market.offers import ShortText
 from market.orders import Constraints
-from market.resources import Count, Name, Resources
+from market.resources import GIB, Count, Name, Resources
 from market.units import Amount, parse_amount, parse_cpu, parse_duration, parse_size
-from market.workloads import Path, Sha256, Text, Workload
+from market.workloads import Path, RefText, Sha256, Text, Workload
 from node.actions.jobs import NewFile, NewJob
+from node.actions.projects import BuildWish
 
 Short = Annotated[str, Meta(max_length=32)]
 Number = Short | Annotated[float, Meta(ge=0, le=2**53)]
@@ -59,15 +61,30 @@ class InputBody(Body, frozen=True, kw_only=True):
     digest: Sha256 | None = None
 
 
-class SubmitJob(Body, frozen=True, kw_only=True):
-    """A priced job. `max_price` in tokens is the most it may ever cost, fees included."""
+class GpuConfigBody(Body, frozen=True, kw_only=True):
+    """Whether the image that is built wants a GPU when it runs, and of how many GB at least."""
 
-    image: Annotated[str, Meta(min_length=1, max_length=512)]
+    enabled: bool = False
+    min_vram_gb: Annotated[int, Meta(ge=0, le=1024)] = 0
+
+
+class SubmitJob(Body, frozen=True, kw_only=True):
+    """A priced job: an `image` that runs, or the build of the project `project_id`.
+
+    `max_price` in tokens is the most it may ever cost, fees included; a build need not say it.
+    """
+
+    image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    project_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    gpu_config: GpuConfigBody | None = None
+    ref: RefText | None = None
+    """The branch, tag or commit to build instead of the project's."""
     command: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=256)] | None = None
     env: Annotated[dict[EnvName, Text], Meta(max_length=256)] = {}
-    resources: ResourcesBody = ResourcesBody()
-    max_price: Number
-    timeout: Duration = "1h"
+    resources: ResourcesBody | None = None
+    max_price: Number | None = None
+    timeout: Duration | None = None
+    """Of an image one hour, when it is not said."""
     inputs: Annotated[tuple[InputBody, ...], Meta(max_length=256)] = ()
     outputs: Annotated[tuple[Path, ...], Meta(max_length=64)] = ()
     region: ShortText = ""
@@ -79,12 +96,43 @@ class SubmitJob(Body, frozen=True, kw_only=True):
     """How long the job may wait for a provider."""
 
 
-def new_job(body: SubmitJob) -> NewJob:
-    """What the body asks for, in the market's units; InvalidParameters names the field that does not fit."""
-    return NewJob(
-        workload=_workload(body),
-        files=_files(body.inputs),
-        cap=_cap(body.max_price),
+def new_job(body: SubmitJob, order: Callable[[str, BuildWish], NewJob]) -> NewJob:
+    """What the body asks for, in the market's units; InvalidParameters names the field that does not fit.
+
+    `order` makes the order for a build of a project, by its id.
+    """
+    if (body.image is None) == (body.project_id is None):
+        given = "both" if body.image else "neither"
+        raise unfit("image", given, "exactly one of image and projectId")
+    if body.project_id is not None:
+        return _with_wishes(order(body.project_id, _wish(body)), body)
+    for name in ("gpu_config", "ref"):
+        if getattr(body, name) is not None:
+            raise unfit(name.replace("_c", "C"), "a value", "nothing, for it is a build's")
+    if body.max_price is None:
+        raise unfit("maxPrice", "nothing", 'a decimal amount of tokens such as "1.0"')
+    return _with_wishes(NewJob(workload=_workload(body), files=_files(body.inputs), cap=_cap(body.max_price)), body)
+
+
+def _wish(body: SubmitJob) -> BuildWish:
+    for name in ("command", "env", "inputs", "outputs"):
+        if getattr(body, name):
+            raise unfit(name, "a value", "nothing, for a build has none")
+    gpu = body.gpu_config or GpuConfigBody()
+    return BuildWish(
+        ref=body.ref,
+        cap=None if body.max_price is None else _cap(body.max_price),
+        timeout=None if body.timeout is None else _seconds(body.timeout, "timeout", MAX_TIMEOUT),
+        resources=None if body.resources is None else resources_of(body.resources),
+        gpus=1 if gpu.enabled else 0,
+        vram=gpu.min_vram_gb * GIB if gpu.enabled else 0,
+    )
+
+
+def _with_wishes(new: NewJob, body: SubmitJob) -> NewJob:
+    """What bodies say of both kinds of jobs."""
+    return replace(
+        new,
         constraints=Constraints(region=body.region, isolation=body.isolation, min_reputation=body.min_reputation),
         bid_window=body.bid_window,
         order_ttl=_seconds(body.order_ttl, "orderTtl", MAX_TTL) * 1000,
@@ -114,11 +162,11 @@ def env_of(variables: Mapping[str, str], field: str = "env") -> dict[str, str]:
 
 def _workload(body: SubmitJob) -> Workload:
     return Workload(
-        image=image_of(body.image),
+        image=image_of(body.image or ""),
         command=tuple(clean(word, "command") for word in body.command or ()),
         env=env_of(body.env),
-        resources=resources_of(body.resources),
-        timeout=_seconds(body.timeout, "timeout", MAX_TIMEOUT),
+        resources=resources_of(body.resources or ResourcesBody()),
+        timeout=_seconds("1h" if body.timeout is None else body.timeout, "timeout", MAX_TIMEOUT),
         outputs=_outputs(body.outputs),
     )
 

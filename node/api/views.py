@@ -60,6 +60,8 @@ class JobView(View, frozen=True, kw_only=True):
 
     id: str
     kind: str = "image"
+    """ "image", or "build" of the project `project_id`."""
+    project_id: str | None = None
     status: str
     phase: str
     progress: int

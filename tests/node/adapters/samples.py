@@ -10,7 +10,20 @@ from market.runs import Run
 from market.series import Bucket
 from market.services import Pod, Service, ServiceState
 from market.units import Amount, Rate, Timestamp
-from node.records import Account, Answer, ApiKey, Entry, LogChunk, LogHead, Mark, Pending, SeriesChunk, Withdrawal
+from market.workloads import Source
+from node.records import (
+    Account,
+    Answer,
+    ApiKey,
+    Entry,
+    LogChunk,
+    LogHead,
+    Mark,
+    Pending,
+    Project,
+    SeriesChunk,
+    Withdrawal,
+)
 from tests.builders import DIGEST, NOW, PAYER, PEER, PROVIDER, REQUESTER, a_channel, a_gpu_offer, a_workload, resources
 
 
@@ -119,6 +132,7 @@ EVERY_NOUN: tuple[Struct, ...] = (
     a_gpu_offer(),
     Account(id="acc_000001", name="operator", role="admin", created_at=NOW),
     an_api_key(),
+    Project(id="0b1e", account="acc_000001", name="web", source=Source(url="https://example.org/a"), created_at=NOW),
     Answer(id="acc_000001:jobs:k1", body_digest=DIGEST, status=201, body=b"\x00\xff", created_at=NOW),
     a_pending(attempts=2, not_before=Timestamp(NOW + 5)),
     a_chunk(),

@@ -23,8 +23,10 @@ from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
 from node.actions.answers import Idempotency
 from node.actions.budget import Budget
+from node.actions.build_steps import BuildSteps
 from node.actions.jobs import NewJob
 from node.actions.logs import keep_lines
+from node.actions.projects import BuildTerms, Projects
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
@@ -122,7 +124,9 @@ class FakeJobs:
             raise InsufficientFunds("too little", needed=new.cap, available=self.funds)
         self.submitted.append(new)
         number = f"{len(self.submitted):016d}"
-        job = self.put(a_job(id=f"job_{number}", account=account.id, workload=new.workload, cap=new.cap))
+        job = self.put(
+            a_job(id=f"job_{number}", account=account.id, workload=new.workload, cap=new.cap, build=new.build)
+        )
         if idempotency is not None:
             status, body = idempotency.render(job)
             digest = idempotency.body_digest
@@ -455,6 +459,8 @@ class World:
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),
+            projects=Projects(self.engine, BuildTerms()),
+            steps=BuildSteps(self.storage),
             binaries=FakeBinaries(),
             templates=TEMPLATES,
             endpoint_url=lambda id: f"http://{id}.localhost:8081",

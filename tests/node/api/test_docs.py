@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from node.actions.jobs import NewJob
 from node.api.app import ROUTES, RUNNER_ROUTES
 from node.api.docs import EXAMPLES, STREAMS
 from node.api.submissions import SubmitJob, new_job
@@ -63,13 +64,17 @@ async def test_every_reference_leads_somewhere_and_every_path_parameter_is_decla
         assert declared == set(re.findall(r"{(\w+)}", path))
 
 
+def no_project(*_: object) -> NewJob:
+    raise AssertionError("this example builds nothing")
+
+
 async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: Any) -> None:
     schemas = document["components"]["schemas"]
     assert document["openapi"].startswith("3.1")
     assert schemas["SubmitJob"]["additionalProperties"] is False
-    assert schemas["SubmitJob"]["required"] == ["image", "maxPrice"]
+    assert schemas["NewProject"]["required"] == ["repoUrl"]
     assert set(EXAMPLES) <= schemas.keys()
-    assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob)).cap == 1_000_000
+    assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob), no_project).cap == 1_000_000
 
 
 async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:
