@@ -70,7 +70,7 @@ class DockerRuntime:
         self._volumes = _volumes(self._engine, settings)
         self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
         namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
-        places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp)
+        places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp, settings.kernel)
         self.builder = DockerBuilder(self._engine, self, self._images, places, settings.builds, clock)
         self._starter = Starter(self._engine, self._images, namespaces, volumes, self._watch, clock, settings)
         self._asked: dict[str, str] = {}

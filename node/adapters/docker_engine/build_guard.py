@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from market.errors import Conflict, NeugridError, NotFound, Unavailable
+from market.errors import NeugridError, Unavailable
 from market.resources import Resources
 from market.workloads import files_limit
 from node.adapters.builds.refusals import Refusal
@@ -79,5 +79,5 @@ class Guard:
 
 def _limit(id: str, processes: int, client: Client) -> None:
     where = f"{client.base_url}/v{client.api_version}/containers/{id}/update"
-    with contextlib.suppress(NotFound, Conflict), translated():
+    with contextlib.suppress(NeugridError), translated():  # it may have ended in this moment
         client.post(where, json={"PidsLimit": processes}).raise_for_status()

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from market.builds import RESULT
-from market.errors import ImageNotFound, ImageRefused, InvalidParameters, NeugridError, NotFound, OutputRefused
+from market.errors import (
+    ImageNotFound,
+    ImageRefused,
+    InvalidParameters,
+    NeugridError,
+    NotFound,
+    OutputRefused,
+    Unavailable,
+)
 from market.workloads import Source, files_limit
 from node.adapters.builds.context import context
 from node.adapters.builds.dockerfile import Instruction, Step, images_in, read_dockerfile, steps_of
@@ -34,6 +42,8 @@ from node.adapters.docker_engine.outputs import ChunkStream, store_file, sync_fo
 from node.adapters.docker_engine.profile import BUILD_LABEL
 from node.adapters.docker_engine.streaming import Streamed
 from node.adapters.egress.ability import STATUS, may_look
+from node.adapters.egress.card import card_rules
+from node.adapters.egress.namespace import load_nowhere
 from node.ports import BuildEnd, BuildSpec, Clock, Hear, OutputFile, Runtime
 
 DOCKERFILE: Final = "Dockerfile"
@@ -65,13 +75,16 @@ class DockerBuilder:
         self._recipes = load_recipes(settings.recipes)
         self._preparing = asyncio.Lock()
         self._is_prepared = False
+        self._is_able = False
 
     async def abilities(self) -> tuple[str, ...]:
-        """What offers name: "build" where the image that clones is here, and namespaces of others can be opened."""
-        with contextlib.suppress(NotFound):
+        """What offers name: "build" where the image that clones is here, and steps can be held to what they may."""
+        try:
             await self._engine.call(lambda client: client.inspect_image(REFERENCE))
-            return ("build",) if await asyncio.to_thread(_may_look) else ()
-        return ()
+        except NotFound:
+            return ()
+        self._is_able = self._is_able or await _can_hold_steps()
+        return ("build",) if self._is_able else ()
 
     async def ready(self) -> str:
         """The id of the image that clones; NotFound when it is not here."""
@@ -90,7 +103,7 @@ class DockerBuilder:
             return _failed(told, Refusal(f"the build took longer than {spec.timeout} seconds", "TIMEOUT", -1))
         except Refusal as refusal:
             return _failed(told, refusal)
-        except (ImageNotFound, ImageRefused) as error:
+        except (ImageNotFound, ImageRefused, InvalidParameters) as error:
             return _failed(told, Refusal(error.message))
         except NeugridError as error:
             return _failed(told, Refusal(error.message, "INFRASTRUCTURE", -1))
@@ -301,8 +314,10 @@ def _messages(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
         yield from (json.loads(line) for line in lines if line.strip())
 
 
-def _may_look() -> bool:
+async def _can_hold_steps() -> bool:
+    """Whether the node may open namespaces, and the kernel filters at a card: without that no step is let out."""
     try:
+        await load_nowhere(card_rules("192.0.2.1", "02:00:00:00:00:01", (), card="lo"))
         return may_look(STATUS.read_text())
-    except OSError:
+    except (OSError, Unavailable):
         return False

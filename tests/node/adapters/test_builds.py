@@ -1,18 +1,23 @@
 """Builds on the real engine, of repositories on a real git server: what they give, and that nothing else stays."""
 
 import asyncio
+import contextlib
+import socket
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
+from msgspec.structs import replace
 
 from market.builds import RESULT, STREAM
 from market.errors import NeugridError
 from market.units import Bytes, MilliCpu, Seconds
-from market.workloads import Source
+from market.workloads import Egress, Source
 from node.adapters.builds.git_image import ensure_git_image
 from node.adapters.builds.settings import BuildSettings
 from node.adapters.runtime import DockerRuntime
@@ -88,7 +93,9 @@ async def yard(git: Repositories, tmp_path: Path, anyio_backend: str) -> AsyncIt
     node, folder = a_node(), tmp_path / "volumes"
     client = docker.APIClient(version="auto")
     before = _stray(client)
-    settings = BuildSettings(private_hosts=(git.listed,), authorities=git.authorities, max_repository=8 * MIB)
+    settings = BuildSettings(
+        private_hosts=(git.listed,), authorities=git.authorities, max_repository=8 * MIB, processes=100
+    )
     with nothing_left(node, folder):
         async with a_runtime(node, folder, builds=settings) as runtime:
             yard = Yard(runtime, git, tmp_path)
@@ -243,10 +250,83 @@ async def test_a_dockerfile_that_is_a_link_is_not_followed(yard: Yard) -> None:
     assert "plain file" in end.message
 
 
-async def test_a_fork_bomb_ends_at_its_limit(yard: Yard) -> None:
-    bomb = "b() { b | b & }; b; sleep 4; ls -d /proc/[0-9]* | wc -l; kill -9 -1; exit 5"
-    end = await yard.built("forks", {"Dockerfile": f"FROM busybox:latest\nRUN {bomb}\n"}, memory=256)
-    assert end.code in ("BUILD_FAILED", "OUT_OF_MEMORY")
+async def test_a_step_has_only_so_many_processes(yard: Yard) -> None:
+    many = "sleep 1; for n in $(seq 200); do sleep 30 & done; echo all"
+    end = await yard.built("forks", {"Dockerfile": f"FROM busybox:latest\nRUN {many}\n"})
+    assert (end.code, "all" in texts(yard.lines)) == ("BUILD_FAILED", False)
+    assert "can't fork" in end.message
+
+
+RAW = """
+import fcntl, socket, struct
+asked = [fcntl.ioctl(socket.socket(), number, b"eth0" + bytes(28)) for number in (0x8927, 0x8915)]
+mac, own = asked[0][18:24], asked[1][20:24]
+def send(to, source=own, sender=mac, kind=b"\\x08\\x00", said=0x0800, bypass=0, fragment=0, head=0x45, cooked=0):
+    ip = struct.pack("!BBHHHBBH4s4s", head, 0, 28, 1, fragment, 64, 17, 0, source, socket.inet_aton(to))
+    packet = ip + struct.pack("!HHHH", 1, 9, 8, 0)
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM if cooked else socket.SOCK_RAW, 0)
+    made.setsockopt(263, 20, bypass)
+    try:
+        made.sendto(packet if cooked else b"\\xff" * 6 + sender + kind + packet, ("eth0", said, 0, 0, b"\\xff" * 6))
+    except OSError:
+        pass
+for to in ("10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1"):
+    for bypass in (0, 1):
+        for said in (0x0800, 0, 3, 0x0806, 0x86DD):
+            send(to, said=said, bypass=bypass)
+        send(to, cooked=1, bypass=bypass)
+        send(to, kind=b"\\x81\\x00\\x00\\x01\\x08\\x00", said=0x8100, bypass=bypass)
+send("8.8.4.4", source=socket.inet_aton("1.2.3.4"))
+send("8.8.4.4", sender=b"\\x02" * 6)
+send("8.8.4.4", fragment=0x2000)
+send("8.8.4.4", head=0x46)
+send("8.8.8.8")
+print("sent")
+"""
+
+
+async def test_packets_that_a_step_makes_by_itself_keep_to_the_policy(yard: Yard) -> None:
+    """A step is root with CAP_NET_RAW: what it writes to the card never passes the rules that bind its connections."""
+    if "web" not in await yard.runtime.egress_policies():
+        pytest.skip(f"no egress policies here: {await yard.runtime.egress_trouble()}")
+    text = "FROM python:3.11-slim\nCOPY raw.py /\nRUN python /raw.py; wget -T 2 http://169.254.169.254/ || echo held\n"
+    spec = yard.spec(yard.git.add("raw", {"Dockerfile": text, "raw.py": RAW}), disk=512)
+    with sniffed() as seen:
+        end = await yard.build(replace(spec, egress=Egress(policy="web")))
+    assert (end.code, end.message) == ("", "")
+    assert {"sent", "held"} <= set(texts(yard.lines))
+    assert seen == {"8.8.8.8"}
+
+
+@contextmanager
+def sniffed() -> Iterator[set[str]]:
+    """Where packets from bridges' ports go that are UDP to port 9 and not from this machine."""
+    seen: set[str] = set()
+    over = threading.Event()
+    card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    card.settimeout(0.1)
+
+    def read() -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                frame, where = card.recvfrom(2000)
+                if where[0].startswith("veth") and b"\x00\x01\x00\x09\x00\x08\x00\x00" in frame[:60]:
+                    seen.add(socket.inet_ntoa(frame[frame.index(b"\x00\x01\x00\x09") - 4 :][:4]))
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        reading.join()
+        card.close()
+
+
+async def test_a_policy_that_steps_can_not_be_held_to_is_refused(yard: Yard) -> None:
+    spec = yard.spec(yard.git.add("listed", HELLO))
+    end = await yard.build(replace(spec, egress=Egress(policy="list", hosts=("example.org",))))
+    assert (end.code, "egress policy" in end.message) == ("BUILD_FAILED", True)
 
 
 async def test_what_writes_too_much_is_stopped(yard: Yard) -> None:
