@@ -108,7 +108,8 @@ class DockerBuilder:
         except NeugridError as error:
             return _failed(told, Refusal(error.message, "INFRASTRUCTURE", -1))
         finally:
-            await asyncio.shield(self._clear(spec.name, kept))
+            with contextlib.suppress(NeugridError):  # the engine is away: the lease's own sweep comes again
+                await asyncio.shield(self._clear(spec.name, kept))
 
     async def sweep(self, name: str) -> None:
         """Remove what a build of this name left behind; its image stays, when it was kept."""
@@ -245,11 +246,9 @@ class DockerBuilder:
     async def _clear(self, name: str, kept: str) -> None:
         """Once the engine has let go of the build; what it does not let go of is taken from it."""
         keep = await self._images.kept()
-        with contextlib.suppress(NeugridError):
-            await self._runtime.remove(name)
-        with contextlib.suppress(NeugridError):
-            await self._places.close(name, SETTLE)
-            await self._remove(self._places.label(name), keep | {kept})
+        await self._runtime.remove(name)
+        await self._places.close(name, SETTLE)
+        await self._remove(self._places.label(name), keep | {kept})
 
     async def _remove(self, label: str, keep: frozenset[str]) -> None:
         await self._engine.call(lambda client: remove_containers(client, label))
