@@ -3,13 +3,11 @@
 import asyncio
 from typing import Final
 
-import structlog
-
 from market.leases import STATE_EVERY, Lease, LeaseState
 from node.actions.usage import Usage
 from node.engine import Engine
+from node.loops.asking import Asking
 
-_log = structlog.get_logger("metering")
 TICK: Final = 0.25
 STATES: Final = (LeaseState.PULLING, LeaseState.STARTING, LeaseState.RUNNING)
 
@@ -32,38 +30,25 @@ class Meter:
         self._engine = engine
         self._usage = usage
         self._stated: dict[str, tuple[str, int]] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self.asking = Asking("use")
 
     async def tick(self) -> None:
         """Begin the statements that are due."""
         now = self._engine.clock.now()
         leases = self._engine.storage.find(Lease, side="provider", state=STATES)
-        due = [lease for lease in leases if lease.id not in self._asking and self._is_due(lease, now)]
+        due = [lease for lease in leases if lease.id not in self.asking and self._is_due(lease, now)]
         self._stated = {lease.id: self._stated[lease.id] for lease in leases if lease.id in self._stated}
         self._stated.update({lease.id: (_phase(lease), now) for lease in due})
         for lease in await self._usage.in_use(due):
-            self._begin(lease, now)
+            self.asking.begin(lease.id, self._usage.state_usage(lease, now))
 
     async def close(self) -> None:
         """Stop asking."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.asking.close()
 
     def _is_due(self, lease: Lease, now: int) -> bool:
         last = self._stated.get(lease.id)
         return last is None or last[0] != _phase(lease) or now - last[1] >= STATE_EVERY
-
-    def _begin(self, lease: Lease, now: int) -> None:
-        task = asyncio.create_task(self._usage.state_usage(lease, now))
-        self._asking[lease.id] = task
-        task.add_done_callback(lambda done: self._end(lease.id, done))
-
-    def _end(self, id: str, task: "asyncio.Task[None]") -> None:
-        del self._asking[id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("use not stated", lease=id, exc_info=error)
 
 
 def _phase(lease: Lease) -> str:

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
 from market.leases import Lease, LeaseState
 from market.probing import Pulse, felt
 from market.provision_events import HealthChanged
 from market.workloads import Probe
 from node.engine import Engine
+from node.loops.asking import Asking
 
-_log = structlog.get_logger("probing")
 TICK: Final = 0.5
 Ask = Callable[[str, Probe], Awaitable[bool]]
 """Asks a container by name; never raises for one that does not answer."""
@@ -37,7 +35,7 @@ class Prober:
         self._ask = ask
         self._pulses: dict[str, Pulse] = {}
         self._next: dict[str, int] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self.asking = Asking("health")
 
     def tick(self) -> None:
         """Begin the probes that are due, and forget the services that are gone."""
@@ -47,20 +45,12 @@ class Prober:
         self._pulses = {id: pulse for id, pulse in self._pulses.items() if id in probed}
         self._next = {id: at for id, at in self._next.items() if id in probed}
         for id, lease in probed.items():
-            if id not in self._asking and self._next.get(id, 0) <= now:
-                self._begin(lease, now)
+            if id not in self.asking and self._next.get(id, 0) <= now:
+                self.asking.begin(id, self._feel(lease, now))
 
     async def close(self) -> None:
         """Stop asking."""
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _begin(self, lease: Lease, now: int) -> None:
-        task = asyncio.create_task(self._feel(lease, now))
-        self._asking[lease.id] = task
-        task.add_done_callback(lambda done: self._end(lease.id, done))
+        await self.asking.close()
 
     async def _feel(self, lease: Lease, now: int) -> None:
         workload = lease.workload
@@ -73,8 +63,3 @@ class Prober:
         self._pulses[lease.id] = after
         if after.health != lease.health:
             await self._engine.attempt("Lease", lease.id, HealthChanged(health=after.health))
-
-    def _end(self, id: str, task: "asyncio.Task[None]") -> None:
-        del self._asking[id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("not probed", lease=id, exc_info=error)

@@ -16,6 +16,7 @@ from market.series import RAW, Reading
 from market.workloads import WorkloadKind
 from node.actions.peers import Peers
 from node.engine import Engine
+from node.loops.asking import Asking
 from node.ports import Containers, Sample
 
 _done = msgspec.json.Decoder(Done)
@@ -52,7 +53,7 @@ class Sampler:
         self._last: dict[str, Sample] = {}
         self._waiting: dict[str, deque[Reading]] = {}
         self._sent: dict[str, int] = {}
-        self._sending: dict[str, asyncio.Task[None]] = {}
+        self.asking = Asking("samples")
 
     async def tick(self) -> None:
         """One sample of each running container, side by side; then the sendings that are due begin."""
@@ -62,15 +63,12 @@ class Sampler:
         self._forget({lease.id for lease in leases})
         await asyncio.gather(*(self._read(lease) for lease in leases))
         for lease in leases:
-            if lease.id not in self._sending and self._waiting.get(lease.id) and now >= self._next(lease, now):
+            if lease.id not in self.asking and self._waiting.get(lease.id) and now >= self._next(lease, now):
                 self._begin(lease, now)
 
     async def close(self) -> None:
         """Stop sending."""
-        tasks = list(self._sending.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.asking.close()
 
     def _forget(self, running: set[str]) -> None:
         for known in (self._last, self._waiting, self._sent):
@@ -98,9 +96,7 @@ class Sampler:
 
     def _begin(self, lease: Lease, now: int) -> None:
         self._sent[lease.id] = now
-        task = asyncio.create_task(self._send(lease, tuple(self._waiting[lease.id])))
-        self._sending[lease.id] = task
-        task.add_done_callback(lambda done: self._end(lease.id, done))
+        self.asking.begin(lease.id, self._send(lease, tuple(self._waiting[lease.id])))
 
     async def _send(self, lease: Lease, readings: Sequence[Reading]) -> None:
         """What could not be sent waits for the next time, what was refused does not."""
@@ -116,11 +112,6 @@ class Sampler:
         waiting = self._waiting.get(lease.id, deque())
         while waiting and waiting[0].at <= readings[-1].at:
             waiting.popleft()
-
-    def _end(self, id: str, task: "asyncio.Task[None]") -> None:
-        del self._sending[id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("samples not sent", lease=id, exc_info=error)
 
 
 def reading_of(before: Sample, after: Sample) -> Reading | None:

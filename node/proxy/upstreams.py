@@ -1,4 +1,4 @@
-"""Connections to replicas: the least busy one is asked first, a few idle connections are kept, and none too long."""
+"""Connections to replicas: the least busy one is asked first, equally busy ones in turn; a few idle ones are kept."""
 
 import asyncio
 from collections import deque
@@ -15,6 +15,7 @@ from node.proxy.routes import Replica
 
 _TRIES: Final = 3
 """So many replicas are asked for one request."""
+_REMEMBERED: Final = 4096
 _TIRED: Final = ("PROVIDER_UNREACHABLE", "NOT_RUNNING", "PORT_CLOSED", "DIAL_TIMEOUT")
 
 
@@ -48,6 +49,9 @@ class Upstreams:
     def __init__(self, limits: ProxyLimits) -> None:
         self._limits = limits
         self._pools: dict[str, _Pool] = {}
+        self._turn = 0
+        self._turns: dict[str, int] = {}
+        """When each replica was taken last, counted in requests."""
 
     def open_requests(self, replica: str) -> int:
         """Requests under way at a replica."""
@@ -60,6 +64,7 @@ class Upstreams:
         for replica in self._in_order(replicas)[:_TRIES]:
             pool = self._pool(replica.id)
             pool.open += 1
+            self._note_turn(replica.id)
             try:
                 return await self._from(replica, pool, fresh=fresh)
             except NeugridError as error:
@@ -98,13 +103,19 @@ class Upstreams:
     def _in_order(self, replicas: Sequence[Replica]) -> list[Replica]:
         now = asyncio.get_running_loop().time()
 
-        def rank(replica: Replica) -> tuple[bool, int]:
-            pool = self._pools.get(replica.id)
+        def rank(replica: Replica) -> tuple[bool, int, int]:
+            pool, turn = self._pools.get(replica.id), self._turns.get(replica.id, 0)
             if pool is None:
-                return False, 0
-            return now - pool.failed_at < self._limits.avoid, pool.open
+                return False, 0, turn
+            return now - pool.failed_at < self._limits.avoid, pool.open, turn
 
         return sorted(replicas, key=rank)
+
+    def _note_turn(self, replica: str) -> None:
+        if len(self._turns) >= _REMEMBERED:
+            self._turns.clear()
+        self._turn += 1
+        self._turns[replica] = self._turn
 
     def _pool(self, id: str) -> _Pool:
         return self._pools.setdefault(id, _Pool(asyncio.Semaphore(self._limits.streams)))

@@ -27,7 +27,7 @@ def images() -> None:
 @pytest.fixture(scope="session")
 def market(images: None) -> Iterator["Market"]:
     folder = Path(tempfile.mkdtemp(prefix="neugrid-e2e-"))
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, languages=("python",))
     try:
         cluster.start()
         market = Market(cluster)

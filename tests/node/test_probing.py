@@ -26,7 +26,7 @@ class Patient:
 
 async def felt(prober: Prober) -> None:
     prober.tick()
-    await asyncio.gather(*prober._asking.values())
+    await prober.asking.answered()
     await asyncio.sleep(0)
 
 

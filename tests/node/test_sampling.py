@@ -58,7 +58,7 @@ class Scene:
     async def ticks(self, count: int) -> None:
         for _ in range(count):
             await self.sampler.tick()
-            await asyncio.gather(*self.sampler._sending.values())
+            await self.sampler.asking.answered()
             await asyncio.sleep(0)
             self.stage.clock.advance(10_000)
 
@@ -129,7 +129,7 @@ def test_a_requester_that_does_not_answer_delays_nobody(tmp_path: Path) -> None:
         for _ in range(4):
             await asyncio.wait_for(scene.sampler.tick(), 1)
             stage.clock.advance(30_000)
-        assert len(scene.sampler._sending) == 1
+        assert len(scene.sampler.asking._tasks) == 1
         await scene.sampler.close()
 
     staged(tmp_path, play)

@@ -1,7 +1,9 @@
 """Inside of what runs for somebody: commands and files, for its owner and nobody else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import io
+import tarfile
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,24 @@ from market.jobs import JobState
 from market.leases import LeaseState
 from node.actions.console_doors import FrameKind, Frames, read_outcome
 from node.actions.consoles import Consoles
+from node.ports import ByteStream
 from node.records import Account
 from tests.builders import NOW, a_job
-from tests.interiors import FakeContainers
+from tests.fakes import FakeContainers
 from tests.node.actions.stage import ACCOUNT, LEASE, Stage, staged
 
 STRANGER = Account(id="user_2", name="stranger", created_at=NOW)
 NAME = f"{LEASE}-a1"
+
+
+async def _cat(stream: ByteStream, command: Sequence[str]) -> int:
+    while data := await stream.read():
+        await stream.write(data)
+    return 0
+
+
+async def _exit(stream: ByteStream, command: Sequence[str]) -> int:
+    return int(command[1])
 
 
 class Inside:
@@ -25,7 +38,9 @@ class Inside:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.containers = FakeContainers(NAME)
+        self.containers = FakeContainers(stage.clock)
+        self.containers.running.add(NAME)
+        self.containers.commands |= {"cat": _cat, "exit": _exit}
         self.consoles: Consoles = stage.buyer.consoles
 
     async def open(self, state: LeaseState = LeaseState.RUNNING) -> "Inside":
@@ -68,9 +83,11 @@ def test_a_command_hears_its_input_and_says_how_it_ended(tmp_path: Path) -> None
 def test_a_terminal_learns_its_size(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         inside = await Inside(stage).open()
-        async with run(inside, "size") as frames:  # type: ignore[attr-defined]
+        async with run(inside, "cat") as frames:  # type: ignore[attr-defined]
             await frames.resize(50, 120)
-            assert await frames.next() == (FrameKind.DATA, b"50x120")
+            await frames.say(FrameKind.DATA, b"x")
+            assert await frames.next() == (FrameKind.DATA, b"x")
+            assert inside.containers.sessions[0].size == (50, 120)
 
     staged(tmp_path, play)
 
@@ -81,7 +98,7 @@ def test_a_command_ends_with_its_owners_connection(tmp_path: Path) -> None:
         async with run(inside, "cat"):  # type: ignore[attr-defined]
             pass
         async with asyncio.timeout(2):
-            while not inside.containers.sessions[0].is_closed:
+            while not inside.containers.sessions[0].running.cancelled():
                 await asyncio.sleep(0)
 
     staged(tmp_path, play)
@@ -91,14 +108,23 @@ def test_files_come_out_and_go_in(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         inside = await Inside(stage).open()
         content = bytes(range(256)) * 2000
-        await inside.consoles.unpack(ACCOUNT, "job_000001", "/data", _chunks(content))
-        assert inside.containers.files["/data"] == content
+        await inside.consoles.unpack(ACCOUNT, "job_000001", "/data", _chunks(_archive(content)))
+        assert inside.containers.files == {(NAME, "/data/x"): content}
         found = [chunk async for chunk in inside.consoles.pack(ACCOUNT, "job_000001", "/data")]
-        assert b"".join(found) == content
+        with tarfile.open(fileobj=io.BytesIO(b"".join(found))) as archive:
+            assert [archive.extractfile(member).read() for member in archive] == [content]  # type: ignore[union-attr]
         with pytest.raises(NotFound):
             await anext(inside.consoles.pack(ACCOUNT, "job_000001", "/nothing"))
 
     staged(tmp_path, play)
+
+
+def _archive(content: bytes) -> bytes:
+    buffer, member = io.BytesIO(), tarfile.TarInfo("x")
+    member.size = len(content)
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 async def _chunks(content: bytes) -> AsyncIterator[bytes]:

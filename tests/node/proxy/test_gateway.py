@@ -279,6 +279,17 @@ def test_the_least_busy_replica_is_asked() -> None:
     run(body())
 
 
+def test_replicas_that_are_equally_busy_are_asked_in_turn() -> None:
+    async def body() -> None:
+        rested = [FakeReplica(mirror, "a"), FakeReplica(mirror, "b"), FakeReplica(mirror, "c")]
+        async with a_gateway(*rested) as (port, _), a_client(port) as client:
+            for _ in range(3):
+                assert (await client.ask("POST", body=b"x")).status == 200
+            assert [one.opened for one in rested] == [1, 1, 1]
+
+    run(body())
+
+
 def test_a_replica_that_can_not_be_reached_is_passed_over() -> None:
     async def body() -> None:
         broken, well = FakeReplica(mirror, "broken"), FakeReplica(mirror, "well")
