@@ -247,6 +247,7 @@ class FakeBuilder:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.ends: dict[str, BuildEnd] = {}
+        self.breaks: set[str] = set()
         self.specs: list[BuildSpec] = []
         self.swept: list[str] = []
         self.cancelled: list[str] = []
@@ -269,6 +270,8 @@ class FakeBuilder:
         except asyncio.CancelledError:
             self.cancelled.append(spec.name)
             raise
+        if name in self.breaks:
+            raise RuntimeError("a mistake")
         end = self.ends.get(name)
         self._say(hear, step_ends(2, end.message if end else ""))
         return end or image_of(name, store)

@@ -72,7 +72,7 @@ class BuildHost:
         delivery = asyncio.create_task(running.relay.deliver())
         try:
             await asyncio.wait([running.task])
-            end = LOST if running.task.cancelled() else running.task.result()
+            end = _end_of(running.task)
             ended_at = self._engine.clock.now()
             running.relay.complete()
             await self._delivered(delivery)
@@ -109,6 +109,17 @@ class BuildHost:
             await asyncio.wait_for(delivery, DELIVER_WITHIN)
         except TimeoutError:
             _log.warning("log not delivered to its end")
+
+
+def _end_of(task: "asyncio.Task[BuildEnd]") -> BuildEnd:
+    """What it came to; a builder that failed in a way of its own is infrastructure."""
+    if task.cancelled():
+        return LOST
+    error = task.exception()
+    if error is None:
+        return task.result()
+    _log.error("build broke", exc_info=error)
+    return BuildEnd(code="INFRASTRUCTURE", message="the builder failed", exit_code=-1)
 
 
 def _spec(lease: Lease, workload: Workload) -> BuildSpec:

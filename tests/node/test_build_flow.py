@@ -137,6 +137,17 @@ def test_a_provider_that_begins_anew_gives_its_build_up_to_another(tmp_path: Pat
     in_a_world(tmp_path, play)
 
 
+def test_a_builder_that_breaks_gives_its_build_up_to_another(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await world.add("second", MemoryStorage(), sells=True, cpu_price=3_000)
+        await until(lambda: len(list(buyer.book.book.offers())) == 2)
+        world.builders["seller"].breaks.add("web")
+        job = await built(buyer, await a_project(buyer))
+        assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+
+    in_a_world(tmp_path, play)
+
+
 def test_projects_are_their_accounts_own(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         project = await a_project(buyer)

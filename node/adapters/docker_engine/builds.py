@@ -92,9 +92,9 @@ class DockerBuilder:
 
     async def build(self, spec: BuildSpec, store: Path, hear: Hear) -> BuildEnd:
         """Clone, build, put the image into `store`; a build that is cancelled or fails leaves nothing."""
-        await self._prepare()
         told, kept = Told(hear, self._clock.now), ""
         try:
+            await self._prepare()
             async with asyncio.timeout(spec.timeout):
                 end = await self._made(spec, store, told)
             kept = end.image
