@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from market.builds import RESULT
 from market.errors import (
+    Conflict,
     ImageNotFound,
     ImageRefused,
     InvalidParameters,
@@ -246,7 +247,8 @@ class DockerBuilder:
     async def _clear(self, name: str, kept: str) -> None:
         """Once the engine has let go of the build; what it does not let go of is taken from it."""
         keep = await self._images.kept()
-        await self._runtime.remove(name)
+        with contextlib.suppress(Conflict):  # somebody removes it in this moment
+            await self._runtime.remove(name)
         await self._places.close(name, SETTLE)
         await self._remove(self._places.label(name), keep | {kept})
 
