@@ -74,3 +74,4 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     while chunk := await reader.read(BLOCK):
         writer.write(chunk)
         await writer.drain()
+    writer.write_eof()
