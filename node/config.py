@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -108,6 +109,20 @@ class ChainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     confirmations: Annotated[int, _whole(0, 1000, " blocks")] = 0
 
 
+class PublicSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ports of the provider's own address that services may take: from `first` to `last`, listening on `host`.
+
+    `address` is the name or address under which others reach this machine; without it nothing is given away.
+    """
+
+    address: Annotated[
+        str, Meta(pattern=r"^([0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?$", description="a host")
+    ] = ""
+    host: Name = "0.0.0.0"  # noqa: S104 - the operator has named the address that is public
+    first: Annotated[int, _whole(1024, 65_535)] = 30_000
+    last: Annotated[int, _whole(1024, 65_535)] = 30_255
+
+
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a provider asks, per hour in tokens, and how it bids; shares in thousandths of the asking price."""
 
@@ -144,6 +159,7 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Languages that code is run in, by their names in configs/languages.toml; their images are made when missing."""
     sandbox_memory: Annotated[int, _whole(32, 2**20, " MiB")] = 512
     """What sandboxes that wait for code may take, in MiB."""
+    public: PublicSettings = PublicSettings()
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -216,7 +232,7 @@ def load_config(path: Path) -> Config:
 
 def checked(config: Config) -> Config:
     """The same settings, made by a program; ConfigError when a file with them would be refused."""
-    raw = _plain(config)
+    raw = msgspec.to_builtins(config)
     try:
         return msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
@@ -225,10 +241,7 @@ def checked(config: Config) -> Config:
 
 def write_config(config: Config, path: Path) -> None:
     """The settings as TOML, readable by their owner alone."""
-    lines = [f"{key} = {_toml(value)}" for key, value in _plain(config).items() if not isinstance(value, dict)]
-    for name, table in _plain(config).items():
-        if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    lines = _table(msgspec.to_builtins(config), "")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
@@ -259,9 +272,14 @@ def _no_toml(path: Path, problem: str) -> str:
     return f"{path}:{match[2]}:{match[3]}: no valid TOML: {match[1].lower()}" if match else f"{path}: {problem}"
 
 
-def _plain(config: Config) -> dict[str, object]:
-    plain: dict[str, object] = msgspec.to_builtins(config)
-    return plain
+def _table(table: Mapping[str, object], name: str) -> list[str]:
+    """The lines of a table, those of its own tables behind them."""
+    lines = [f"{key} = {_toml(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            inner = f"{name}.{key}" if name else key
+            lines += ["", f"[{inner}]", *_table(value, inner)]
+    return lines
 
 
 def _toml(value: object) -> str:

@@ -21,8 +21,9 @@ from node.adapters.machine import LocalMachine, sold
 from node.adapters.runtime import DockerRuntime
 from node.adapters.sandboxes.docker import DockerSandboxes, ensure_language_images
 from node.adapters.sandboxes.settings import SandboxSettings
-from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings
+from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings, PublicSettings
 from node.parts import Outfit
+from node.proxy.publishing import PublicRange
 
 _log = structlog.get_logger("outfit")
 AGAIN: Final = 60.0
@@ -51,6 +52,7 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         watchdog=guard,
         inspector=inspector_of(config),
         gpus=NvmlGpus(clock),
+        public_ports=_public_ports(config.provider.public),
         abilities=_abilities(runtime, config.provider.isolation),
     )
 
@@ -82,6 +84,11 @@ def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
     """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
     settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
     return LocalInspector(settings)
+
+
+def _public_ports(settings: PublicSettings) -> PublicRange | None:
+    numbers = range(settings.first, settings.last + 1)
+    return PublicRange(settings.address, settings.host, numbers) if settings.address else None
 
 
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:

@@ -28,6 +28,7 @@ from node.ports import (
     KeptFolders,
     Machine,
     Network,
+    PublicPorts,
     Runtime,
     Sandboxes,
     Storage,
@@ -51,6 +52,7 @@ class Outfit:
     watchdog: Watchdog | None = None
     inspector: Inspector | None = None
     gpus: Gpus | None = None
+    public_ports: PublicPorts | None = None
     abilities: tuple[Source, ...] = ()
 
 
