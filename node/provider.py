@@ -46,7 +46,7 @@ def open_shop(
     gate = Gate(outfit.inspector, settings.accept_risks)
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     code = SandboxHost(core.engine, outfit.sandboxes) if outfit.sandboxes else None
-    abilities = Abilities([*outfit.abilities, *([code.abilities] if code else [])])
+    abilities = Abilities([*outfit.abilities, *([code.abilities] if code else [])], outfit.lacks)
     selling = Selling(core.engine, core.peers, policy, shop, abilities, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
@@ -60,10 +60,11 @@ def open_shop(
     if outfit.containers is not None:
         open_doors(ports.streams, ports.storage, outfit.containers)
     bidding = Bidding(selling, core.book)
+    stock = offering.Stock(machine, is_cluster=outfit.is_cluster)
     return bidding, (
         *_keeping(core.engine, outfit),
         ("gate", lambda: gating.run(selling.gate)),
-        ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
+        ("offering", lambda: offering.run(bidding, ports.network, runtime, stock, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )

@@ -72,9 +72,12 @@ def room(
     Less what its leases hold, that is what the next order can have. `share` in thousandths is of each machine.
     """
     alive = [task for task in tasks if task["Status"]["State"] not in ENDED]
-    free = [_free(machine, alive, share) for machine in machines if machine.is_open]
+    there = {machine.id: machine for machine in machines if machine.is_open}
+    free = [_free(machine, alive, share) for machine in there.values()]
     best = max(free, key=lambda left: (left.gpus, left.cpu, left.memory), default=Resources(cpu=0, memory=0))
-    own = [reserved(task) for task in alive if task["ServiceID"] in services and task.get("NodeID")]
+    # What ends, or is lost with its machine, may have lost its lease: counted here, its room would be sold twice.
+    staying = [task for task in alive if task.get("DesiredState") == "running" and task.get("NodeID") in there]
+    own = [reserved(task) for task in staying if task["ServiceID"] in services]
     return Resources(
         cpu=MilliCpu(min(MAX_CPU, best.cpu + sum(held.cpu for held in own))),
         memory=Bytes(best.memory + sum(held.memory for held in own)),

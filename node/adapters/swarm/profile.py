@@ -28,8 +28,9 @@ from node.adapters.docker_engine.profile import (
     user_of,
 )
 from node.ports import ContainerSpec
+from node.ports.inspection import SWARM_TIER
 
-TIER: Final = "swarm"
+TIER: Final = SWARM_TIER
 SELLS: Final = "neugrid.sells"
 """The label of the machines that are for sale; its value is "true"."""
 STOPPED_LABEL: Final = "neugrid.stopped"
