@@ -54,7 +54,7 @@ class SwarmStarter:
     async def _start(self, spec: ContainerSpec) -> Timestamp:
         avoid: set[str] = set()
         while True:
-            await self._create(spec, avoid)
+            asked_at = await self._create(spec, avoid)
             try:
                 task = await self._until_it_runs(spec.name)
             except NoRoom:
@@ -62,8 +62,7 @@ class SwarmStarter:
                     raise _nowhere(spec.image) from None
                 raise
             if task.state != "rejected":
-                # Only a task that was just seen to run began now; of one that has ended the swarm forgot when.
-                return self._clock.now() if task.state == "running" else task.created_at
+                return self._began(task, asked_at)
             await self._withdraw(spec.name)
             if NO_IMAGE not in task.trouble:
                 raise Unavailable(f"a machine of the swarm rejects the container: {task.trouble}")
@@ -71,17 +70,28 @@ class SwarmStarter:
             if len(avoid) >= TRIES:
                 raise _nowhere(spec.image)
 
-    async def _create(self, spec: ContainerSpec, avoid: set[str]) -> None:
-        """A service of this name, or the one that is there already when it is ours."""
+    def _began(self, task: Task, asked_at: int) -> Timestamp:
+        """When it began by its machine's clock, which may be wrong: not before it was asked for, and not after now.
+
+        Of a task that has ended the swarm forgot when it began.
+        """
+        said = task.at if task.state == "running" else task.created_at
+        return Timestamp(min(self._clock.now(), max(said, asked_at)))
+
+    async def _create(self, spec: ContainerSpec, avoid: set[str]) -> int:
+        """Make the service and say when, or 0 when it is there already and ours."""
         facts = await self._images.facts(spec.image)
         reference = reference_of(await self._engine.call(lambda client: client.inspect_image(facts.id)))
         request = service_request(spec, facts, reference, self._node, avoid)
+        asked_at = self._clock.now()
         try:
             await self._engine.post("/services/create", request)
         except Conflict:
             found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_service(spec.name))
             if found["Spec"]["Labels"].get(NODE_LABEL) != self._node:
                 raise Conflict(f"the name {spec.name} belongs to another node of this swarm") from None
+            return 0
+        return asked_at
 
     async def _until_it_runs(self, name: str) -> Task:
         """The task once it runs or has ended; what can not be placed is withdrawn."""

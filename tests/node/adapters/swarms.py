@@ -27,8 +27,9 @@ MANAGER, WORKER = "10.77.0.1", "10.77.0.2"
 class Swarm:
     """Two engines of one swarm, of which the worker alone is for sale."""
 
-    def __init__(self, manager: Daemon, worker: Daemon) -> None:
+    def __init__(self, manager: Daemon, worker: Daemon, namespaces: tuple[str, ...]) -> None:
         self.manager, self.worker = manager, worker
+        self.namespaces = namespaces
         self.clients = [docker.APIClient(daemon.address, version="auto") for daemon in (manager, worker)]
 
     @property
@@ -92,7 +93,7 @@ def a_swarm(folder: Path, *options: str) -> Iterator[Swarm]:
             stack.callback(daemon.clean)
             daemon.start()
             daemons.append(daemon)
-        swarm = Swarm(*daemons)
+        swarm = Swarm(*daemons, namespaces=tuple(f"/run/netns/{name}" for name in names))
         stack.callback(swarm.close)
         swarm.join()
         yield swarm

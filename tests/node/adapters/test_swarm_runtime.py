@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,8 +12,17 @@ from msgspec.structs import replace
 from market.errors import Conflict, ImageNotFound, InvalidParameters, Unavailable
 from market.units import MilliCpu
 from market.workloads import Egress
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.trial import LABEL
+from node.adapters.images.limits import ImageLimits
+from node.adapters.swarm.images import LABEL as BRINGING
+from node.adapters.swarm.inspection import SwarmInspectionSettings, SwarmInspector
+from node.adapters.swarm.measuring import SwarmCapacity
+from node.ports import Finding
+from node.ports.inspection import RISKS
 from tests.builders import resources
 from tests.node.adapters.engines import MIB, a_container, a_node, every_line, run, texts
+from tests.node.adapters.registries import a_registry
 from tests.node.adapters.swarms import OnSwarm, Swarm, a_swarm, a_swarm_runtime, until
 
 # The port's tests that can be passed without files: they run here as they are, on this module's `runtime`.
@@ -94,9 +104,7 @@ async def test_what_fits_on_no_machine_is_withdrawn(runtime: OnSwarm) -> None:
 
 async def test_an_image_that_no_machine_has_is_not_found(swarm: Swarm, runtime: OnSwarm) -> None:
     here = swarm.clients[0]
-    made = here.create_container("busybox:latest", ["true"])["Id"]
-    id = here.commit(made, "busybox", "mine")["Id"]
-    here.remove_container(made)
+    id = an_image(here, "busybox", "mine")
     with pytest.raises(ImageNotFound):
         await runtime.start(a_container("true", image=id))
     here.remove_image(id, force=True)
@@ -131,6 +139,67 @@ async def test_a_node_that_was_restarted_finds_its_work_and_says_the_same(swarm:
             assert texts(await every_line(after, ended.name)) == ["done"]
             await after.stop(runs.name)
             assert (await before.wait(runs.name)).reason == "killed"
+
+
+async def test_an_image_of_a_registry_is_pulled_by_every_machine_before_it_is_needed(
+    swarm: Swarm, tmp_path: Path
+) -> None:
+    node, (manager, worker) = a_node(), swarm.clients
+    with a_registry(tmp_path / "registry", *swarm.namespaces) as registry:
+        only_there = an_image(worker, f"{registry.host}/tool", "1")
+        worker.push(f"{registry.host}/tool", "1")
+        worker.remove_image(only_there, force=True)
+        limits = ImageLimits(registries=(registry.host,), keep_free=0)
+        async with a_swarm_runtime(swarm, node, images=limits) as runtime:
+            image = await runtime.ensure_image(f"{registry.host}/tool:1")
+            (pinned,) = manager.inspect_image(image.id)["RepoDigests"]
+            assert worker.inspect_image(pinned)["Id"] == image.id
+            end, lines = await run(runtime, a_container("echo", "here", image=image.id))
+            assert (end.code, texts(lines)) == (0, ["here"])
+        until(lambda: not swarm.left(f"{BRINGING}-{node}"), 10)
+        for client in swarm.clients:
+            client.remove_image(pinned, force=True)
+
+
+async def test_a_share_of_the_freest_machine_is_measured_and_what_runs_is_added(swarm: Swarm) -> None:
+    node = a_node()
+    capacity = SwarmCapacity(Engine(swarm.address), node)
+    before, hardware = await capacity.measure()
+    described = swarm.clients[1].info()
+    assert (before.cpu, before.memory) == (described["NCPU"] * 1000, described["MemTotal"])
+    assert (before.disk, hardware.cpu_model) == (0, "swarm of 1: x86_64")
+    async with a_swarm_runtime(swarm, node) as runtime:
+        await runtime.start(a_container("sleep", "60"))
+        assert (await capacity.measure())[0] == before
+        (others, _) = await SwarmCapacity(Engine(swarm.address), "another").measure()
+        assert before.cpu - others.cpu == 1000
+
+
+async def test_every_machine_is_tried_and_nothing_of_it_stays(swarm: Swarm, tmp_path: Path) -> None:
+    settings = SwarmInspectionSettings(folder=tmp_path, address=swarm.address)
+    found = {finding.check: finding for finding in await SwarmInspector(settings).inspect()}
+    assert found["swarm"].status == found["machine"].status == found["isolation"].status == "ok", found
+    assert found["runc-version"].status == found["containerd-version"].status == "failed"
+    assert set(refused(found)) <= set(RISKS)
+    until(lambda: not swarm.left(LABEL), 10)
+
+
+async def test_an_engine_without_a_swarm_is_not_fit_for_one(engine: None, tmp_path: Path) -> None:
+    (finding,) = await SwarmInspector(SwarmInspectionSettings(folder=tmp_path)).inspect()
+    assert (finding.check, finding.status) == ("swarm", "failed")
+
+
+def an_image(client: Any, name: str, tag: str) -> str:
+    """An image that only that engine has; its id."""
+    made = client.create_container("busybox:latest", ["true"])["Id"]
+    id: str = client.commit(made, name, tag)["Id"]
+    client.remove_container(made)
+    return id
+
+
+def refused(found: dict[str, Finding]) -> list[str]:
+    """What an operator would have to take upon itself."""
+    return [check for check, finding in found.items() if finding.status == "failed"]
 
 
 async def test_an_engine_that_is_restarted_under_a_task_is_infrastructure(swarm: Swarm, runtime: OnSwarm) -> None:
