@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from msgspec.structs import replace
 from market.errors import Conflict, ImageNotFound, InvalidParameters, Unavailable
 from market.units import MilliCpu
 from market.workloads import Egress
+from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.trial import LABEL
 from node.adapters.images.limits import ImageLimits
 from node.adapters.swarm.images import LABEL as BRINGING
 from node.adapters.swarm.inspection import SwarmInspectionSettings, SwarmInspector
 from node.adapters.swarm.measuring import SwarmCapacity
+from node.config import Config, ProviderSettings
+from node.outfit import open_outfit
 from node.ports import Finding
 from node.ports.inspection import RISKS
 from tests.builders import resources
@@ -182,6 +186,24 @@ async def test_every_machine_is_tried_and_nothing_of_it_stays(swarm: Swarm, tmp_
     assert found["runc-version"].status == found["containerd-version"].status == "failed"
     assert set(refused(found)) <= set(RISKS)
     until(lambda: not swarm.left(LABEL), 10)
+
+
+async def test_a_provider_is_outfitted_with_the_swarm_that_its_engine_manages(
+    swarm: Swarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", swarm.address)
+    sells = ProviderSettings(runtime="swarm", isolation="swarm", share=500)
+    config = Config(data_dir=str(tmp_path), roles=("provider",), provider=sells)
+    async with AsyncExitStack() as stack:
+        outfit = await open_outfit(stack, config, bytes(31) + b"\x01", SystemClock())
+        assert (await outfit.runtime.health()).is_ok
+        total, _ = await outfit.machine.measure()
+        assert total.cpu == swarm.clients[1].info()["NCPU"] * 500
+        assert (outfit.is_cluster, outfit.lacks) == (True, ("files", "probes"))
+        assert [await source() for source in outfit.abilities] == [("service",)]
+        assert outfit.inspector is not None
+        found = {finding.check: finding for finding in await outfit.inspector.inspect()}
+        assert found["isolation"].message == "sold as swarm"
 
 
 async def test_an_engine_without_a_swarm_is_not_fit_for_one(engine: None, tmp_path: Path) -> None:
