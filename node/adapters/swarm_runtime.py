@@ -35,6 +35,8 @@ STOP_PATIENCE: Final = 10.0
 """Seconds beside the grace that the swarm may take to end a task."""
 REST_WITHIN: Final = 30.0
 """Seconds that the end of a log may take to come from its machine."""
+MAX_BROUGHT: Final = 1024
+"""Images that are known to be everywhere; more are brought once more, which costs a second."""
 CHANGES: Final = 5
 """Tries to change a service that others change too."""
 SETTLED: Final = 1.0
@@ -101,6 +103,8 @@ class SwarmRuntime:
     async def ensure_image(self, reference: str, *, requester: str = "") -> Image:
         """The image by name or id, on the manager and, where it has a registry, on every machine that is for sale."""
         image = await self._images.ensure(reference, requester)
+        if len(self._brought) >= MAX_BROUGHT:
+            self._brought = {id: task for id, task in self._brought.items() if not task.done()}
         bringing = self._brought.get(image.id)
         if bringing is None or (bringing.done() and (bringing.cancelled() or bringing.exception())):
             bringing = self._brought[image.id] = asyncio.create_task(self._bring(image.id))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from market.errors import Unavailable
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL
+from node.adapters.swarm.machines import machine_of
 from node.adapters.swarm.profile import SELLS
 from node.adapters.swarm.tasks import task_of
 
@@ -33,9 +34,10 @@ def reference_of(inspected: dict[str, Any]) -> str:
 async def bring(engine: Engine, node: str, reference: str) -> None:
     """Let every machine that is for sale pull the image; one that can not is found out when it is to run it.
 
-    Raises Unavailable when the swarm does not answer. Nothing to do for an image that is in no registry.
+    Raises Unavailable when the swarm does not answer. Nothing to do without machines, or for an image in no registry.
     """
-    if "@" not in reference:
+    machines = [machine_of(item) for item in await engine.call(lambda client: client.nodes())]
+    if "@" not in reference or not any(machine.is_open for machine in machines):
         return
     name = f"{LABEL}-{secrets.token_hex(6)}"
     await engine.post("/services/create", _request(name, reference, node))
