@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
-from node.ports.inspection import RISKS, TIERS
+from node.ports.inspection import RISKS, SWARM_TIER, TIERS
 
 
 def _whole(least: int, most: int, unit: str = "") -> Meta:
@@ -60,7 +60,9 @@ Pattern = Annotated[
 Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
-Tier = Annotated[str, Meta(pattern=f"^({'|'.join(TIERS)})$", description=f"one of {', '.join(TIERS)}")]
+ALL_TIERS: Final = (*TIERS, SWARM_TIER)
+Tier = Annotated[str, Meta(pattern=f"^({'|'.join(ALL_TIERS)})$", description=f"one of {', '.join(ALL_TIERS)}")]
+Engines = Annotated[str, Meta(pattern="^(docker|swarm)$", description='"docker" or "swarm"')]
 Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
 
@@ -135,6 +137,8 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
+    runtime: Engines = "docker"
+    """The engine of this machine, or the swarm that it manages: with "swarm" goes the tier "swarm"."""
     isolation: Tier = "hardened"
     """The tier that is sold; nothing is, while a real start does not prove it."""
     accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()

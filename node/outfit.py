@@ -11,6 +11,7 @@ from market.signing import Signer
 from node.actions.abilities import Source
 from node.adapters.clock import SystemClock
 from node.adapters.containers import DockerContainers
+from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
@@ -21,8 +22,12 @@ from node.adapters.machine import LocalMachine, sold
 from node.adapters.runtime import DockerRuntime
 from node.adapters.sandboxes.docker import DockerSandboxes, ensure_language_images
 from node.adapters.sandboxes.settings import SandboxSettings
+from node.adapters.swarm.inspection import SwarmInspectionSettings, SwarmInspector
+from node.adapters.swarm.measuring import SwarmCapacity
+from node.adapters.swarm_runtime import SwarmRuntime, SwarmSettings
 from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings, PublicSettings
 from node.parts import Outfit
+from node.ports import Inspector
 from node.proxy.publishing import PublicRange
 
 _log = structlog.get_logger("outfit")
@@ -32,6 +37,8 @@ AGAIN: Final = 60.0
 
 async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, clock: SystemClock) -> Outfit:
     """Open everything that selling needs; an engine that is away is waited for. The stack closes it again."""
+    if config.provider.runtime == "swarm":
+        return await _open_swarm(stack, config, Signer(secret).address, clock)
     settings = runtime_settings(config, Signer(secret).address)
     runtime = DockerRuntime(settings, clock)
     stack.push_async_callback(runtime.close)
@@ -54,6 +61,30 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         gpus=NvmlGpus(clock),
         public_ports=_public_ports(config.provider.public),
         abilities=_abilities(runtime, config.provider.isolation),
+    )
+
+
+async def _open_swarm(stack: AsyncExitStack, config: Config, node: str, clock: SystemClock) -> Outfit:
+    """The machines of a swarm: work without files and services without endpoints, for nothing else can be reached."""
+    settings = SwarmSettings(node=node, images=limits_of(config.provider), shelf=config.folder / "images.json")
+    runtime = SwarmRuntime(settings, clock)
+    stack.push_async_callback(runtime.close)
+    engine = Engine(settings.address, workers=2)
+    stack.callback(engine.close)
+    with suppress(Unavailable):
+        await runtime.warm_up()
+
+    async def services() -> tuple[str, ...]:
+        return ("service",)
+
+    return Outfit(
+        runtime=runtime,
+        machine=SwarmCapacity(engine, node, config.provider.share),
+        images=runtime.image_store,
+        inspector=inspector_of(config),
+        abilities=(services,),
+        lacks=("files", "probes"),
+        is_cluster=True,
     )
 
 
@@ -80,8 +111,10 @@ def limits_of(settings: ProviderSettings) -> ImageLimits:
     )
 
 
-def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
-    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
+def inspector_of(config: Config, *, tries_all: bool = False) -> Inspector:
+    """Who looks the provider's machine, or its swarm, over; with `tries_all` also for tiers that it does not sell."""
+    if config.provider.runtime == "swarm":
+        return SwarmInspector(SwarmInspectionSettings(folder=config.folder, isolation=config.provider.isolation))
     settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
     return LocalInspector(settings)
 

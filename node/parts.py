@@ -54,6 +54,10 @@ class Outfit:
     gpus: Gpus | None = None
     public_ports: PublicPorts | None = None
     abilities: tuple[Source, ...] = ()
+    lacks: tuple[str, ...] = ()
+    """What it can not do although no offer names it: `Abilities` refuses it."""
+    is_cluster: bool = False
+    """Whether the machine is several: what it has changes with what runs there, and is the share that is sold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def open_shop(
     code = SandboxHost(core.engine, outfit.sandboxes) if outfit.sandboxes else None
     public = _publishing(core, outfit)
     parts = [part.abilities for part in (code, public) if part is not None]
-    abilities = Abilities([*outfit.abilities, *parts])
+    abilities = Abilities([*outfit.abilities, *parts], outfit.lacks)
     selling = Selling(core.engine, core.peers, policy, shop, abilities, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
@@ -64,11 +64,12 @@ def open_shop(
     if outfit.containers is not None:
         open_doors(ports.streams, ports.storage, outfit.containers)
     bidding = Bidding(selling, core.book)
+    stock = offering.Stock(machine, is_cluster=outfit.is_cluster)
     return bidding, (
         *_keeping(core, outfit),
         *((("publishing", lambda: publishing.run(public)),) if public else ()),
         ("gate", lambda: gating.run(selling.gate)),
-        ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
+        ("offering", lambda: offering.run(bidding, ports.network, runtime, stock, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )

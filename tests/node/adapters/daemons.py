@@ -18,11 +18,20 @@ from node.adapters.base_images import RECIPES
 
 
 class Daemon:
-    """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge."""
+    """`dockerd` under `folder`; it never sees the shared engine's containers, images or bridge.
+
+    Its network namespace is one of its own, or the one at `namespace`, which outlives it.
+    """
 
     def __init__(
-        self, folder: Path, *options: str, runtimes: Mapping[str, Any] | None = None, programs: str = ""
+        self,
+        folder: Path,
+        *options: str,
+        runtimes: Mapping[str, Any] | None = None,
+        programs: str = "",
+        namespace: str = "",
     ) -> None:
+        self._apart = ["nsenter", f"--net={namespace}"] if namespace else ["unshare", "--net"]
         self._environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes or {}}))
         self.address = f"unix://{folder}/d.sock"
@@ -36,7 +45,7 @@ class Daemon:
         options = {"data-root": "data", "exec-root": "exec", "pidfile": "docker.pid"}
         paths = [f"--{name}={self._folder / where}" for name, where in options.items()]
         paths.append(f"--config-file={self._folder / 'daemon.json'}")
-        command = ["unshare", "--net", "dockerd", f"--host={self.address}", *paths, "--bridge=none", *self._options]
+        command = [*self._apart, "dockerd", f"--host={self.address}", *paths, "--bridge=none", *self._options]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment
@@ -85,6 +94,12 @@ class Daemon:
         pytest.fail((self._folder / "log").read_text()[-2000:])
 
 
+def need_daemons() -> None:
+    """Skip where the tests may not start an engine of their own."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("an engine of the test's own needs root and dockerd")
+
+
 @contextmanager
 def a_daemon(
     folder: Path, *options: str, runtimes: Mapping[str, Any] | None = None, programs: str = ""
@@ -93,8 +108,7 @@ def a_daemon(
 
     `programs` comes first in its PATH.
     """
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("an engine of the test's own needs root and dockerd")
+    need_daemons()
     folder.mkdir(parents=True)
     daemon = Daemon(folder, *(options or ("--iptables=false",)), runtimes=runtimes, programs=programs)
     try:
