@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
 from node.adapters.base_images import BASE_IMAGES
@@ -187,14 +189,14 @@ class DockerRuntime:
 
         The folders that outlive it stay, and wait for the next container of their owner.
         """
-        kept: list[str] = []
+        kept: list[str] | None = None
         with contextlib.suppress(NotFound):
             kept = _kept(await self._inspect(name))
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
         await self._outlets.close(name)
+        await self._engine.call(lambda client: owners.dismiss(client, name))
         await self._volumes.drop(name)
-        if kept:
-            await self._kept.settle(kept)
+        await (self._kept.settle_strays() if kept is None else self._kept.settle(kept))
         self._slots.give_back(name)
         self._watch.forget(name)
         self._asked.pop(name, None)
@@ -247,7 +249,7 @@ class DockerRuntime:
             await asyncio.sleep(LATE_OOM)
             await self._engine.call(lambda _: self._engine.greet())
             end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
-        return end
+        return end if end is None or end.finished_at else _ended_at(end, self._clock.now())
 
     def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
         booted = booted_at() if self._engine.is_local else 0
@@ -297,6 +299,11 @@ def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVo
 
 def _is_workload(labels: dict[str, str]) -> bool:
     return labels.get(SLOT_LABEL) != IDLE and SANDBOX_LABEL not in labels
+
+
+def _ended_at(end: Exit, now: Timestamp) -> Exit:
+    """An engine that died over a start does not know when it came to nothing."""
+    return replace(end, started_at=end.started_at or now, finished_at=now)
 
 
 def _timeout(seen: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ are named after the container, so that they are found and released after any cra
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
@@ -21,6 +22,7 @@ LEAST_SIZE: Final = 4 * 2**20
 OVERHEAD: Final = 2**20
 PLACE: Final = "-p"
 """Between the name of a container and the number of one of its writable places, in the name of a volume."""
+STUCK: Final = b"runc\0init\0"
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -133,6 +135,24 @@ def detach(image: Path) -> None:
     """Let go of the loop device over the image file, if there is one."""
     if device := attached(image):
         _run("losetup", "--detach", device)
+        if attached(image):  # the kernel lets go with the last who has it mounted
+            end_stuck_starts(device)
+
+
+def end_stuck_starts(device: str, processes: Path = Path("/proc")) -> None:
+    """End what an engine that was killed over a start left behind: a `runc init` that waits for ever.
+
+    It is nobody's child, no engine knows it, and the device stays mounted in it.
+    """
+    for table in processes.glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # it has ended in this moment
+            is_stuck = (table.parent / "cmdline").read_bytes() == STUCK and _parent(table.parent) == 1
+            if is_stuck and f" {device} " in table.read_text():
+                os.kill(int(table.parent.name), signal.SIGKILL)
+
+
+def _parent(process: Path) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def release(image: Path) -> None:
