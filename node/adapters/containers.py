@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-from market.errors import NotFound, Unavailable
+from market.errors import Conflict, NotFound, Unavailable
 from node.adapters.docker_engine.archives import MAX_PACK, Archives
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.insides import Inside, Insides, why_not
@@ -43,7 +43,7 @@ class DockerContainers:
             if not self._is_prepared:
                 filters = {"label": f"{NODE_LABEL}={self._node}"}
                 for item in await self._engine.call(lambda client: client.containers(filters=filters)):
-                    with contextlib.suppress(NotFound):  # it has ended in this moment
+                    with contextlib.suppress(NotFound, Conflict):  # it has ended in this moment
                         await self._end_commands(item["Names"][0].lstrip("/"))
                 self._is_prepared = True
 

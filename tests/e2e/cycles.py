@@ -95,7 +95,7 @@ class Play:
         if problems := self._until_quiet(self._unrest):
             return problems
         with stage.books(BUYER) as books:
-            problems = [*wrong_ends(asked, books), *self._services.wrong_logs(books)]
+            problems = [*wrong_ends(asked, books, self._killer.outages), *self._services.wrong_logs(books)]
             problems += [*self._services.lost_lives(books), *wrong_results(asked, stage), *wrong_bills(stage)]
         self._users.forget()
         return problems

@@ -46,6 +46,8 @@ class Killer:
         self._rng = rng
         self._has_long = has_long
         self.ways: Counter[str] = Counter()
+        self.outages: list[tuple[int, int]] = []
+        """When the engine was away while its containers lived on, in epoch ms: what they wrote at their end is lost."""
 
     def next_blow(self) -> Blow:
         """Chosen whatever the processes do, so that a seed tells the same story again."""
@@ -99,9 +101,11 @@ class Killer:
         daemon = self._stage.daemon
         daemon.keep_containers(keeps)
         daemon.reload()
+        began = time.time_ns() // 10**6
         daemon.end(how)
         time.sleep(away)
         daemon.start()
+        self.outages += [(began - 1000, time.time_ns() // 10**6 + 1000)] if keeps else []
 
     def _restart(self, names: tuple[str, ...], away: float) -> None:
         for name in names:
