@@ -189,6 +189,7 @@ class DockerRuntime:
 
         The folders that outlive it stay, and wait for the next container of their owner.
         """
+        await self._starter.over(name)
         kept: list[str] | None = None
         with contextlib.suppress(NotFound):
             kept = _kept(await self._inspect(name))

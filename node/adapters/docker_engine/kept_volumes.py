@@ -20,9 +20,18 @@ from market.errors import Conflict, NotFound
 from market.units import Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine.calls import Engine
-from node.adapters.docker_engine.plain_volumes import KEPT_LABEL, SIZE_LABEL
+from node.adapters.docker_engine.plain_volumes import SIZE_LABEL
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL
-from node.adapters.docker_engine.volumes import attach, attached, detach, disk_options, make_bare, make_disk, release
+from node.adapters.docker_engine.volumes import (
+    KEPT_LABEL,
+    attach,
+    attached,
+    detach,
+    disk_options,
+    make_bare,
+    make_disk,
+    release,
+)
 from node.ports import ContainerSpec
 
 MAX_JOURNAL: Final = 16

@@ -18,6 +18,8 @@ from market.errors import NotFound, Unavailable
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.profile import NODE_LABEL
 
+KEPT_LABEL: Final = "neugrid.kept"
+"""On volumes that outlive their containers."""
 LEAST_SIZE: Final = 4 * 2**20
 OVERHEAD: Final = 2**20
 PLACE: Final = "-p"
@@ -52,10 +54,15 @@ class LoopVolumes:
         await self._engine.call(lambda client: client.create_volume(name, "local", disk_options(device), labels))
 
     async def drop(self, name: str) -> None:
-        """Remove a container's volumes, with their devices and files; no error for what is gone already."""
-        for image in [self._image(name), *sorted(self._folder.glob(f"{name}{PLACE}[0-9].img"))]:
-            if image.exists():
-                await self._drop(image.stem)
+        """Remove a container's volumes, with their devices and files; no error for what is gone already.
+
+        The engine is asked, too: it makes by itself what a container wants to mount and what is not there any more.
+        """
+        images = {image.stem for image in self._folder.glob(f"{name}{PLACE}[0-9].img")}
+        if self._image(name).exists():
+            images.add(name)
+        for volume in sorted(images | set(await volumes_of(self._engine, name))):
+            await self._drop(volume)
 
     async def _drop(self, name: str) -> None:
         with contextlib.suppress(NotFound):
@@ -70,9 +77,12 @@ class LoopVolumes:
 
     async def sweep(self, keep: Collection[str]) -> None:
         """Drop every volume whose container is not in `keep`: what a crash between two steps left behind."""
-        for image in sorted(self._folder.glob("*.img")):
-            if container_of(image.stem) not in keep:
-                await self._drop(image.stem)
+        filters = {"label": f"{NODE_LABEL}={self._node}"}
+        listed = await self._engine.call(lambda client: client.volumes(filters=filters))
+        mine = {volume["Name"] for volume in listed["Volumes"] or () if KEPT_LABEL not in volume["Labels"]}
+        for name in sorted(mine | {image.stem for image in self._folder.glob("*.img")}):
+            if container_of(name) not in keep:
+                await self._drop(name)
 
     async def overfull(self) -> tuple[str, ...]:
         """None: the file system itself holds the limit."""
@@ -88,6 +98,13 @@ class LoopVolumes:
             if is_bare:
                 make_bare(image)
         return attach(image)
+
+
+async def volumes_of(engine: Engine, container: str) -> list[str]:
+    """The engine's volumes that are named after the container."""
+    listed = await engine.call(lambda client: client.volumes(filters={"name": container}))
+    names = [str(volume["Name"]) for volume in listed["Volumes"] or ()]
+    return [name for name in names if container_of(name) == container]
 
 
 def container_of(volume: str) -> str:

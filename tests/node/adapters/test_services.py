@@ -13,7 +13,7 @@ from market.units import Seconds, Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.profile import ImageFacts, places_of
-from node.adapters.docker_engine.volumes import has_loop_devices
+from node.adapters.docker_engine.volumes import has_loop_devices, volumes_of
 from node.adapters.runtime import DockerRuntime
 from node.ports import ContainerSpec
 from tests.node.adapters.engines import (
@@ -233,6 +233,26 @@ async def test_what_an_engine_left_over_giving_volumes_away_does_not_hold_them(r
     )
     await runtime.remove(spec.name)
     assert str(runtime._settings.folder) not in loop_devices()
+
+
+async def test_a_removal_waits_for_the_start_that_is_under_way(runtime: DockerRuntime) -> None:
+    spec = shell("exec sleep 600", volumes=(DATA,))
+    starting = asyncio.create_task(runtime.start(spec))
+    while not await volumes_of(runtime._engine, spec.name):
+        await asyncio.sleep(0)
+    await runtime.remove(spec.name)
+    assert starting.done()
+    assert await runtime.containers() == ()
+    assert await volumes_of(runtime._engine, spec.name) == []
+
+
+@pytest.mark.parametrize("is_labelled", [False, True], ids=["removal", "sweep"])
+async def test_a_volume_that_the_engine_made_by_itself_goes(runtime: DockerRuntime, is_labelled: bool) -> None:
+    spec = shell("true")
+    labels = {"neugrid.node": runtime._settings.node} if is_labelled else {}
+    await runtime._engine.call(lambda client: client.create_volume(f"{spec.name}-p0", "local", None, labels))
+    await (runtime._volumes.sweep(()) if is_labelled else runtime.remove(spec.name))
+    assert await volumes_of(runtime._engine, spec.name) == []
 
 
 async def test_after_a_restart_of_the_machine_a_volume_gets_another_device(runtime: DockerRuntime) -> None:
