@@ -92,20 +92,25 @@ class Daemon:
         client.close()
 
     def clean(self) -> None:
-        """Whatever a killed engine left: its containerd, and mounts under the folder."""
+        """Whatever a killed engine left: its containerd, its containers, and mounts under the folder."""
         if self._process is not None and self._process.poll() is None:
             self.end(signal.SIGTERM)
         if self._network is not None:
             self._network.kill()
             self._network.wait()
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if f"{self.folder}/exec" in (process / "cmdline").read_text():
-                    os.kill(int(process.name), signal.SIGKILL)
+        self._end_all(f"{self.folder}/exec")
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((path for path in mounts if path.startswith(str(self.folder))), reverse=True):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_all(self, words: str) -> None:
+        """End the processes that have `words` in their command, and what runs in containers under them first."""
+        listed = list(_processes())
+        ours = {pid for pid, _, command in listed if words in command}
+        for pid in [pid for pid, parent, _ in listed if parent in ours - {pid}] + sorted(ours):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _until_it_answers(self) -> None:
         deadline = time.monotonic() + 30
@@ -116,6 +121,14 @@ class Daemon:
                 return
             time.sleep(0.05)
         pytest.fail((self.folder / "log").read_text()[-2000:])
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Each with its parent and its command."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            yield int(process.name), int(parent), (process / "cmdline").read_text()
 
 
 @contextmanager
