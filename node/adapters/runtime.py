@@ -31,6 +31,7 @@ from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Namespaces, Starter
+from node.adapters.docker_engine.strays import Strays
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.adapters.docker_engine.witness import booted_at
@@ -75,7 +76,7 @@ class DockerRuntime:
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
-        self._guarding: asyncio.Task[None] | None = None
+        self._tending: list[asyncio.Task[None]] = []
 
     @property
     def address(self) -> str:
@@ -120,8 +121,9 @@ class DockerRuntime:
                 await self._volumes.sweep({container.name for container in await self._listed()})
                 await self._kept.sweep()
                 self._slots.open_soon()
+                self._tending.append(asyncio.create_task(Strays(self._engine).run()))
                 if self._volumes.is_watched:
-                    self._guarding = asyncio.create_task(self._guard())
+                    self._tending.append(asyncio.create_task(self._guard()))
                 self._is_prepared = True
 
     async def start(self, spec: ContainerSpec) -> Timestamp:
@@ -217,8 +219,8 @@ class DockerRuntime:
 
     async def close(self) -> None:
         """Remove the idle slots and let go of the engine; containers go on."""
-        if self._guarding is not None:
-            self._guarding.cancel()
+        for task in self._tending:
+            task.cancel()
         await self._slots.close()
         await self._outlets.let_go()
         self._watch.close()
