@@ -116,10 +116,10 @@ class Trials:
         await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
 
     async def _sweep(self) -> None:
-        """Remove trials of processes that died over them."""
-        filters = {"label": f"{NODE_LABEL}={LABEL}"}
+        """Remove trials of processes, or under engines, that died over them; a node makes one after the other."""
+        filters = {"label": f"{NODE_LABEL}={self._node}", "name": f"{LABEL}-"}
         for item in await self._engine.call(lambda client: client.containers(all=True, filters=filters)):
-            if time.time_ns() // 10**9 - item["Created"] > STALE:
+            if self._node != LABEL or time.time_ns() // 10**9 - item["Created"] > STALE:
                 with contextlib.suppress(NeugridError):
                     await self._remove(item["Id"])
 
