@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from market.errors import Unavailable
 from market.leases import Lease, LeaseState
 from market.probing import Pulse, felt
 from market.provision_events import HealthChanged
@@ -15,7 +16,7 @@ from node.engine import Engine
 _log = structlog.get_logger("probing")
 TICK: Final = 0.5
 Ask = Callable[[str, Probe], Awaitable[bool]]
-"""Asks a container by name; never raises for one that does not answer."""
+"""Asks a container by name; raises for none that does not answer, and Unavailable when nobody can be asked."""
 
 
 async def run(engine: Engine, ask: Ask) -> None:
@@ -68,7 +69,10 @@ class Prober:
             return
         before = self._pulses.get(lease.id) or Pulse(health=lease.health or Pulse().health)
         self._next[lease.id] = now + workload.probe.interval * 1000
-        is_well = await self._ask(lease.container, workload.probe)
+        try:
+            is_well = await self._ask(lease.container, workload.probe)
+        except Unavailable:  # the engine is away: nothing is known of the service, and the next probe may know more
+            return
         after = felt(before, workload, is_well, self._engine.clock.now() - lease.started_at)
         self._pulses[lease.id] = after
         if after.health != lease.health:
