@@ -15,6 +15,7 @@ from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.docker_engine.trial import LABEL
 from node.adapters.gpus import NvmlGpus, installed_gpus
 from node.adapters.images.limits import ImageLimits
 from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
@@ -32,7 +33,11 @@ from node.proxy.publishing import PublicRange
 
 _log = structlog.get_logger("outfit")
 AGAIN: Final = 60.0
-"""Seconds after which the engine is asked again to make the languages' images."""
+"""Seconds after which images of languages are tried again that could not be made..."""
+SOON: Final = 2.0
+"""...and after which an engine is asked again that did not answer."""
+TAKE_UP_WITHIN: Final = 30.0
+"""Seconds that a start waits for an engine that answers."""
 
 
 async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, clock: SystemClock) -> Outfit:
@@ -44,9 +49,9 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
     stack.push_async_callback(runtime.close)
     containers = DockerContainers(settings, clock)
     stack.push_async_callback(containers.close)
-    with suppress(Unavailable):
-        await runtime.warm_up()
-        await containers.prepare()
+    if not await _is_taken_up(runtime, containers):
+        taking_up = asyncio.create_task(_take_up(runtime, containers), name="take up")
+        stack.push_async_callback(_ended, taking_up)
     guard = Guard(runtime.address, settings.node, config.folder / "watchdog", clock)
     stack.push_async_callback(guard.leave)
     return Outfit(
@@ -57,7 +62,7 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         images=runtime.image_store,
         volumes=runtime,
         watchdog=guard,
-        inspector=inspector_of(config),
+        inspector=inspector_of(config, settings.node),
         gpus=NvmlGpus(clock),
         public_ports=_public_ports(config.provider.public),
         abilities=_abilities(runtime, config.provider.isolation),
@@ -111,17 +116,36 @@ def limits_of(settings: ProviderSettings) -> ImageLimits:
     )
 
 
-def inspector_of(config: Config, *, tries_all: bool = False) -> Inspector:
+def inspector_of(config: Config, node: str = LABEL, *, tries_all: bool = False) -> Inspector:
     """Who looks the provider's machine, or its swarm, over; with `tries_all` also for tiers that it does not sell."""
+    isolation = config.provider.isolation
     if config.provider.runtime == "swarm":
-        return SwarmInspector(SwarmInspectionSettings(folder=config.folder, isolation=config.provider.isolation))
-    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
+        return SwarmInspector(SwarmInspectionSettings(folder=config.folder, isolation=isolation))
+    settings = InspectionSettings(folder=config.folder, isolation=isolation, tries_all=tries_all, node=node)
     return LocalInspector(settings)
 
 
 def _public_ports(settings: PublicSettings) -> PublicRange | None:
     numbers = range(settings.first, settings.last + 1)
     return PublicRange(settings.address, settings.host, numbers) if settings.address else None
+
+
+async def _take_up(runtime: DockerRuntime, containers: DockerContainers) -> None:
+    """What an earlier life left is taken up, or removed, as soon as the engine answers."""
+    while not await _is_taken_up(runtime, containers):  # noqa: ASYNC110  (nobody tells when an engine is back)
+        await asyncio.sleep(SOON)
+
+
+async def _is_taken_up(runtime: DockerRuntime, containers: DockerContainers) -> bool:
+    """An engine may go away in the middle of that: the node does not wait for it, and comes back to it."""
+    try:
+        async with asyncio.timeout(TAKE_UP_WITHIN):
+            await runtime.warm_up()
+            await containers.prepare()
+    except (NeugridError, TimeoutError) as error:
+        _log.warning("not taken up yet", why=str(error))
+        return False
+    return True
 
 
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:
@@ -145,7 +169,7 @@ async def _make_ready(sandboxes: DockerSandboxes, languages: tuple[str, ...]) ->
             return
         except NeugridError as error:
             _log.warning("languages are not ready", why=error.message)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(SOON if isinstance(error, Unavailable) else AGAIN)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
