@@ -1,7 +1,7 @@
 # One line a task. Everything runs from .venv, which `make setup` builds from requirements.lock.
 PY := .venv/bin/python
 
-.PHONY: setup engine demo dev test check bench contracts mutants kills lock
+.PHONY: setup engine demo dev test check bench contracts mutants kills cycles cycles-long lock
 
 setup:      ; @sh .ci/setup.sh
 engine: setup ; @sh .ci/engine.sh
@@ -16,4 +16,6 @@ bench: engine    ; @$(PY) -m benchmarks
 contracts: setup ; @$(PY) -m contracts.compile
 mutants: setup   ; @$(PY) -m tests.contracts.mutants
 kills: setup     ; @$(PY) -m tests.e2e.kills
+cycles: engine   ; @$(PY) -m tests.e2e.cycles --cycles 10 --batch 10
+cycles-long: engine ; @$(PY) -m tests.e2e.cycles --cycles 1000
 lock: ; uv export --all-groups --no-emit-project --format requirements-txt --no-header -q -o requirements.lock

@@ -20,7 +20,15 @@ from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import SECRETS
 from market.errors import Unavailable
 from market.units import parse_amount
-from node.config import ApiSettings, ChainSettings, Config, GatewaySettings, NetworkSettings, ProviderSettings
+from node.config import (
+    ApiSettings,
+    ChainSettings,
+    Config,
+    GatewaySettings,
+    NetworkSettings,
+    ProviderSettings,
+    PublicSettings,
+)
 from node.setup import Made, init
 
 START_WITHIN: Final = 60.0
@@ -157,6 +165,7 @@ class Cluster:
                 cpu_hour=price,
                 accept_risks=self._accept_risks,
                 languages=self._languages if name == self.providers[0] else (),
+                public=PublicSettings(address="127.0.0.1", host="127.0.0.1"),
             ),
             gateway=GatewaySettings(is_on=role == "requester", port=0),
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = App(name="deployment", help="Services that stay up: list, start, stop, scale, read.")
 POLL: Final = 0.5
+PORT: Final = "PORT, PORT/tcp, PORT/direct: also on the provider's own address; may be repeated."
 
 
 @Parameter(name="*")
@@ -29,7 +30,7 @@ class Wishes:
     node: Annotated[str, Parameter(help="Only this provider.")] = ""
     replicas: Annotated[int, Parameter(help="How many pods.")] = 1
     env: Annotated[tuple[str, ...], Many, Parameter(help="NAME=value; may be repeated.")] = ()
-    port: Annotated[tuple[str, ...], Many, Parameter(help="PORT or PORT/tcp it listens on; may be repeated.")] = ()
+    port: Annotated[tuple[str, ...], Many, Parameter(help=PORT)] = ()
     volume: Annotated[tuple[str, ...], Many, Parameter(help="NAME:PATH:SIZE, such as data:/data:1Gi.")] = ()
     cpu: Annotated[str, Parameter(help="Cores of a pod: 2 or 0.5.")] = ""
     memory: Annotated[str, Parameter(help="Memory of a pod: 512Mi, 4Gi.")] = ""
@@ -164,10 +165,14 @@ def _resources(wishes: Wishes) -> dict[str, Any]:
 
 
 def _port(text: str) -> dict[str, Any]:
-    number, _, protocol = text.partition("/")
-    if not number.isdecimal():
-        raise InvalidParameters(f"--port takes PORT or PORT/tcp, got {text!r}", field="port", value=text)
-    return {"port": int(number), "protocol": protocol or "http"}
+    number, *words = text.split("/")
+    if not number.isdecimal() or not set(words) <= {"http", "tcp", "direct"} or {"http", "tcp"} <= set(words):
+        raise InvalidParameters(f"--port takes PORT, PORT/tcp or PORT/direct, got {text!r}", field="port", value=text)
+    return {
+        "port": int(number),
+        "protocol": "tcp" if "tcp" in words else "http",
+        **({"direct": True} if "direct" in words else {}),
+    }
 
 
 def _volume(text: str) -> dict[str, str]:

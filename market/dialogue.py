@@ -17,7 +17,7 @@ from market.offers import Id, Millis, Offer, ShortText
 from market.orders import Order
 from market.receipts import Receipt
 from market.series import Reading
-from market.workloads import Sha256, Workload
+from market.workloads import DirectPort, Sha256, Workload
 
 Amounts = Annotated[int, Meta(ge=0, le=2**62)]
 Base64 = Annotated[str, Meta(max_length=24_000)]
@@ -97,13 +97,15 @@ class Renew(Struct, frozen=True):
 class Phase(Struct, frozen=True):
     """Where a lease stands at the provider; state "unknown" when it never heard of it.
 
-    `health` is what the provider's probe says of a service: "", "starting", "healthy" or "unhealthy".
+    `health` is what the provider's probe says of a service: "", "starting", "healthy" or "unhealthy"; `direct` where
+    its direct ports are reached.
     """
 
     lease: Id
     state: ShortText
     started_at: Millis = 0
     health: Annotated[str, Meta(max_length=16)] = ""
+    direct: Annotated[tuple[DirectPort, ...], Meta(max_length=16)] = ()
 
 
 class Renewals(Struct, frozen=True):

@@ -18,7 +18,7 @@ from market.receipts import Receipt
 from market.resources import Resources
 from market.signing import keccak
 from market.units import Amount, Rate, amount_due
-from market.workloads import Sha256, Workload, fits_into, is_too_large, spec_digest
+from market.workloads import DirectPort, Sha256, Workload, fits_into, is_too_large, spec_digest
 
 _PREFIX: Final = b"neugrid terms v1\n"
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -122,6 +122,8 @@ class Lease(Struct, frozen=True, kw_only=True):
     """Runs of code that succeeded, by the requester's count; the provider's copy has what it was told."""
     health: str = ""
     """What the provider's probe says of a service: "", "starting", "healthy" or "unhealthy"."""
+    direct: tuple[DirectPort, ...] = ()
+    """Where the direct ports of a running service are reached."""
     extension: Terms | None = None
     """Requester's side: the longer terms that the provider is asked for."""
     due: Amount = Amount(0)

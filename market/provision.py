@@ -43,6 +43,7 @@ from market.provision_events import (
     HealthChanged,
     LeaseExpired,
     LeaseExtended,
+    PortsOpened,
     PreparationFailed,
     PrepareWorkload,
     ProposalReleased,
@@ -131,6 +132,10 @@ def _end_term(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:
 
 def _note_health(lease: Lease, event: HealthChanged, now: int) -> Step[Lease]:
     return replace(lease, health=event.health), []
+
+
+def _note_ports(lease: Lease, event: PortsOpened, now: int) -> Step[Lease]:
+    return replace(lease, direct=event.direct), []
 
 
 def _count(lease: Lease, event: RunsCounted, now: int) -> Step[Lease]:
@@ -257,6 +262,7 @@ RULES: Rules[Lease] = {
     (S.RUNNING, CreditExhausted): _stop_unpaid,
     (S.RUNNING, LeaseExtended): _go_on,
     (S.RUNNING, HealthChanged): _note_health,
+    (S.RUNNING, PortsOpened): _note_ports,
     (S.RUNNING, RunsCounted): _count,
     (S.RUNNING, DeadlinePassed): _end_term,
     **{(state, DeadlinePassed): _time_out for state in (S.ACCEPTED, S.PULLING, S.STARTING)},

@@ -4,7 +4,7 @@ from market.leases import Terms
 from market.machines import Effect, Event, QuietEvent
 from market.receipts import GENESIS
 from market.units import Amount
-from market.workloads import File, Workload
+from market.workloads import DirectPort, File, Workload
 
 # --- events --------------------------------------------------------------------------------------------------------
 
@@ -86,6 +86,12 @@ class HealthChanged(Event, frozen=True, tag=True, kw_only=True):
     """The probe says something new of the service."""
 
     health: str
+
+
+class PortsOpened(Event, frozen=True, tag=True, kw_only=True):
+    """The direct ports of the service are reached there."""
+
+    direct: tuple[DirectPort, ...]
 
 
 class RunsCounted(QuietEvent, frozen=True, tag=True, kw_only=True):

@@ -40,6 +40,7 @@ from market.tenancy_events import (
     OutputsStored,
     PaymentConfirmed,
     PhaseReported,
+    PortsSeen,
     ProviderHeard,
     ReceiptReceived,
     RenewalSent,
@@ -51,7 +52,7 @@ from market.tenancy_events import (
     UsageAcknowledged,
 )
 from market.units import Amount
-from market.workloads import Workload
+from market.workloads import DirectPort, Workload
 
 S = LeaseState
 HEALTHS = ("starting", "healthy", "unhealthy")
@@ -76,14 +77,26 @@ def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: 
     return lease, SendCommit(subject=lease.id)
 
 
-def heard(lease: Lease, state: LeaseState, started_at: int, health: str = "") -> Event:
+def heard(
+    lease: Lease, state: LeaseState, started_at: int, health: str = "", direct: tuple[DirectPort, ...] = ()
+) -> Event:
     """What a provider's word about the phase says: that the lease moved on, or only that the provider is there."""
     is_news = _RANK.get(state, -1) > _RANK.get(lease.state, -1)
     if is_news:
         return PhaseReported(state=state, started_at=started_at)
-    if state is S.RUNNING and lease.state is S.RUNNING and health in HEALTHS and health != lease.health:
+    is_running = state is S.RUNNING and lease.state is S.RUNNING
+    if is_running and health in HEALTHS and health != lease.health:
         return HealthSeen(health=health)
+    if is_running and (wanted := _direct_ports(lease.workload, direct)) != lease.direct:
+        return PortsSeen(direct=wanted)
     return ProviderHeard(is_waiting=state in _ACTIVE and state is not S.RUNNING)
+
+
+def _direct_ports(workload: Workload | None, told: tuple[DirectPort, ...]) -> tuple[DirectPort, ...]:
+    """What the provider told of the ports that were to be direct, each once."""
+    places = {place.port: place for place in told}
+    wanted = [port.port for port in workload.ports if port.is_direct] if workload else []
+    return tuple(places[port] for port in wanted if port in places)
 
 
 def is_worth_noting(lease: Lease, event: Event, now: int) -> bool:
@@ -131,6 +144,10 @@ def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
 def _note_health(lease: Lease, event: HealthSeen, now: int) -> Step[Lease]:
     after = replace(lease, health=event.health, acknowledged_at=now)
     return after, [_tell(lease, HealthReported(lease=lease.id, health=event.health))]
+
+
+def _note_ports(lease: Lease, event: PortsSeen, now: int) -> Step[Lease]:
+    return replace(lease, direct=event.direct, acknowledged_at=now), []
 
 
 def _count(lease: Lease, event: RunSucceeded, now: int) -> Step[Lease]:
@@ -301,6 +318,7 @@ RULES: Rules[Lease] = {
     **{(state, ProviderHeard): _hear for state in OPEN},
     (S.RUNNING, UsageAcknowledged): _acknowledge,
     (S.RUNNING, HealthSeen): _note_health,
+    (S.RUNNING, PortsSeen): _note_ports,
     (S.RUNNING, RunSucceeded): _count,
     (S.RUNNING, ExtensionWanted): _ask_for_more,
     (S.RUNNING, ExtensionAgreed): _go_on,

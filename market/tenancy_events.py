@@ -4,6 +4,7 @@ from market.leases import LeaseState, Terms
 from market.machines import Effect, Event, QuietEvent
 from market.receipts import Receipt
 from market.units import Amount
+from market.workloads import DirectPort
 
 # --- events --------------------------------------------------------------------------------------------------------
 
@@ -29,6 +30,12 @@ class HealthSeen(Event, frozen=True, tag=True, kw_only=True):
     """The provider's probe says something new of the service."""
 
     health: str
+
+
+class PortsSeen(Event, frozen=True, tag=True, kw_only=True):
+    """The provider says where the direct ports of the service are reached."""
+
+    direct: tuple[DirectPort, ...]
 
 
 class RunSucceeded(QuietEvent, frozen=True, tag=True, kw_only=True):

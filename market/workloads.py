@@ -76,6 +76,15 @@ class Port(Struct, frozen=True, kw_only=True):
 
     port: PortNumber
     protocol: Annotated[str, Meta(pattern="^(http|tcp)$(?!\n)")] = "http"
+    is_direct: bool = False
+    """Whoever reaches the provider's own address may connect too, not only the requester's gateway."""
+
+
+class DirectPort(Struct, frozen=True, kw_only=True):
+    """Where a direct port of a running service is reached: the provider's own address and a port of it."""
+
+    port: PortNumber
+    address: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:\[\]-]{1,253}:[0-9]{1,5}$(?!\n)")]
 
 
 class Probe(Struct, frozen=True, kw_only=True):
@@ -151,6 +160,7 @@ def needs_of(workload: Workload) -> tuple[str, ...]:
     found += [f"egress:{workload.egress.policy}"] if workload.egress.policy != "none" else []
     found += ["volumes"] if workload.volumes else []
     found += ["endpoints"] if workload.ports else []
+    found += ["direct"] if any(port.is_direct for port in workload.ports) else []
     return tuple(found)
 
 

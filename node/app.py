@@ -37,6 +37,7 @@ from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings
+from node.descriptors import allow_many_files
 from node.engine import supervise
 from node.observe import configure_logs
 from node.outfit import open_outfit
@@ -68,6 +69,7 @@ async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = 
     Raises what keeps it from running: ConfigError, WrongChain. A chain, engine or peer that does not answer does not.
     """
     configure_logs()
+    allow_many_files()
     stopping = asyncio.create_task(_signal())
     living = asyncio.create_task(_live(config, on_ready))
     try:

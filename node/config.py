@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,7 +12,7 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
-from node.ports.inspection import RISKS, TIERS
+from node.ports.inspection import RISKS, SWARM_TIER, TIERS
 
 
 def _whole(least: int, most: int, unit: str = "") -> Meta:
@@ -66,7 +67,9 @@ RepositoryHost = Annotated[
 Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
 Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
 Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
-Tier = Annotated[str, Meta(pattern=f"^({'|'.join(TIERS)})$", description=f"one of {', '.join(TIERS)}")]
+ALL_TIERS: Final = (*TIERS, SWARM_TIER)
+Tier = Annotated[str, Meta(pattern=f"^({'|'.join(ALL_TIERS)})$", description=f"one of {', '.join(ALL_TIERS)}")]
+Engines = Annotated[str, Meta(pattern="^(docker|swarm)$", description='"docker" or "swarm"')]
 Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
 Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
 
@@ -115,6 +118,20 @@ class ChainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     confirmations: Annotated[int, _whole(0, 1000, " blocks")] = 0
 
 
+class PublicSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ports of the provider's own address that services may take: from `first` to `last`, listening on `host`.
+
+    `address` is the name or address under which others reach this machine; without it nothing is given away.
+    """
+
+    address: Annotated[
+        str, Meta(pattern=r"^([0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?$", description="a host")
+    ] = ""
+    host: Name = "0.0.0.0"  # noqa: S104 - the operator has named the address that is public
+    first: Annotated[int, _whole(1024, 65_535)] = 30_000
+    last: Annotated[int, _whole(1024, 65_535)] = 30_255
+
+
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a provider asks, per hour in tokens, and how it bids; shares in thousandths of the asking price."""
 
@@ -127,6 +144,8 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
     floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
     surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
+    runtime: Engines = "docker"
+    """The engine of this machine, or the swarm that it manages: with "swarm" goes the tier "swarm"."""
     isolation: Tier = "hardened"
     """The tier that is sold; nothing is, while a real start does not prove it."""
     accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()
@@ -159,6 +178,7 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Languages that code is run in, by their names in configs/languages.toml; their images are made when missing."""
     sandbox_memory: Annotated[int, _whole(32, 2**20, " MiB")] = 512
     """What sandboxes that wait for code may take, in MiB."""
+    public: PublicSettings = PublicSettings()
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -242,7 +262,7 @@ def load_config(path: Path) -> Config:
 
 def checked(config: Config) -> Config:
     """The same settings, made by a program; ConfigError when a file with them would be refused."""
-    raw = _plain(config)
+    raw = msgspec.to_builtins(config)
     try:
         return msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
@@ -251,10 +271,7 @@ def checked(config: Config) -> Config:
 
 def write_config(config: Config, path: Path) -> None:
     """The settings as TOML, readable by their owner alone."""
-    lines = [f"{key} = {_toml(value)}" for key, value in _plain(config).items() if not isinstance(value, dict)]
-    for name, table in _plain(config).items():
-        if isinstance(table, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    lines = _table(msgspec.to_builtins(config), "")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)
@@ -285,9 +302,14 @@ def _no_toml(path: Path, problem: str) -> str:
     return f"{path}:{match[2]}:{match[3]}: no valid TOML: {match[1].lower()}" if match else f"{path}: {problem}"
 
 
-def _plain(config: Config) -> dict[str, object]:
-    plain: dict[str, object] = msgspec.to_builtins(config)
-    return plain
+def _table(table: Mapping[str, object], name: str) -> list[str]:
+    """The lines of a table, those of its own tables behind them."""
+    lines = [f"{key} = {_toml(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            inner = f"{name}.{key}" if name else key
+            lines += ["", f"[{inner}]", *_table(value, inner)]
+    return lines
 
 
 def _toml(value: object) -> str:

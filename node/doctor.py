@@ -31,6 +31,8 @@ async def examine(config: Config) -> list[Finding]:
     own = [await _guarded(name, check, config) for name, check in checks]
     if "provider" not in config.roles:
         return [*own, _disk(config)]
+    if config.provider.runtime == "swarm":
+        return [*own, *await _machine(config)]
     return [*own, await _guarded("egress", _egress, config), _entering(), *await _machine(config)]
 
 

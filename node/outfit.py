@@ -14,9 +14,11 @@ from node.adapters.builds.settings import BuildSettings
 from node.adapters.clock import SystemClock
 from node.adapters.containers import DockerContainers
 from node.adapters.docker_engine.builds import DockerBuilder
+from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.guard import Guard
 from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.docker_engine.trial import LABEL
 from node.adapters.gpus import NvmlGpus, installed_gpus
 from node.adapters.images.limits import ImageLimits
 from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
@@ -24,24 +26,35 @@ from node.adapters.machine import LocalMachine, sold
 from node.adapters.runtime import DockerRuntime
 from node.adapters.sandboxes.docker import DockerSandboxes, ensure_language_images
 from node.adapters.sandboxes.settings import SandboxSettings
-from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings
+from node.adapters.swarm.inspection import SwarmInspectionSettings, SwarmInspector
+from node.adapters.swarm.measuring import SwarmCapacity
+from node.adapters.swarm_runtime import SwarmRuntime, SwarmSettings
+from node.config import GPU_TIER, GVISOR_TIER, Config, ProviderSettings, PublicSettings
 from node.parts import Outfit
+from node.ports import Inspector
+from node.proxy.publishing import PublicRange
 
 _log = structlog.get_logger("outfit")
 AGAIN: Final = 60.0
-"""Seconds after which the engine is asked again to make the languages' images."""
+"""Seconds after which images of languages are tried again that could not be made..."""
+SOON: Final = 2.0
+"""...and after which an engine is asked again that did not answer."""
+TAKE_UP_WITHIN: Final = 30.0
+"""Seconds that a start waits for an engine that answers."""
 
 
 async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, clock: SystemClock) -> Outfit:
     """Open everything that selling needs; an engine that is away is waited for. The stack closes it again."""
+    if config.provider.runtime == "swarm":
+        return await _open_swarm(stack, config, Signer(secret).address, clock)
     settings = runtime_settings(config, Signer(secret).address)
     runtime = DockerRuntime(settings, clock)
     stack.push_async_callback(runtime.close)
     containers = DockerContainers(settings, clock)
     stack.push_async_callback(containers.close)
-    with suppress(Unavailable):
-        await runtime.warm_up()
-        await containers.prepare()
+    if not await _is_taken_up(runtime, containers):
+        taking_up = asyncio.create_task(_take_up(runtime, containers), name="take up")
+        stack.push_async_callback(_ended, taking_up)
     guard = Guard(runtime.address, settings.node, config.folder / "watchdog", clock)
     stack.push_async_callback(guard.leave)
     return Outfit(
@@ -52,10 +65,35 @@ async def open_outfit(stack: AsyncExitStack, config: Config, secret: bytes, cloc
         images=runtime.image_store,
         volumes=runtime,
         watchdog=guard,
-        inspector=inspector_of(config),
+        inspector=inspector_of(config, settings.node),
         builder=await _builder(stack, config.provider, runtime),
         gpus=NvmlGpus(clock),
+        public_ports=_public_ports(config.provider.public),
         abilities=_abilities(runtime, config.provider.isolation),
+    )
+
+
+async def _open_swarm(stack: AsyncExitStack, config: Config, node: str, clock: SystemClock) -> Outfit:
+    """The machines of a swarm: work without files and services without endpoints, for nothing else can be reached."""
+    settings = SwarmSettings(node=node, images=limits_of(config.provider), shelf=config.folder / "images.json")
+    runtime = SwarmRuntime(settings, clock)
+    stack.push_async_callback(runtime.close)
+    engine = Engine(settings.address, workers=2)
+    stack.callback(engine.close)
+    with suppress(Unavailable):
+        await runtime.warm_up()
+
+    async def services() -> tuple[str, ...]:
+        return ("service",)
+
+    return Outfit(
+        runtime=runtime,
+        machine=SwarmCapacity(engine, node, config.provider.share),
+        images=runtime.image_store,
+        inspector=inspector_of(config),
+        abilities=(services,),
+        lacks=("files", "probes"),
+        is_cluster=True,
     )
 
 
@@ -93,10 +131,36 @@ def builds_of(config: Config) -> BuildSettings:
     )
 
 
-def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
-    """Who looks the provider's machine over; with `tries_all` also for tiers that it does not sell."""
-    settings = InspectionSettings(folder=config.folder, isolation=config.provider.isolation, tries_all=tries_all)
+def inspector_of(config: Config, node: str = LABEL, *, tries_all: bool = False) -> Inspector:
+    """Who looks the provider's machine, or its swarm, over; with `tries_all` also for tiers that it does not sell."""
+    isolation = config.provider.isolation
+    if config.provider.runtime == "swarm":
+        return SwarmInspector(SwarmInspectionSettings(folder=config.folder, isolation=isolation))
+    settings = InspectionSettings(folder=config.folder, isolation=isolation, tries_all=tries_all, node=node)
     return LocalInspector(settings)
+
+
+def _public_ports(settings: PublicSettings) -> PublicRange | None:
+    numbers = range(settings.first, settings.last + 1)
+    return PublicRange(settings.address, settings.host, numbers) if settings.address else None
+
+
+async def _take_up(runtime: DockerRuntime, containers: DockerContainers) -> None:
+    """What an earlier life left is taken up, or removed, as soon as the engine answers."""
+    while not await _is_taken_up(runtime, containers):  # noqa: ASYNC110  (nobody tells when an engine is back)
+        await asyncio.sleep(SOON)
+
+
+async def _is_taken_up(runtime: DockerRuntime, containers: DockerContainers) -> bool:
+    """An engine may go away in the middle of that: the node does not wait for it, and comes back to it."""
+    try:
+        async with asyncio.timeout(TAKE_UP_WITHIN):
+            await runtime.warm_up()
+            await containers.prepare()
+    except (NeugridError, TimeoutError) as error:
+        _log.warning("not taken up yet", why=str(error))
+        return False
+    return True
 
 
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:
@@ -141,7 +205,7 @@ async def _make_ready(sandboxes: DockerSandboxes, languages: tuple[str, ...]) ->
             return
         except NeugridError as error:
             _log.warning("languages are not ready", why=error.message)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(SOON if isinstance(error, Unavailable) else AGAIN)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

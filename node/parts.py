@@ -31,6 +31,7 @@ from node.ports import (
     KeptFolders,
     Machine,
     Network,
+    PublicPorts,
     Runtime,
     Sandboxes,
     Storage,
@@ -55,7 +56,12 @@ class Outfit:
     watchdog: Watchdog | None = None
     inspector: Inspector | None = None
     gpus: Gpus | None = None
+    public_ports: PublicPorts | None = None
     abilities: tuple[Source, ...] = ()
+    lacks: tuple[str, ...] = ()
+    """What it can not do although no offer names it: `Abilities` refuses it."""
+    is_cluster: bool = False
+    """Whether the machine is several: what it has changes with what runs there, and is the share that is sold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from node.actions.provider_answers import ProviderAnswers
 from node.actions.provisioning import Provisioning
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling, Shop
-from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, port_door
+from node.actions.tunnels import Door, Head, ToPort, TunnelLimits, Tunnels, dialled, port_door
 from node.actions.usage import Usage
 from node.actions.watching import Watching
 from node.loops import (
@@ -23,6 +23,7 @@ from node.loops import (
     metering,
     offering,
     probing,
+    publishing,
     reconcile,
     sampling,
     tidying,
@@ -34,6 +35,7 @@ from node.performers import (
 )
 from node.ports import (
     Containers,
+    Dial,
     Reader,
     Streams,
 )
@@ -47,8 +49,9 @@ def open_shop(
     gate = Gate(outfit.inspector, settings.accept_risks)
     shop = Shop(payee=identity.wallet, region=settings.region, isolation=settings.isolation)
     code = SandboxHost(core.engine, outfit.sandboxes) if outfit.sandboxes else None
-    parts = (code, outfit.builder)
-    abilities = Abilities([*outfit.abilities, *(part.abilities for part in parts if part)])
+    public = _publishing(core, outfit)
+    parts = [part.abilities for part in (code, public, outfit.builder) if part is not None]
+    abilities = Abilities([*outfit.abilities, *parts], outfit.lacks)
     selling = Selling(core.engine, core.peers, policy, shop, abilities, core.experiences, gate)
     inputs = Inputs(core.lent, settings.folder / "leases")
     watching = Watching(core.engine, core.peers, runtime, core.lent.folder)
@@ -64,13 +67,27 @@ def open_shop(
     if outfit.containers is not None:
         open_doors(ports.streams, ports.storage, outfit.containers)
     bidding = Bidding(selling, core.book)
+    stock = offering.Stock(machine, is_cluster=outfit.is_cluster)
     return bidding, (
         *_keeping(core, outfit),
+        *((("publishing", lambda: publishing.run(public)),) if public else ()),
         ("gate", lambda: gating.run(selling.gate)),
-        ("offering", lambda: offering.run(bidding, ports.network, runtime, machine, ports.clock)),
+        ("offering", lambda: offering.run(bidding, ports.network, runtime, stock, ports.clock)),
         ("metering", lambda: metering.run(core.engine, usage)),
         ("reconcile", lambda: reconcile.run(ports.storage, runtime, ports.clock)),
     )
+
+
+def _publishing(core: Core, outfit: Outfit) -> publishing.Publishing | None:
+    """Direct ports, where the provider gives its own away and can reach into containers."""
+    ports, containers = outfit.public_ports, outfit.containers
+    if ports is None or containers is None:
+        return None
+
+    def way(container: str, port: int) -> Dial:
+        return lambda: dialled(containers, container, port, TunnelLimits().dial_within)
+
+    return publishing.Publishing(core.engine, ports, way)
 
 
 def _keeping(core: Core, outfit: Outfit) -> tuple[Loop, ...]:

@@ -418,9 +418,19 @@ class World:
         self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._folder = folder
 
-    def assemble(self, name: str, storage: Storage, *, sells: bool, cpu_price: int = 2_000, floor: int = 1000) -> Node:
-        keys = [Signer(hashlib.sha256(f"{name}:{use}".encode()).digest()) for use in ("node", "vouchers", "wallet")]
-        wallet = keys[2].address
+    def assemble(
+        self,
+        name: str,
+        storage: Storage,
+        *,
+        sells: bool,
+        cpu_price: int = 2_000,
+        floor: int = 1000,
+        owner: str = "",
+    ) -> Node:
+        """A node of that name; `owner` names another node whose wallet it has too."""
+        keys = [Signer(hashlib.sha256(f"{name}:{use}".encode()).digest()) for use in ("node", "vouchers")]
+        wallet = Signer(hashlib.sha256(f"{owner or name}:wallet".encode()).digest()).address
         self.ledger.tokens[wallet] = self.ledger.tokens.get(wallet, 0) or 100_000_000
         network = FakeNetwork(self.hub, f"peer-{name}")
         ports = Ports(

@@ -126,7 +126,7 @@ class ProviderAnswers:
         extended = renewed_until(until, changes.now)
         if lease.state in OPEN and extended >= lease.until + LEAST_EXTENSION:
             lease = changes.apply("Lease", id, Renewed(until=extended))
-        return Phase(id, lease.state.value, lease.started_at, lease.health)
+        return Phase(id, lease.state.value, lease.started_at, lease.health, lease.direct)
 
     async def _tell(self, envelope: Envelope, id: str, event: Event) -> None:
         def work(changes: Changes) -> None:

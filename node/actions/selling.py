@@ -86,9 +86,9 @@ class Selling:
         """The tier that is sold."""
         return self._shop.isolation
 
-    def stock(self, total: Resources, hardware: Hardware) -> None:
-        """Sell the policy's share of this machine."""
-        self.total, self.hardware = share_of(total, self._policy.share), hardware
+    def stock(self, total: Resources, hardware: Hardware, *, is_share: bool = False) -> None:
+        """Sell the policy's share of this machine; all of it when it `is_share` already."""
+        self.total, self.hardware = total if is_share else share_of(total, self._policy.share), hardware
 
     def load(self) -> Load:
         """What is sold now. What strangers only hold is not: they could make offers come and go in every book."""

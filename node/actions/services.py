@@ -26,9 +26,9 @@ from market.service_events import (
     UpdateAsked,
 )
 from market.service_rules import post_service
-from market.services import LIVING, Pod, Service, ServiceState, pod_of, promised
+from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_of, promised
 from market.units import Amount
-from market.workloads import MAX_WORKLOAD, Workload, is_too_large
+from market.workloads import MAX_WORKLOAD, DirectPort, Workload, is_too_large
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import Budget
 from node.actions.ids import LENGTH, new_id
@@ -142,6 +142,11 @@ class Hosting:
     def running_lease(self, account: Account, pod: str) -> Lease | None:
         """The lease under which the account's pod runs now, or last did."""
         return self._storage.get(Lease, self.pod(account, pod)[1].lease)
+
+    def direct_ports(self, service: Service) -> tuple[DirectPort, ...]:
+        """Where the direct ports of the pods that work are reached, pod by pod."""
+        leases = [self._storage.get(Lease, pod.lease) for pod in service.pods if pod.lease and is_up(pod)]
+        return tuple(place for lease in leases if lease for place in lease.direct)
 
     def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         """The ids of the leases of all its pods, present and former ones, of the latest LATEST_JOBS jobs."""

@@ -212,7 +212,8 @@ class Tenants:
         lease = lease_with(changes.tx, message.phase.lease, "requester", sender)
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
-        report = heard(lease, _state_of(message.phase), message.phase.started_at, message.phase.health)
+        phase = message.phase
+        report = heard(lease, _state_of(phase), phase.started_at, phase.health, phase.direct)
         if is_worth_noting(lease, report, changes.now):
             lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:

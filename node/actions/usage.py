@@ -46,7 +46,7 @@ class Usage:
         """State phase and use until `now` and take the voucher for it; stop when too much of the use is unpaid."""
         seconds = billed_seconds(lease.started_at, now)
         due = owed_for(lease.terms, seconds, lease.runs)
-        phase = Phase(lease.id, lease.state.value, lease.started_at, lease.health)
+        phase = Phase(lease.id, lease.state.value, lease.started_at, lease.health, lease.direct)
         try:
             covered = await self._peers.ask(
                 lease.terms.requester_peer, Kind.STATEMENT, Statement(phase, seconds, due, lease.runs), _covered

@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-from market.errors import NeugridError, Unavailable
+from market.errors import Conflict, NotFound, Unavailable
 from node.adapters.docker_engine.archives import MAX_PACK, Archives
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.insides import Inside, Insides, why_not
@@ -34,13 +34,18 @@ class DockerContainers:
         self._insides = Insides(self._engine, settings.node)
         self._sessions = Sessions(self._engine)
         self._archives = Archives(self._engine, self._sessions, pack_limit)
+        self._preparing = asyncio.Lock()
+        self._is_prepared = False
 
     async def prepare(self) -> None:
-        """End the commands that an earlier life of this node left running; for its start, before any other call."""
-        filters = {"label": f"{NODE_LABEL}={self._node}"}
-        for item in await self._engine.call(lambda client: client.containers(filters=filters)):
-            with contextlib.suppress(NeugridError):  # it has ended in this moment
-                await self._end_commands(item["Names"][0].lstrip("/"))
+        """End the commands that an earlier life of this node left running, once; the first command does it too."""
+        async with self._preparing:
+            if not self._is_prepared:
+                filters = {"label": f"{NODE_LABEL}={self._node}"}
+                for item in await self._engine.call(lambda client: client.containers(filters=filters)):
+                    with contextlib.suppress(NotFound, Conflict):  # it has ended in this moment
+                        await self._end_commands(item["Names"][0].lstrip("/"))
+                self._is_prepared = True
 
     async def dial(self, name: str, port: int) -> ByteStream:
         """Connect to `port` inside, on the container's loopback first.
@@ -83,6 +88,7 @@ class DockerContainers:
         """The process of a container that may be executed in: who can not end a command must not start it."""
         if reason := why_not():
             raise Unavailable(f"commands can not be run in containers: {reason}")
+        await self.prepare()
         return await self._insides.of(name)
 
     async def _asked(self, name: str) -> Usage:

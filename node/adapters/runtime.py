@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from market.dialogue import LogPlace
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
@@ -32,6 +34,7 @@ from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Namespaces, Starter
+from node.adapters.docker_engine.strays import Strays
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.adapters.docker_engine.witness import booted_at
@@ -78,7 +81,7 @@ class DockerRuntime:
         """When a container began, by our clock: the engine's is the wall clock, which may step."""
         self._preparing = asyncio.Lock()
         self._is_prepared = False
-        self._guarding: asyncio.Task[None] | None = None
+        self._tending: list[asyncio.Task[None]] = []
 
     @property
     def address(self) -> str:
@@ -123,8 +126,9 @@ class DockerRuntime:
                 await self._volumes.sweep({container.name for container in await self._listed()})
                 await self._kept.sweep()
                 self._slots.open_soon()
+                self._tending.append(asyncio.create_task(Strays(self._engine).run()))
                 if self._volumes.is_watched:
-                    self._guarding = asyncio.create_task(self._guard())
+                    self._tending.append(asyncio.create_task(self._guard()))
                 self._is_prepared = True
 
     async def start(self, spec: ContainerSpec) -> Timestamp:
@@ -196,14 +200,15 @@ class DockerRuntime:
 
         The folders that outlive it stay, and wait for the next container of their owner.
         """
-        kept: list[str] = []
+        await self._starter.over(name)
+        kept: list[str] | None = None
         with contextlib.suppress(NotFound):
             kept = _kept(await self._inspect(name))
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
         await self._outlets.close(name)
+        await self._engine.call(lambda client: owners.dismiss(client, name))
         await self._volumes.drop(name)
-        if kept:
-            await self._kept.settle(kept)
+        await (self._kept.settle_strays() if kept is None else self._kept.settle(kept))
         self._slots.give_back(name)
         self._watch.forget(name)
         self._asked.pop(name, None)
@@ -223,8 +228,8 @@ class DockerRuntime:
 
     async def close(self) -> None:
         """Remove the idle slots and let go of the engine; containers go on."""
-        if self._guarding is not None:
-            self._guarding.cancel()
+        for task in self._tending:
+            task.cancel()
         await self._slots.close()
         await self._outlets.let_go()
         self._watch.close()
@@ -256,7 +261,7 @@ class DockerRuntime:
             await asyncio.sleep(LATE_OOM)
             await self._engine.call(lambda _: self._engine.greet())
             end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
-        return end
+        return end if end is None or end.finished_at else _ended_at(end, self._clock.now())
 
     def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
         booted = booted_at() if self._engine.is_local else 0
@@ -306,6 +311,11 @@ def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVo
 
 def _is_workload(labels: dict[str, str]) -> bool:
     return labels.get(SLOT_LABEL) != IDLE and SANDBOX_LABEL not in labels
+
+
+def _ended_at(end: Exit, now: Timestamp) -> Exit:
+    """An engine that died over a start does not know when it came to nothing."""
+    return replace(end, started_at=end.started_at or now, finished_at=now)
 
 
 def _timeout(seen: dict[str, Any]) -> int:

@@ -52,10 +52,14 @@ ImageText = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class PortBody(Body, frozen=True, kw_only=True):
-    """A port that the service listens on: `protocol` is http or tcp."""
+    """A port that the service listens on: `protocol` is http or tcp.
+
+    A `direct` one is also reached on its provider's own address, by everybody, past the gateway.
+    """
 
     port: PortNumber
     protocol: Annotated[str, Meta(pattern="^(http|tcp)$")] = "http"
+    direct: bool = False
 
 
 class ProbeBody(Body, frozen=True, kw_only=True):
@@ -161,7 +165,7 @@ def _env(given: dict[str, str], present: dict[str, str], field: str) -> dict[str
 
 def _ports(given: Sequence[int | PortBody]) -> tuple[Port, ...]:
     bodies = [PortBody(port=port) if isinstance(port, int) else port for port in given]
-    ports = tuple(Port(port=body.port, protocol=body.protocol) for body in bodies)
+    ports = tuple(Port(port=body.port, protocol=body.protocol, is_direct=body.direct) for body in bodies)
     _check_unique([port.port for port in ports], "ports", "a port once")
     return ports
 

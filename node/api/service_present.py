@@ -6,7 +6,7 @@ from typing import Any, Final
 from market.errors import InvalidParameters
 from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state
 from market.units import RATE_SCALE, Amount, format_amount, format_size
-from market.workloads import Workload
+from market.workloads import Port, Workload
 from node.api.catalog import resources_view
 from node.api.present import iso, provider_id
 from node.api.service_bodies import MASK, TERM
@@ -147,10 +147,18 @@ def _node_of(service: Service) -> str | None:
 
 
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:
-    """Where the service's first port is reached, once a pod of it works and this node has a gateway."""
+    """Where the service is reached once a pod of it works: its first port by this node's gateway, direct ones there."""
     url = services.endpoint_url(service.id) if any(is_up(pod) for pod in service.pods) else ""
-    ports = service.workload.ports[:1] if url else ()
-    return tuple(Endpoint(type=url.partition(":")[0], url=url, internal_port=port.port) for port in ports)
+    found = [Endpoint(type=url.partition(":")[0], url=url, internal_port=service.workload.ports[0].port)] if url else []
+    spoken = {port.port: port.protocol for port in service.workload.ports}
+    for place in services.hosting.direct_ports(service):
+        kind = spoken.get(place.port, "tcp")
+        found.append(Endpoint(type=kind, url=f"{kind}://{place.address}", internal_port=place.port))
+    return tuple(found)
+
+
+def _port(port: Port) -> PortView:
+    return PortView(port=port.port, protocol=port.protocol, direct=port.is_direct)
 
 
 def _pod(service: Service, pod: Pod) -> dict[str, Any]:
@@ -184,7 +192,7 @@ def _workload(workload: Workload, env: Mapping[str, str]) -> dict[str, Any]:
         "command": workload.command,
         "env": dict(env),
         "resources": resources_view(workload.resources),
-        "ports": tuple(PortView(port=port.port, protocol=port.protocol) for port in workload.ports),
+        "ports": tuple(_port(port) for port in workload.ports),
         "probe": ProbeView(**{name: getattr(probe, name) for name in ProbeView.__struct_fields__}) if probe else None,
         "volumes": tuple(
             VolumeView(name=volume.name, path=volume.path, size=format_size(volume.size)) for volume in workload.volumes

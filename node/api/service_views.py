@@ -15,6 +15,7 @@ class PortView(View, frozen=True, kw_only=True):
 
     port: int
     protocol: str
+    direct: bool
 
 
 class ProbeView(View, frozen=True, kw_only=True):

@@ -52,4 +52,4 @@ class Meter:
 
 
 def _phase(lease: Lease) -> str:
-    return f"{lease.state.value} {lease.health}"
+    return f"{lease.state.value} {lease.health} {lease.direct}"

@@ -1,6 +1,7 @@
 """Our own standing offers out: on change at once, else every five minutes; withdrawn while the engine is down."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 import structlog
@@ -18,16 +19,32 @@ REFRESH: Final = 300_000
 CHECK_ENGINE: Final = 5_000
 
 
-async def run(bidding: Bidding, network: Network, runtime: Runtime, machine: Machine, clock: Clock) -> None:
+class Stock:
+    """What there is to sell: one machine, measured once, or a cluster, measured again whenever it is looked at."""
+
+    def __init__(self, machine: Machine, *, is_cluster: bool = False) -> None:
+        self._machine = machine
+        self._is_cluster = is_cluster
+        self._is_known = False
+
+    async def take(self, selling: Selling) -> None:
+        """Tell the shop what it has; Unavailable when that can not be measured now."""
+        if self._is_cluster or not self._is_known:
+            selling.stock(*await self._machine.measure(), is_share=self._is_cluster)
+            self._is_known = True
+
+
+async def run(bidding: Bidding, network: Network, runtime: Runtime, stock: Stock, clock: Clock) -> None:
     """Measure the machine, then keep the market's picture of it true until cancelled."""
     selling, book = bidding.selling, bidding.book
-    selling.stock(*await machine.measure())
+    with contextlib.suppress(Unavailable):
+        await stock.take(selling)
     published, checked, shown, peers, has_engine = 0, 0, None, 0, False
     while True:
         now = clock.now()
         if now - checked >= CHECK_ENGINE:
             checked = now
-            has_engine = await _look_at_engine(selling, runtime, has_engine)
+            has_engine = await _look_at_engine(selling, runtime, stock, has_engine)
         selling.is_open = has_engine and selling.gate.is_open
         picture = [replace(offer, seq=0, issued_at=0, expires_at=0) for offer in selling.offers(0)]
         connected = await _count_peers(network)
@@ -39,12 +56,13 @@ async def run(bidding: Bidding, network: Network, runtime: Runtime, machine: Mac
         await asyncio.sleep(LOOK_EVERY)
 
 
-async def _look_at_engine(selling: Selling, runtime: Runtime, had_engine: bool) -> bool:
+async def _look_at_engine(selling: Selling, runtime: Runtime, stock: Stock, had_engine: bool) -> bool:
     health = await runtime.health()
     if health.is_ok != had_engine:
         _log.warning("engine", is_ok=health.is_ok, reason=health.reason)
     if health.is_ok:
         try:
+            await stock.take(selling)
             selling.images = await runtime.images()
             await selling.abilities.look()
         except Unavailable:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from market.errors import Unavailable
 from market.leases import Lease, LeaseState
 from market.probing import Pulse, felt
 from market.provision_events import HealthChanged
@@ -13,7 +14,7 @@ from node.loops.asking import Asking
 
 TICK: Final = 0.5
 Ask = Callable[[str, Probe], Awaitable[bool]]
-"""Asks a container by name; never raises for one that does not answer."""
+"""Asks a container by name; raises for none that does not answer, and Unavailable when nobody can be asked."""
 
 
 async def run(engine: Engine, ask: Ask) -> None:
@@ -58,7 +59,10 @@ class Prober:
             return
         before = self._pulses.get(lease.id) or Pulse(health=lease.health or Pulse().health)
         self._next[lease.id] = now + workload.probe.interval * 1000
-        is_well = await self._ask(lease.container, workload.probe)
+        try:
+            is_well = await self._ask(lease.container, workload.probe)
+        except Unavailable:  # the engine is away: nothing is known of the service, and the next probe may know more
+            return
         after = felt(before, workload, is_well, self._engine.clock.now() - lease.started_at)
         self._pulses[lease.id] = after
         if after.health != lease.health:

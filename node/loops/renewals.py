@@ -93,6 +93,6 @@ def _mark_heard(changes: Changes, phases: Sequence[Phase]) -> None:
             continue
         event: Event = ProviderHeard()
         if phase.state in known:
-            event = heard(lease, LeaseState(phase.state), phase.started_at, phase.health)
+            event = heard(lease, LeaseState(phase.state), phase.started_at, phase.health, phase.direct)
         if phase.state != "unknown" and is_worth_noting(lease, event, changes.now):
             changes.apply("Lease", lease.id, event)

@@ -31,6 +31,9 @@ from node.ports.network import Peer as Peer
 from node.ports.network import RequestHandler as RequestHandler
 from node.ports.network import StreamHandler as StreamHandler
 from node.ports.network import Streams as Streams
+from node.ports.public_ports import Dial as Dial
+from node.ports.public_ports import OpenPort as OpenPort
+from node.ports.public_ports import PublicPorts as PublicPorts
 from node.ports.runtime import Container as Container
 from node.ports.runtime import ContainerSpec as ContainerSpec
 from node.ports.runtime import Exit as Exit

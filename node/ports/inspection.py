@@ -16,7 +16,9 @@ RISKS: Final = (
 )
 """What an operator may take upon itself by name; the offers then say so. Nothing else can be overridden."""
 TIERS: Final = ("hardened", "gvisor", "gpu")
-"""Isolation tiers that can be measured."""
+"""Isolation tiers that can be measured on the node's own machine."""
+SWARM_TIER: Final = "swarm"
+"""The one that can be measured on the machines of a swarm."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""A port of a workload in the open: a listener on the provider's own address, which leads to the container."""
+"""Ports of workloads in the open: listeners on the provider's own address, which lead to the containers."""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,7 +6,7 @@ import structlog
 
 from market.errors import NeugridError, Unavailable
 from node.actions.pumping import pump
-from node.ports import ByteStream
+from node.ports import ByteStream, OpenPort
 from node.proxy.limits import ProxyLimits
 from node.proxy.listener import Listener
 from node.proxy.wire import Wire
@@ -42,3 +42,17 @@ class Publisher:
             wire.abort()
         finally:
             await inner.close()
+
+
+class PublicRange:
+    """`PublicPorts` on this machine: `address` is what others know it by, `host` where it listens."""
+
+    def __init__(self, address: str, host: str, numbers: range, limits: ProxyLimits | None = None) -> None:
+        self.address, self.numbers = address, numbers
+        self._host, self._limits = host, limits
+
+    def open(self, number: int, dial: Callable[[], Awaitable[ByteStream]]) -> OpenPort:
+        """Listen on one of the numbers."""
+        publisher = Publisher(dial, self._limits)
+        publisher.start(self._host, number)
+        return publisher

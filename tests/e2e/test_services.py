@@ -31,7 +31,7 @@ BODY: dict[str, Any] = {
     "customImage": "python:3.11-slim",
     "command": ["python3", "-u", "-c", SERVER],
     "env": {"GREETING": "hello"},
-    "ports": [8000],
+    "ports": [{"port": 8000, "direct": True}],
     "probe": {"kind": "http", "port": 8000, "interval": 1, "startPeriod": 5},
     "resources": {"cpu": 0.25, "memory": "128Mi"},
     "maxPricePerHour": "0.5",
@@ -92,6 +92,14 @@ def test_replicas_are_spread_over_providers_and_both_answer(service: Service) ->
     answers = {service.get().text for _ in range(12)}
     assert len(answers) == 2
     assert all(answer.startswith("hello ") for answer in answers)
+
+
+def test_each_pod_is_also_reached_on_its_providers_own_address(service: Service) -> None:
+    def direct() -> list[str]:
+        return [place["url"] for place in service.shown()["endpoints"][1:]]
+
+    service.market.until(lambda: len(direct()) == 2, "direct ports", within=30)
+    assert len({httpx.get(url, timeout=20).text for url in direct()}) == 2
 
 
 def test_secrets_are_shown_by_no_answer(service: Service) -> None:

@@ -13,7 +13,7 @@ from market.leases import LeaseState, Terms
 from market.machines import DeadlinePassed, Event, QuietEvent
 from market.receipts import Receipt
 from market.units import Amount, Rate
-from market.workloads import Workload
+from market.workloads import DirectPort, Workload
 from tests.builders import NOW, a_receipt, a_workload, terms
 
 Step = Callable[[Any, Event, int], tuple[Any, list[Any]]]
@@ -27,6 +27,7 @@ VALUES: dict[Any, Any] = {
     Receipt: a_receipt(),
     Terms: terms(),
     tuple[RunEnd, ...]: (RunEnd(stdout="1"),),
+    tuple[DirectPort, ...]: (DirectPort(port=80, address="203.0.113.7:30000"),),
     LeaseState: LeaseState.RUNNING,
 }
 

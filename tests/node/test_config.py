@@ -75,6 +75,7 @@ def test_the_examples_that_ship_are_valid(name: str) -> None:
             'isolation = "kata"',
             "node.toml:11: provider.isolation must be one of hardened, gvisor,",
         ),
+        ('"0.02"', '"0.02"\nruntime = "podman"', """provider.runtime must be "docker" or "swarm", got 'podman'"""),
         ("[]", '["/ip4/1.2.3.4/tcp/1"]', "node.toml:8: network.bootstrap[0] must be a multiaddr with peer id"),
         (
             '"0.02"',

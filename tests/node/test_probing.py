@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from market.errors import Unavailable
 from market.leases import LeaseState
 from market.workloads import Probe, WorkloadKind
 from node.loops.probing import Prober
@@ -60,5 +61,24 @@ def test_nobody_is_asked_before_the_interval_is_over_and_only_who_has_a_probe(tm
         stage.clock.advance(5_000)
         await felt(prober)
         assert patient.asked == 1
+
+    staged(tmp_path, play)
+
+
+def test_while_nobody_can_be_asked_the_health_stays_what_it_was(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        patient = Patient()
+
+        async def ask(name: str, probe: Probe) -> bool:
+            await patient.ask(name, probe)
+            raise Unavailable("the engine is away", service="docker")
+
+        prober = Prober(stage.seller.engine, ask)
+        await stage.lease("seller", LeaseState.RUNNING, workload=SERVICE, health="healthy")
+        for _ in range(4):
+            await felt(prober)
+            stage.clock.advance(5_000)
+        assert patient.asked == 4
+        assert stage.stored("seller").health == "healthy"
 
     staged(tmp_path, play)

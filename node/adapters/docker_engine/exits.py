@@ -37,8 +37,9 @@ def exit_of(
     A deadline that has passed tells itself by the times, so that a node that was restarted says the same. The order
     is that of causes: what we did ourselves comes first, then the memory limit (even when the main process went on
     and exited with 0), then what looks like the engine's or the machine's doing: a kill that nobody asked for, unless
-    the whole life was seen and the kill can only have come from inside. `booted` is when the machine of the engine was
-    started (epoch ms, 0 = unknown): nothing lives through that.
+    the whole life was seen and the kill can only have come from inside; and a start that came to nothing, unless the
+    command is the reason (an engine that goes away then leaves 128 behind). `booted` is when the machine of the engine
+    was started (epoch ms, 0 = unknown): nothing lives through that.
     """
     if not has_ended(state):
         return None
@@ -53,7 +54,7 @@ def exit_of(
         reason = "timeout"
     elif had_oom or state.get("OOMKilled"):
         reason = "oom"
-    elif _is_doubtful(code, testimony) or 0 < started < booted <= finished:
+    elif _is_doubtful(code, testimony) or (not started and code not in NOT_STARTED) or 0 < started < booted <= finished:
         reason = "engine"
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
 

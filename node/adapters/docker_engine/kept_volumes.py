@@ -20,9 +20,18 @@ from market.errors import Conflict, NotFound
 from market.units import Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine.calls import Engine
-from node.adapters.docker_engine.plain_volumes import KEPT_LABEL, SIZE_LABEL
+from node.adapters.docker_engine.plain_volumes import SIZE_LABEL
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL
-from node.adapters.docker_engine.volumes import attach, detach, disk_options, make_bare, make_disk, release
+from node.adapters.docker_engine.volumes import (
+    KEPT_LABEL,
+    attach,
+    attached,
+    detach,
+    disk_options,
+    make_bare,
+    make_disk,
+    release,
+)
 from node.ports import ContainerSpec
 
 MAX_JOURNAL: Final = 16
@@ -69,7 +78,7 @@ class KeptVolumes:
             try:
                 yield {id: volume.path for id, volume in found.items()}
             except BaseException:
-                await self.settle(tuple(found))
+                await self._settle(tuple(found))
                 raise
 
     def id_of(self, owner: str, name: str) -> str:
@@ -84,7 +93,19 @@ class KeptVolumes:
         await self.settle(self._ids())
 
     async def settle(self, ids: Sequence[str]) -> None:
-        """Let go of the devices of those volumes that no container has any more."""
+        """Let go of the devices of those volumes that no container has any more.
+
+        Nobody is lent one meanwhile: who took it between the look and the parting would write into nothing.
+        """
+        async with self._lending:
+            await self._settle(ids)
+
+    async def settle_strays(self) -> None:
+        """The same for all that have a device: a container that is gone can not say which were its own."""
+        if self._has_loop_devices:
+            await self.settle([id for id in self._ids() if await asyncio.to_thread(attached, self._file(id))])
+
+    async def _settle(self, ids: Sequence[str]) -> None:
         for id in ids:
             if self._file(id).exists() and not await self._holders(id):
                 await self._let_go(id)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market.dialogue import LogPlace
-from market.errors import NeugridError
+from market.errors import NeugridError, Unavailable
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.exits import timestamp_of
@@ -25,6 +25,8 @@ MAX_LINE: Final = 16 * 1024
 LINE_COST: Final = 64
 """Bytes that a line costs besides its text, so that empty lines are bounded too."""
 STREAMS: Final = {1: "stdout", 2: "stderr"}
+TROUBLE: Final = 3
+"""The kind of a frame that is no output: the engine says why there is none, of a machine that it can not reach."""
 HEADER: Final = struct.Struct(">BxxxL")
 MOST_WAITING: Final = 4 * 2**20
 """Bytes that wait for the node; a container that writes faster than that only fills the engine's files."""
@@ -52,8 +54,9 @@ class LineReader:
     so, and the rest is dropped. Where the engine has thrown away lines that nobody read, one line says that.
     """
 
-    def __init__(self, place: Place, limit: int) -> None:
+    def __init__(self, place: Place, limit: int, is_relayed: bool = False) -> None:
         self._place = place
+        self._is_relayed = is_relayed
         self._limit = limit
         self._before = Resumption(tuple(place.ends.values()))
         self._buffer = bytearray()
@@ -70,7 +73,7 @@ class LineReader:
         return self._place.is_full
 
     def feed(self, chunk: bytes) -> list[LogLine]:
-        """The lines that `chunk` completes."""
+        """The lines that `chunk` completes; Unavailable when a relaying engine says that it has no more."""
         self._buffer += chunk
         lines: list[LogLine] = []
         at = 0
@@ -79,6 +82,8 @@ class LineReader:
             if len(self._buffer) - at - HEADER.size < size:
                 break
             at += HEADER.size
+            if kind == TROUBLE and self._is_relayed:
+                raise Unavailable(bytes(self._buffer[at : at + size]).decode(errors="replace").strip()[:500])
             self._take(STREAMS.get(kind, "stdout"), bytes(self._buffer[at : at + size]), lines)
             at += size
         del self._buffer[:at]
@@ -134,13 +139,14 @@ def _behind(last: LogPlace | None, line: LogLine) -> LogPlace:
 
 
 async def follow(
-    engine: Engine, name: str, place: Place, limit: int, is_live: bool = True
+    engine: Engine, name: str, place: Place, limit: int, is_live: bool = True, kind: str = "containers"
 ) -> AsyncGenerator[list[LogLine], None]:
     """Lines of `name` after `place`, which moves with them; live ones come until the engine closes the stream.
 
-    Raises Unavailable when the engine goes away, NotFound when there is no such container.
+    `kind` is what has that name: "services" are relayed from whichever machine they are on. Raises Unavailable when
+    the engine goes away, NotFound when there is no such container.
     """
-    drain = _Drain(engine, name, LineReader(place, limit), is_live)
+    drain = _Drain(engine, f"/{kind}/{name}/logs", LineReader(place, limit, kind != "containers"), is_live)
     threading.Thread(target=drain.run, name=f"logs-{name}", daemon=True).start()
     try:
         while not drain.is_done or drain.lines:
@@ -157,13 +163,13 @@ async def follow(
 class _Drain:
     """Reads one stream to its end, or to the limit, in a thread that stands still while MOST_WAITING bytes wait."""
 
-    def __init__(self, engine: Engine, name: str, reader: LineReader, is_live: bool) -> None:
+    def __init__(self, engine: Engine, path: str, reader: LineReader, is_live: bool) -> None:
         self.woken = asyncio.Event()
         self.lines: list[LogLine] = []
         self.is_done = False
         self.error: NeugridError | None = None
         self._engine = engine
-        self._name = name
+        self._path = path
         self._reader = reader
         self._is_live = is_live
         self._loop = asyncio.get_running_loop()
@@ -197,9 +203,10 @@ class _Drain:
                 self._stream.close()
 
     def _read(self, _: Client) -> None:
-        path = f"/containers/{self._name}/logs"
         wanted = {"since": self._reader.since} if self._reader.since else {}
-        self._stream = self._engine.stream(path, follow=int(self._is_live), stdout=1, stderr=1, timestamps=1, **wanted)
+        self._stream = self._engine.stream(
+            self._path, follow=int(self._is_live), stdout=1, stderr=1, timestamps=1, **wanted
+        )
         for chunk in self._stream:
             self._add(self._reader.feed(chunk))
             if self._is_closed or self._reader.is_full:

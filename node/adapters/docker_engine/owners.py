@@ -26,8 +26,7 @@ def give(client: Client, node: str, container: str, volumes: Sequence[str], owne
     No link is followed, and the only program that runs is that of our own image. Raises Unavailable.
     """
     name = f"{container}{SUFFIX}"
-    with contextlib.suppress(NotFound), translated():
-        client.remove_container(name, force=True)
+    dismiss(client, container)
     client.create_container_from_config(_request(node, volumes, owner), name)
     try:
         client.start(name)
@@ -37,12 +36,19 @@ def give(client: Client, node: str, container: str, volumes: Sequence[str], owne
         client.remove_container(name, force=True)
 
 
+def dismiss(client: Client, container: str) -> None:
+    """Remove what a `give` left behind whose engine died in the middle: it would hold the volumes; blocking."""
+    with contextlib.suppress(NotFound), translated():
+        client.remove_container(f"{container}{SUFFIX}", force=True)
+
+
 def sweep(client: Client, node: str) -> None:
     """Remove what a node that was killed in the middle of `give` left behind; blocking."""
     filters = {"label": [f"{NODE_LABEL}={node}", f"{SLOT_LABEL}={IDLE}"]}
     for item in client.containers(all=True, filters=filters):
-        if item["Names"][0].endswith(SUFFIX):
-            client.remove_container(item["Id"], force=True)
+        name = item["Names"][0].lstrip("/")
+        if name.endswith(SUFFIX):
+            dismiss(client, name.removesuffix(SUFFIX))
 
 
 def _request(node: str, volumes: Sequence[str], owner: str) -> dict[str, Any]:

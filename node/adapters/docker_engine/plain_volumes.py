@@ -12,11 +12,9 @@ from market.errors import Conflict, NotFound
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.profile import NODE_LABEL
-from node.adapters.docker_engine.volumes import container_of
+from node.adapters.docker_engine.volumes import KEPT_LABEL, container_of, volumes_of
 
 SIZE_LABEL: Final = "neugrid.size"
-KEPT_LABEL: Final = "neugrid.kept"
-"""On volumes that outlive their containers."""
 
 
 class PlainVolumes:
@@ -38,9 +36,8 @@ class PlainVolumes:
 
     async def drop(self, name: str) -> None:
         """Remove a container's volumes; no error when they are gone already."""
-        for volume in await self._labelled():
-            if container_of(volume["Name"]) == name:
-                await self._drop(volume["Name"])
+        for volume in await volumes_of(self._engine, name):
+            await self._drop(volume)
 
     async def check(self, name: str) -> None:
         """A volume of the engine survives everything."""

@@ -40,7 +40,7 @@ RESERVED: Final = frozenset({"/", "/tmp", "/input", "/output", "/dev/shm"})  # n
 MAX_VOLUMES: Final = 8
 MAX_FILES: Final = 4096
 """Open files; the hard limit that every kernel gives an engine at least, which it can not exceed."""
-HOST_PREFIXES: Final = ("LD_", "NVIDIA_")
+HOST_PREFIXES: Final = ("LD_", "NVIDIA_", "DOCKER_RESOURCE_")
 """Variables that hooks outside of the container obey (CVE-2025-23266): neither image nor job sets them."""
 
 
@@ -87,7 +87,7 @@ def places_of(spec: ContainerSpec, image: ImageFacts) -> dict[str, int]:
     if spec.timeout:
         return {}
     taken = {_plain(volume.path) for volume in spec.volumes} | RESERVED
-    shared = [path for path in ("/var", *_volumes_of(image)) if _plain(path) not in taken and path != "/run"]
+    shared = [path for path in ("/var", *volumes_of(image)) if _plain(path) not in taken and path != "/run"]
     sizes = {path: spec.resources.disk // len(shared) for path in shared}
     return sizes if "/run" in taken else {"/run": RUN, **sizes}
 
@@ -127,6 +127,21 @@ def user_of(image: ImageFacts) -> str:
     return f"{int(user)}:{int(group) if group.isdecimal() and int(group) else int(user)}"
 
 
+def memory_of(spec: ContainerSpec) -> int:
+    """Bytes of memory, never less than it takes to start."""
+    return max(spec.resources.memory, LEAST_MEMORY)
+
+
+def scratch_of(spec: ContainerSpec) -> int:
+    """Bytes of /tmp, which count as memory and so are a part of it."""
+    return max(MIB, min(SCRATCH, memory_of(spec) // 4))
+
+
+def processes_of(spec: ContainerSpec) -> int:
+    """How many processes and threads there may be at once."""
+    return 256 + 64 * math.ceil(spec.resources.cpu / 1000)
+
+
 def folder_of(image: ImageFacts) -> str:
     """The image's working folder; InvalidParameters when it is one of the kernel's (CVE-2024-21626)."""
     folder = image.folder or "/"
@@ -154,9 +169,7 @@ def _is_forbidden(name: str) -> bool:
 
 
 def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, seccomp: str) -> dict[str, Any]:
-    memory = max(spec.resources.memory, LEAST_MEMORY)
-    cores = spec.resources.cpu / 1000
-    scratch = max(MIB, min(SCRATCH, memory // 4))
+    memory, scratch = memory_of(spec), scratch_of(spec)
     return {
         **_runtime(spec),
         "NetworkMode": f"container:{placement.slot}" if placement.slot else "none",
@@ -170,8 +183,8 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": max(1, spec.resources.cpu) * 1_000_000,
-        "PidsLimit": 256 + 64 * math.ceil(cores),
-        "Ulimits": [_ulimit("nofile", MAX_FILES), _ulimit("core", 0), _ulimit("memlock", 64 * 1024)],
+        "PidsLimit": processes_of(spec),
+        "Ulimits": [ulimit("nofile", MAX_FILES), ulimit("core", 0), ulimit("memlock", 64 * 1024)],
         "ShmSize": scratch,
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={scratch}"},  # noqa: S108 (the container's own)
         "Mounts": _mounts(spec, image, placement),
@@ -192,7 +205,8 @@ def _runtime(spec: ContainerSpec) -> dict[str, Any]:
     return {"Runtime": GVISOR} if spec.isolation == "gvisor" else {}
 
 
-def _ulimit(name: str, limit: int) -> dict[str, Any]:
+def ulimit(name: str, limit: int) -> dict[str, Any]:
+    """A limit that the program can not raise."""
     return {"Name": name, "Soft": limit, "Hard": limit}
 
 
@@ -206,7 +220,7 @@ def _mounts(spec: ContainerSpec, image: ImageFacts, placement: Placement) -> lis
         volume = {"Type": "volume", "Source": placement.output, "Target": "/output", "VolumeOptions": {"NoCopy": True}}
         found.append(volume)
     found += [_volume(name, path) for name, path in placement.volumes.items()]
-    return found + _covered_volumes(image, {mount["Target"] for mount in found} | {"/tmp"})  # noqa: S108
+    return found + covered_volumes(image, {mount["Target"] for mount in found} | {"/tmp"})  # noqa: S108
 
 
 def _volume(name: str, path: str) -> dict[str, Any]:
@@ -224,14 +238,15 @@ def _plain(path: str) -> str:
     return path
 
 
-def _covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]:
+def covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]:
     """A small tmpfs over every volume of the image: the engine would put an unlimited folder of the host there."""
-    wanted = [path for path in _volumes_of(image) if path not in taken]
+    wanted = [path for path in volumes_of(image) if path not in taken]
     options = {"SizeBytes": 16 * MIB, "Mode": 0o1777}
     return [{"Type": "tmpfs", "Target": path, "TmpfsOptions": options} for path in wanted]
 
 
-def _volumes_of(image: ImageFacts) -> tuple[str, ...]:
+def volumes_of(image: ImageFacts) -> tuple[str, ...]:
+    """Where the image declares volumes; InvalidParameters for too many."""
     if len(image.volumes) > MAX_VOLUMES:
         raise InvalidParameters(
             f"the image declares {len(image.volumes)} volumes, at most {MAX_VOLUMES} are allowed",

@@ -77,6 +77,11 @@ class Starter:
             task.add_done_callback(lambda _: self._running.pop(spec.name, None))
         return await asyncio.shield(task)
 
+    async def over(self, name: str) -> None:
+        """Until no start of that name is under way: what is removed meanwhile would be made again behind one's back."""
+        if (task := self._running.get(name)) is not None:
+            await asyncio.wait([task])
+
     async def _start(self, spec: ContainerSpec, seccomp: str) -> Timestamp:
         if spec.inputs is not None:
             await asyncio.to_thread(make_readable, spec.inputs)

@@ -24,7 +24,7 @@ from node.ports.inspection import Finding
 
 IMAGE: Final = "busybox:latest"
 LABEL: Final = "neugrid-trial"
-"""The value of NODE_LABEL on a trial: no node's reconciliation takes it for its own."""
+"""The value of NODE_LABEL on a trial without a node: one of a node is found and removed like its other containers."""
 WITHIN: Final = 20.0
 STALE: Final = 120
 """Seconds after which a trial that is still there belongs to nobody."""
@@ -63,9 +63,10 @@ class Trial(Struct, frozen=True, kw_only=True):
 class Trials:
     """Starts trial containers on one engine; nothing stays behind."""
 
-    def __init__(self, engine: Engine, seccomp: str, address: str = "") -> None:
+    def __init__(self, engine: Engine, seccomp: str, address: str = "", node: str = LABEL) -> None:
         self._engine = engine
         self._address = address
+        self._node = node
         self._images = Images(engine, ImageLimits(registries=("*",), keep_free=0))
         self._seccomp = seccomp
 
@@ -90,7 +91,7 @@ class Trials:
             timeout=Seconds(int(WITHIN)),
             isolation=isolation,
         )
-        request = create_request(spec, await self._images.facts(IMAGE), Placement(), LABEL, self._seccomp)
+        request = create_request(spec, await self._images.facts(IMAGE), Placement(), self._node, self._seccomp)
         await self._engine.call(lambda client: client.create_container_from_config(request, spec.name))
         try:
             return await self._observed(spec.name)
@@ -115,10 +116,10 @@ class Trials:
         await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
 
     async def _sweep(self) -> None:
-        """Remove trials of processes that died over them."""
-        filters = {"label": f"{NODE_LABEL}={LABEL}"}
+        """Remove trials of processes, or under engines, that died over them; a node makes one after the other."""
+        filters = {"label": f"{NODE_LABEL}={self._node}", "name": f"{LABEL}-"}
         for item in await self._engine.call(lambda client: client.containers(all=True, filters=filters)):
-            if time.time_ns() // 10**9 - item["Created"] > STALE:
+            if self._node != LABEL or time.time_ns() // 10**9 - item["Created"] > STALE:
                 with contextlib.suppress(NeugridError):
                     await self._remove(item["Id"])
 

@@ -8,6 +8,7 @@ are named after the container, so that they are found and released after any cra
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
@@ -17,10 +18,13 @@ from market.errors import NotFound, Unavailable
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.profile import NODE_LABEL
 
+KEPT_LABEL: Final = "neugrid.kept"
+"""On volumes that outlive their containers."""
 LEAST_SIZE: Final = 4 * 2**20
 OVERHEAD: Final = 2**20
 PLACE: Final = "-p"
 """Between the name of a container and the number of one of its writable places, in the name of a volume."""
+STUCK: Final = b"runc\0init\0"
 PATH: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -50,10 +54,15 @@ class LoopVolumes:
         await self._engine.call(lambda client: client.create_volume(name, "local", disk_options(device), labels))
 
     async def drop(self, name: str) -> None:
-        """Remove a container's volumes, with their devices and files; no error for what is gone already."""
-        for image in [self._image(name), *sorted(self._folder.glob(f"{name}{PLACE}[0-9].img"))]:
-            if image.exists():
-                await self._drop(image.stem)
+        """Remove a container's volumes, with their devices and files; no error for what is gone already.
+
+        The engine is asked, too: it makes by itself what a container wants to mount and what is not there any more.
+        """
+        images = {image.stem for image in self._folder.glob(f"{name}{PLACE}[0-9].img")}
+        if self._image(name).exists():
+            images.add(name)
+        for volume in sorted(images | set(await volumes_of(self._engine, name))):
+            await self._drop(volume)
 
     async def _drop(self, name: str) -> None:
         with contextlib.suppress(NotFound):
@@ -68,9 +77,12 @@ class LoopVolumes:
 
     async def sweep(self, keep: Collection[str]) -> None:
         """Drop every volume whose container is not in `keep`: what a crash between two steps left behind."""
-        for image in sorted(self._folder.glob("*.img")):
-            if container_of(image.stem) not in keep:
-                await self._drop(image.stem)
+        filters = {"label": f"{NODE_LABEL}={self._node}"}
+        listed = await self._engine.call(lambda client: client.volumes(filters=filters))
+        mine = {volume["Name"] for volume in listed["Volumes"] or () if KEPT_LABEL not in volume["Labels"]}
+        for name in sorted(mine | {image.stem for image in self._folder.glob("*.img")}):
+            if container_of(name) not in keep:
+                await self._drop(name)
 
     async def overfull(self) -> tuple[str, ...]:
         """None: the file system itself holds the limit."""
@@ -86,6 +98,13 @@ class LoopVolumes:
             if is_bare:
                 make_bare(image)
         return attach(image)
+
+
+async def volumes_of(engine: Engine, container: str) -> list[str]:
+    """The engine's volumes that are named after the container."""
+    listed = await engine.call(lambda client: client.volumes(filters={"name": container}))
+    names = [str(volume["Name"]) for volume in listed["Volumes"] or ()]
+    return [name for name in names if container_of(name) == container]
 
 
 def container_of(volume: str) -> str:
@@ -133,6 +152,24 @@ def detach(image: Path) -> None:
     """Let go of the loop device over the image file, if there is one."""
     if device := attached(image):
         _run("losetup", "--detach", device)
+        if attached(image):  # the kernel lets go with the last who has it mounted
+            end_stuck_starts(device)
+
+
+def end_stuck_starts(device: str, processes: Path = Path("/proc")) -> None:
+    """End what an engine that was killed over a start left behind: a `runc init` that waits for ever.
+
+    It is nobody's child, no engine knows it, and the device stays mounted in it.
+    """
+    for table in processes.glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # it has ended in this moment
+            is_stuck = (table.parent / "cmdline").read_bytes() == STUCK and _parent(table.parent) == 1
+            if is_stuck and f" {device} " in table.read_text():
+                os.kill(int(table.parent.name), signal.SIGKILL)
+
+
+def _parent(process: Path) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def release(image: Path) -> None:

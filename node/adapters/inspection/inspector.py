@@ -14,7 +14,7 @@ from market.errors import NeugridError
 from market.offers import Gpu
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.settings import SECCOMP, read_seccomp
-from node.adapters.docker_engine.trial import Trials, judge_gvisor, judge_limits, judge_profile
+from node.adapters.docker_engine.trial import LABEL, Trials, judge_gvisor, judge_limits, judge_profile
 from node.adapters.gpus import installed_gpus
 from node.adapters.inspection import host
 from node.adapters.inspection.engine import (
@@ -41,6 +41,8 @@ class InspectionSettings(Struct, frozen=True, kw_only=True):
     address: str = ""
     tries_all: bool = False
     """Whether tiers that are not sold are tried too; a failed start of gVisor leaves processes on the host."""
+    node: str = LABEL
+    """Whose containers the trials are: what is left of them goes with what else that node has left."""
     gpus: Callable[[], tuple[Gpu, ...]] = installed_gpus
 
 
@@ -102,7 +104,7 @@ class LocalInspector:
 
     async def _tiers(self, engine: Engine, info: dict[str, Any], found: list[Finding]) -> list[Finding]:
         """Real starts, and which tiers they prove."""
-        trials = Trials(engine, self._seccomp, self._settings.address)
+        trials = Trials(engine, self._seccomp, self._settings.address, self._settings.node)
         profile = await _tried("hardened", lambda: self._try_profile(trials))
         isolation, gvisor = self._settings.isolation, []
         if isolation == "gvisor" or (has_gvisor(info) and self._settings.tries_all):

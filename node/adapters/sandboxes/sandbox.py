@@ -102,9 +102,12 @@ class Sandboxer:
         self._settings = settings
         self._limits = limits
         self._seccomp = seccomp
+        self._strays: set[str] = set()
+        """Those that were to be removed while the engine was away."""
 
     async def start(self, image: str) -> Sandbox:
         """A new sandbox of the image, ready for code; Unavailable when there can be none now."""
+        await self._clear_away()
         name = f"neugrid-sandbox-{self._settings.node}-{secrets.token_hex(6)}"
         slot = self._slots.take(name) if self._slots else ""
         try:
@@ -117,11 +120,18 @@ class Sandboxer:
             raise
 
     async def remove(self, name: str) -> None:
-        """Kill and remove; no error when it is gone."""
+        """Kill and remove; no error when it is gone. What can not be removed now goes before the next one starts."""
+        self._strays.add(name)
         with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
             await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        self._strays.discard(name)
         if self._slots:
             self._slots.give_back(name)
+
+    async def _clear_away(self) -> None:
+        for name in tuple(self._strays):
+            with contextlib.suppress(NeugridError):
+                await self.remove(name)
 
     async def _undo(self, name: str) -> None:
         """Remove what was begun; its slot may be the reason, and is made anew."""

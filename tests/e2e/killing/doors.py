@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from market.dialogue import LogPlace
 from market.errors import NotFound, PeerUnreachable
 from market.offers import Hardware
 from market.resources import Resources
@@ -108,7 +109,8 @@ class WiredRuntime:
     async def wait(self, name: str) -> Exit:
         return msgspec.convert(await self._wire.call("engine.wait", name), Exit)
 
-    async def logs(self, name: str, skip: int = 0) -> AsyncIterator[LogLine]:
+    async def logs(self, name: str, skip: int = 0, after: Sequence[LogPlace] = ()) -> AsyncIterator[LogLine]:
+        assert not after, "the load is work that ends, which is read from its first line"
         number = skip
         while (line := await self._wire.call("engine.line", name, number)) is not None:
             yield msgspec.convert(line, LogLine)

@@ -13,10 +13,11 @@ from market.offers import Hardware
 from market.pricing import PricingPolicy
 from market.provision_events import ForgetLease
 from market.reputation import Experience
-from market.resources import Prices
+from market.resources import Prices, Resources
 from market.topics import offer_topic
 from market.units import GIB, Amount
 from node.actions.selling import BID_TTL, PAY_WITHIN, UNPAID_LEASES, advertised
+from node.loops.offering import Stock
 from tests.builders import NOW, PROVIDER, a_gpu, a_workload, an_order, resources
 from tests.node.actions.stage import LEASE, NETWORK, RATE, Stage, key_of, staged
 
@@ -360,6 +361,31 @@ def test_a_share_of_the_machine_is_offered_with_all_of_its_gpus(tmp_path: Path) 
         assert offer.total == resources(cpu=4000, memory=8 * GIB, disk=50 * GIB, **gpus)
         assert (offer.notice, len(offer.hardware.gpus)) == (60, 4)
         assert offer_topic(NETWORK, offer).endswith("/offers/gpu/local")
+
+    staged(tmp_path, play)
+
+
+def test_of_a_cluster_all_that_is_measured_is_sold_and_measured_again(tmp_path: Path) -> None:
+    class Cluster:
+        cores = 8
+
+        async def measure(self) -> tuple[Resources, Hardware]:
+            self.cores -= 1
+            return resources(cpu=self.cores * 1000, memory=16 * GIB), Hardware()
+
+    async def sold(stage: Stage, is_cluster: bool) -> list[int]:
+        selling, stock = stage.seller.selling, Stock(Cluster(), is_cluster=is_cluster)
+        assert selling is not None
+        found = []
+        for _ in range(2):
+            await stock.take(selling)
+            found.append(int(selling.total.cpu))
+        return found
+
+    async def play(stage: Stage) -> None:
+        policy(stage, share=500)
+        assert await sold(stage, is_cluster=False) == [3500, 3500]
+        assert await sold(stage, is_cluster=True) == [7000, 6000]
 
     staged(tmp_path, play)
 

@@ -55,23 +55,29 @@ def _a_rootfs(*files: int) -> bytes:
 
 
 @contextmanager
-def a_registry(folder: Path) -> Iterator[Registry]:
-    """A registry that holds nothing yet; skips where Debian's package can not be had."""
+def a_registry(folder: Path, *namespaces: str) -> Iterator[Registry]:
+    """A registry that holds nothing yet; skips where Debian's package can not be had.
+
+    It answers at the same loopback address in each of the network `namespaces` too.
+    """
     folder.mkdir(parents=True)
     program = shutil.which("docker-registry") or _unpacked(folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=port))
-    process = subprocess.Popen(
-        [program, "serve", str(folder / "config.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    command = [program, "serve", str(folder / "config.yml")]
+    places: list[list[str]] = [[], *(["nsenter", f"--net={namespace}"] for namespace in namespaces)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen([*place, *command], **quiet) for place in places]
     try:
-        _until_it_answers(f"http://127.0.0.1:{port}/v2/", process)
+        _until_it_answers(f"http://127.0.0.1:{port}/v2/", processes[0])
         yield Registry(f"127.0.0.1:{port}")
     finally:
-        process.terminate()
-        process.wait(10)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(10)
 
 
 def _unpacked(folder: Path) -> str:

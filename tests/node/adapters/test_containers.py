@@ -325,6 +325,25 @@ async def test_commands_of_an_earlier_life_are_ended(runtime: DockerRuntime, ins
     await before.close()
 
 
+async def test_the_first_command_ends_those_of_an_earlier_life_and_the_second_spares_the_first(
+    runtime: DockerRuntime, inside: DockerContainers
+) -> None:
+    spec = await idle(runtime)
+    before = another_door(runtime)
+    session = await before.execute(spec.name, ["sh", "-c", "echo on; sleep 555"])
+    await _until_said(session, b"on")
+    first = await inside.execute(spec.name, ["sh", "-c", "echo on; sleep 556"])
+    await _until_said(first, b"on")
+    second = await inside.execute(spec.name, ["true"])
+    assert await everything(second) == b""
+    running = await processes(runtime, spec.name)
+    assert "sleep 556" in running
+    assert "sleep 555" not in running
+    for held in (session, first, second):
+        await held.close()
+    await before.close()
+
+
 @pytest.mark.parametrize("command", [[], [""], ["a\0b"], ["x" * 200_000]])
 async def test_what_is_no_command_is_refused(
     runtime: DockerRuntime, inside: DockerContainers, command: list[str]

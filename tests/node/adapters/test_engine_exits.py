@@ -148,6 +148,12 @@ def test_a_command_that_can_not_be_run_has_ended_without_running() -> None:
     assert reason(**state) == "exited"
 
 
+def test_a_start_that_came_to_nothing_with_the_engine_is_the_engines_fault() -> None:
+    never = "0001-01-01T00:00:00Z"
+    assert reason(Status="dead", ExitCode=128, StartedAt=never, FinishedAt=never) == "engine"
+    assert reason(ExitCode=128) == "exited"
+
+
 def test_a_container_that_waits_to_be_started_has_not_ended() -> None:
     assert not has_ended(a_state(Status="created", ExitCode=0))
 

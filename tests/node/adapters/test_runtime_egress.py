@@ -367,7 +367,7 @@ async def test_a_machine_that_can_not_hold_a_policy_refuses_it(
 
 
 async def test_a_sandbox_that_sends_packets_by_itself_is_not_let_out(runtime: DockerRuntime) -> None:
-    with pytest.raises(InvalidParameters, match="gvisor"):
+    with pytest.raises(InvalidParameters, match="gVisor"):
         await runtime.start(a_container("true", egress=WEB, isolation="gvisor"))
 
 

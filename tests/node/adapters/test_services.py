@@ -1,5 +1,6 @@
 """What stays up: no time limit, places to write to, and folders that outlive the container."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,10 +13,19 @@ from market.units import Seconds, Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.profile import ImageFacts, places_of
-from node.adapters.docker_engine.volumes import has_loop_devices
+from node.adapters.docker_engine.volumes import has_loop_devices, volumes_of
 from node.adapters.runtime import DockerRuntime
 from node.ports import ContainerSpec
-from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, nothing_left, run, texts
+from tests.node.adapters.engines import (
+    MIB,
+    a_container,
+    a_node,
+    a_runtime,
+    loop_devices,
+    nothing_left,
+    run,
+    texts,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 FAR = Timestamp(2**52)
@@ -203,6 +213,60 @@ async def test_a_plain_volume_that_overflows_ends_its_container(runtime: DockerR
     spec = shell("head -c 30000000 /dev/zero > /data/x; exec sleep 600", volumes=(DATA,))
     end, _ = await run(runtime, spec)
     assert end.reason == "killed"
+
+
+async def test_a_container_that_vanished_leaves_no_device_of_its_volume(runtime: DockerRuntime) -> None:
+    spec = shell("exec sleep 600", volumes=(DATA,))
+    await runtime.start(spec)
+    await runtime._engine.call(lambda client: client.remove_container(spec.name, force=True))
+    await runtime.remove(spec.name)
+    assert str(runtime._settings.folder) not in loop_devices()
+    assert await said(runtime, shell("echo still here", volumes=(DATA,))) == ["still here"]
+
+
+async def test_a_volume_that_is_lent_is_not_let_go_of_by_whoever_had_it_before(runtime: DockerRuntime) -> None:
+    first, second = shell("echo kept > /data/x", volumes=(DATA,)), shell("cat /data/x", volumes=(DATA,))
+    await run(runtime, first)
+    id = runtime._kept.id_of(first.owner, DATA.name)
+    async with runtime._kept.lent(second):
+        removing = asyncio.create_task(runtime.remove(first.name))
+        await asyncio.wait([removing], timeout=1.0)
+        assert await runtime._engine.call(lambda client: client.inspect_volume(id))
+        assert not removing.done()
+    await removing
+    assert await said(runtime, second) == ["kept"]
+
+
+async def test_what_an_engine_left_over_giving_volumes_away_does_not_hold_them(runtime: DockerRuntime) -> None:
+    spec = shell("exec sleep 600")
+    await runtime.start(spec)
+    mounts = [mount["Name"] for mount in (await runtime._inspect(spec.name))["Mounts"]]
+    request = owners._request(runtime._settings.node, mounts, "0:0")
+    await runtime._engine.call(
+        lambda client: client.create_container_from_config(request, f"{spec.name}{owners.SUFFIX}")
+    )
+    await runtime.remove(spec.name)
+    assert str(runtime._settings.folder) not in loop_devices()
+
+
+async def test_a_removal_waits_for_the_start_that_is_under_way(runtime: DockerRuntime) -> None:
+    spec = shell("exec sleep 600", volumes=(DATA,))
+    starting = asyncio.create_task(runtime.start(spec))
+    while not await volumes_of(runtime._engine, spec.name):
+        await asyncio.sleep(0)
+    await runtime.remove(spec.name)
+    assert starting.done()
+    assert await runtime.containers() == ()
+    assert await volumes_of(runtime._engine, spec.name) == []
+
+
+@pytest.mark.parametrize("is_labelled", [False, True], ids=["removal", "sweep"])
+async def test_a_volume_that_the_engine_made_by_itself_goes(runtime: DockerRuntime, is_labelled: bool) -> None:
+    spec = shell("true")
+    labels = {"neugrid.node": runtime._settings.node} if is_labelled else {}
+    await runtime._engine.call(lambda client: client.create_volume(f"{spec.name}-p0", "local", None, labels))
+    await (runtime._volumes.sweep(()) if is_labelled else runtime.remove(spec.name))
+    assert await volumes_of(runtime._engine, spec.name) == []
 
 
 async def test_after_a_restart_of_the_machine_a_volume_gets_another_device(runtime: DockerRuntime) -> None:

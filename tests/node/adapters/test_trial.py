@@ -14,6 +14,7 @@ from node.adapters.docker_engine.trial import LABEL, Trial, Trials, judge_gvisor
 from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.ports import Finding
 from tests.builders import a_gpu
+from tests.node.adapters.engines import a_node
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +29,20 @@ def left() -> list[Any]:
     found: list[Any] = client.containers(all=True, filters={"label": f"neugrid.node={LABEL}"})
     client.close()
     return found
+
+
+@pytest.mark.docker
+async def test_the_next_trial_of_a_node_removes_the_one_that_its_engine_died_over(engine: None) -> None:
+    docker_engine, node = Engine(), a_node()
+    trials = Trials(docker_engine, read_seccomp(SECCOMP), node=node)
+    config = {"Image": "busybox:latest", "Cmd": ["true"], "Labels": {"neugrid.node": node}}
+    await docker_engine.call(lambda client: client.create_container_from_config(config, f"{LABEL}-{node}"))
+    try:
+        await trials.run("hardened")
+        labels = {"label": f"neugrid.node={node}"}
+        assert await docker_engine.call(lambda client: client.containers(all=True, filters=labels)) == []
+    finally:
+        docker_engine.close()
 
 
 @pytest.mark.docker

@@ -247,7 +247,7 @@ async def test_a_node_that_is_killed_leaves_no_sandbox(images: None) -> None:
     child = subprocess.Popen([sys.executable, "-c", KILLED, node], stdout=subprocess.PIPE)
     assert child.stdout
     assert await asyncio.to_thread(child.stdout.readline) == b"warm\n"
-    assert len(left_of(node)) == 3
+    assert len(left_of(node)) >= 3, "as many as fit by the first guess; once measured, more may"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
