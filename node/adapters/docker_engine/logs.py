@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from market.errors import NeugridError
+from market.errors import NeugridError, Unavailable
 from market.units import Timestamp
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.exits import timestamp_of
@@ -23,6 +23,8 @@ MAX_LINE: Final = 16 * 1024
 LINE_COST: Final = 64
 """Bytes that a line costs besides its text, so that empty lines are bounded too."""
 STREAMS: Final = {1: "stdout", 2: "stderr"}
+SAID: Final = 200
+"""Bytes that are repeated of what the engine says about a log that it can not read on."""
 HEADER: Final = struct.Struct(">BxxxL")
 CUT: Final = " [cut]"
 MISSING: Final = "[lines are missing here: they were written faster than they could be kept]"
@@ -42,8 +44,9 @@ class LineReader:
     """Frames of the engine's log stream (8 bytes header, then "<time> <text>") in any chunks, lines out.
 
     Deterministic: the same stream gives the same lines again, so that one that was read up to `place` goes on there.
-    A line over `MAX_LINE` bytes is cut; after `limit` bytes one last line says so, and the rest is dropped. Where the
-    engine has thrown away the beginning meanwhile, one line says that some are missing.
+    A line over `MAX_LINE` bytes is cut; after `limit` bytes, those that were cut off included, one last line says so,
+    and the rest is dropped. Where the engine has thrown away the beginning meanwhile, one line says that some are
+    missing. Raises Unavailable when the engine itself has lost its place: the log can be read again.
     """
 
     def __init__(self, place: Place, limit: int) -> None:
@@ -71,7 +74,7 @@ class LineReader:
             if len(self._buffer) - at - HEADER.size < size:
                 break
             at += HEADER.size
-            self._take(STREAMS.get(kind, "stdout"), bytes(self._buffer[at : at + size]), lines)
+            self._take(STREAMS.get(kind, ""), bytes(self._buffer[at : at + size]), lines)
             at += size
         del self._buffer[:at]
         return lines
@@ -80,7 +83,8 @@ class LineReader:
         """The lines that ended without a newline."""
         lines: list[LogLine] = []
         for stream in list(self._open):
-            self._close(stream, lines)
+            if stream in self._open:  # the limit closes all of them
+                self._close(stream, lines)
         return lines
 
     def _take(self, stream: str, frame: bytes, lines: list[LogLine]) -> None:
@@ -88,9 +92,11 @@ class LineReader:
         if self._left <= 0:
             return
         time, _, text = frame.partition(b" ")
-        _, line = self._open.setdefault(stream, (timestamp_of(time.decode()), bytearray()))
-        line += text[: MAX_LINE + 1 - len(line)]
-        if text.endswith(b"\n"):
+        _, line = self._open.setdefault(stream, (_written_at(stream, time, frame), bytearray()))
+        kept = text[: MAX_LINE + 1 - len(line)]
+        line += kept
+        self._left -= len(text) - len(kept)  # else a line that never ends would be read for ever
+        if text.endswith(b"\n") or self._left <= 0:
             self._close(stream, lines)
 
     def _close(self, stream: str, lines: list[LogLine]) -> None:
@@ -115,6 +121,17 @@ class LineReader:
             return
         place.last_at = line.at
         lines.append(line)
+
+
+def _written_at(stream: str, time: bytes, frame: bytes) -> Timestamp:
+    """The time of a message; an engine that can not follow its own files says so in between, on a third stream."""
+    try:
+        if stream:
+            return timestamp_of(time.decode())
+    except ValueError:
+        pass
+    said = frame[:SAID].decode(errors="replace").strip()
+    raise Unavailable(f"the engine lost its place in a log: {said}", service="docker")
 
 
 async def follow(
@@ -146,7 +163,7 @@ class _Drain:
         self.woken = asyncio.Event()
         self.lines: list[LogLine] = []
         self.is_done = False
-        self.error: NeugridError | None = None
+        self.error: NeugridError | None = Unavailable("the log can not be read", service="docker")
         self._engine = engine
         self._name = name
         self._reader = reader
@@ -165,10 +182,12 @@ class _Drain:
     def run(self) -> None:
         try:
             self._engine.blocking(self._read)
+            self.error = None
         except NeugridError as error:
             self.error = error
-        self.is_done = True
-        self._wake()
+        finally:  # whatever it was, nobody waits for ever
+            self.is_done = True
+            self._wake()
 
     def close(self) -> None:
         """End the stream: nobody reads any more."""
