@@ -85,7 +85,7 @@ def places_of(spec: ContainerSpec, image: ImageFacts) -> dict[str, int]:
     if spec.timeout:
         return {}
     taken = {_plain(volume.path) for volume in spec.volumes} | RESERVED
-    shared = [path for path in ("/var", *_volumes_of(image)) if _plain(path) not in taken and path != "/run"]
+    shared = [path for path in ("/var", *_volumes_of(image)) if path not in taken and path != "/run"]
     sizes = {path: spec.resources.disk // len(shared) for path in shared}
     return sizes if "/run" in taken else {"/run": RUN, **sizes}
 
@@ -230,9 +230,10 @@ def _covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]
 
 
 def _volumes_of(image: ImageFacts) -> tuple[str, ...]:
+    """Where an image wants volumes; none over what the kernel shows, which runtimes trust (CVE-2019-16884)."""
     if len(image.volumes) > MAX_VOLUMES:
         raise InvalidParameters(
             f"the image declares {len(image.volumes)} volumes, at most {MAX_VOLUMES} are allowed",
             field="image", value=str(len(image.volumes)), expected=f"at most {MAX_VOLUMES} volumes",
         )  # fmt: skip
-    return tuple(dict.fromkeys(posixpath.normpath(path) for path in image.volumes))
+    return tuple(dict.fromkeys(_plain(posixpath.normpath(path)) for path in image.volumes))

@@ -88,6 +88,13 @@ def test_volumes_of_the_image_are_covered_by_small_tmpfs() -> None:
     ]
 
 
+@pytest.mark.parametrize("timeout", [0, 60])
+@pytest.mark.parametrize("path", ["/proc", "/proc/", "/proc/sys", "/sys", "//proc", "/x/../dev", "/", "data"])
+def test_an_image_that_wants_a_volume_over_the_kernels_own_folders_is_refused(path: str, timeout: int) -> None:
+    with pytest.raises(InvalidParameters):
+        a_request(image=ImageFacts(id="x", volumes=(path,)), timeout=Seconds(timeout))
+
+
 def test_too_many_volumes_are_refused() -> None:
     with pytest.raises(InvalidParameters):
         a_request(image=ImageFacts(id="x", volumes=tuple(f"/v{n}" for n in range(9))))
