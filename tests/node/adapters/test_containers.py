@@ -18,7 +18,7 @@ from node.adapters.docker_engine import sessions
 from node.adapters.docker_engine.insides import why_not
 from node.adapters.runtime import DockerRuntime, RuntimeSettings
 from node.ports import ContainerSpec, Session
-from tests.node.adapters.engines import MIB, PYTHON, a_container, python
+from tests.node.adapters.engines import MIB, PYTHON, a_container, python, user_in
 
 pytestmark = [
     pytest.mark.anyio,
@@ -207,7 +207,7 @@ async def test_a_command_has_no_more_rights_than_the_container(
     script = "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; env | grep -E '^(LD_|NVIDIA|KEPT)'"
     status, code = await said(inside, spec.name, "sh", "-c", f"{script}; touch /x")
     words = [line.split() for line in status.splitlines()]
-    assert [word[1] for word in words[:5]] == ["65532", "0000000000000000", "0000000000000000", "1", "2"]
+    assert [word[1] for word in words[:5]] == [user_in(spec), "0000000000000000", "0000000000000000", "1", "2"]
     assert words[5] == ["KEPT=yes"]
     assert code != 0
 
