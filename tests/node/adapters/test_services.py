@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from market.errors import Conflict, InvalidParameters, NotFound
+from market.errors import Conflict, InvalidParameters, NotFound, Unavailable
 from market.units import Seconds, Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine import owners
@@ -171,6 +171,17 @@ async def test_a_disk_that_is_too_small_for_the_image_says_so(runtime: DockerRun
         await runtime.remove(spec.name)
     finally:
         await runtime._engine.call(lambda client: client.remove_image(image, force=True))
+
+
+async def test_a_disk_that_the_host_can_not_give_takes_none_of_it(runtime: DockerRuntime) -> None:
+    if not runtime._settings.has_loop_devices:
+        pytest.skip("a plain volume takes no disk ahead")
+    huge = Volume(name="data", path="/data", size=2**43)
+    spec = shell("true", volumes=(huge,))
+    with pytest.raises(Unavailable):
+        await runtime.start(spec)
+    assert list((runtime._settings.folder / "kept").iterdir()) == []
+    await runtime.remove(spec.name)
 
 
 async def test_a_volume_has_the_agreed_size_and_says_when_it_is_full(runtime: DockerRuntime) -> None:
