@@ -83,9 +83,17 @@ def inspector_of(config: Config, *, tries_all: bool = False) -> LocalInspector:
     return LocalInspector(settings)
 
 
+def sells_code(settings: ProviderSettings) -> bool:
+    """Whether code is taken: its sandboxes are containers under the engine's own runtime.
+
+    Who sells gVisor promises more than that, and may have an engine that is below the floor without it.
+    """
+    return bool(settings.languages) and settings.isolation != "gvisor"
+
+
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:
     """Sandboxes for the languages that are to be sold; what they lack is made in the background."""
-    if not settings.languages:
+    if not sells_code(settings):
         return None
     sandboxes = DockerSandboxes(SandboxSettings(node=node, idle_memory=settings.sandbox_memory))
     stack.push_async_callback(sandboxes.close)
