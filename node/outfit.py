@@ -163,9 +163,17 @@ async def _is_taken_up(runtime: DockerRuntime, containers: DockerContainers) -> 
     return True
 
 
+def sells_code(settings: ProviderSettings) -> bool:
+    """Whether code is taken: its sandboxes are containers under the engine's own runtime.
+
+    Who sells gVisor promises more than that, and may have an engine that is below the floor without it.
+    """
+    return bool(settings.languages) and settings.isolation != GVISOR_TIER
+
+
 async def _sandboxes(stack: AsyncExitStack, settings: ProviderSettings, node: str) -> DockerSandboxes | None:
     """Sandboxes for the languages that are to be sold; what they lack is made in the background."""
-    if not settings.languages or settings.isolation == GVISOR_TIER:  # sandboxes run under the engine's own runtime
+    if not sells_code(settings):
         return None
     sandboxes = DockerSandboxes(SandboxSettings(node=node, idle_memory=settings.sandbox_memory))
     stack.push_async_callback(sandboxes.close)

@@ -95,7 +95,7 @@ if os.fork() == 0:
     ),
     Attack(
         id="spin", group="processor", ends=LAST, code_ends=("TLE",), is_heard=False, seconds=2,
-        program="for _ in range(7): os.fork() if os.getpid() else 0\nwhile True: pass",
+        program="for _ in range(4): os.fork()\nwhile True: pass",
     ),
     Attack(
         id="spin-in-the-kernel", group="processor", ends=LAST, code_ends=("TLE",), is_heard=False, seconds=2,
@@ -158,7 +158,7 @@ except OSError: print(len(kept))
         program='x = mmap.mmap(-1, 2**24)\nnever("lock", lambda: call(149, ctypes.addressof(ctypes.c_char.from_buffer(x)), 2**24) == 0)',
     ),
     Attack(
-        id="huge-pages", group="memory",
+        id="huge-pages", group="memory", emulated=("gvisor",),
         program='never("huge", lambda: mmap.mmap(-1, 2**21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000))',
     ),
     Attack(

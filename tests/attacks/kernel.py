@@ -85,7 +85,7 @@ EMULATED: Final = frozenset(
     {
         *(f"unshare-{name}" for name in CLONE), "clone-user", "clone3-user", "setns-by-pidfd", "name-to-handle",
         "personality", "kernel-log", "nicer", "io-priority", "real-time", "kcmp", "migrate-pages", "fanotify", "setns-of-init",
-        "keyctl-session", "ptrace-init", "read-memory-of-another",
+        "keyctl-session", "ptrace-init", "read-memory-of-another", "io-uring",
     }
 )  # fmt: skip
 """What gVisor does in its own kernel, for the sandbox alone."""

@@ -12,8 +12,8 @@ import pytest
 from market.signing import Signer
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.owners import SUFFIX, _request
-from node.config import Config
-from node.outfit import open_outfit, runtime_settings
+from node.config import Config, ProviderSettings
+from node.outfit import open_outfit, runtime_settings, sells_code
 from tests.node.adapters.daemons import Daemon, a_daemon
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
@@ -54,3 +54,11 @@ async def test_what_an_earlier_life_left_is_removed_as_soon_as_the_engine_is_bac
         while names(daemon) != [f"neugrid-slot-{node}-{number}" for number in range(4)]:
             await asyncio.sleep(0.1)
     assert names(daemon) == []
+
+
+@pytest.mark.parametrize(
+    ("languages", "isolation", "sells"),
+    [(("python",), "hardened", True), ((), "hardened", False), (("python",), "gvisor", False)],
+)
+def test_code_runs_under_no_weaker_tier_than_is_sold(languages: tuple[str, ...], isolation: str, sells: bool) -> None:
+    assert sells_code(ProviderSettings(languages=languages, isolation=isolation)) is sells  # type: ignore[arg-type]

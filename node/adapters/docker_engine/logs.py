@@ -116,9 +116,8 @@ class LineReader:
         at, line = self._open.pop(stream)
         text = line.removesuffix(b"\n")
         shown = text[:MAX_LINE].decode(errors="replace") + (CUT if len(text) > MAX_LINE else "")
-        self._emit(
-            LogLine(at=at, stream=stream, text=shown), len(text) + LINE_COST + self._cut_off.pop(stream, 0), lines
-        )
+        size = len(text) + LINE_COST + self._cut_off.pop(stream, 0)
+        self._emit(LogLine(at=at, stream=stream, text=shown), size, lines)
 
     def _emit(self, line: LogLine, size: int, lines: list[LogLine]) -> None:
         if self._before.is_known(line):
