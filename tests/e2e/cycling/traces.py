@@ -8,7 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from market.jobs import LIVE, Job
 from market.leases import ENDED, OPEN, Lease
+from node.actions.standing import GATEWAY
 from node.adapters.docker_engine.outlets import PREFIX as OUTLET
 from node.adapters.docker_engine.profile import NODE_LABEL
 from node.adapters.docker_engine.volumes import container_of
@@ -191,10 +193,12 @@ def _files(stage: Stage) -> Iterator[str]:
 
 
 def _effects(stage: Stage) -> Iterator[str]:
+    """Of the node's own orders for sandboxes one may rest: another provider may come that has the language."""
     for name in stage.nodes:
         with stage.books(name) as books:
+            resting = {job.id for job in books.find(Job, account=GATEWAY, state=LIVE)}
             for pending in books.find(Pending):
-                if pending.effect not in EFFECTS:
+                if pending.effect not in EFFECTS and pending.subject not in resting:
                     yield f"{name}: {pending.effect} of {pending.subject} is not done, {pending.attempts} attempts"
 
 
