@@ -1,7 +1,7 @@
 # One line a task. Everything runs from .venv, which `make setup` builds from requirements.lock.
 PY := .venv/bin/python
 
-.PHONY: setup engine demo dev test check bench contracts mutants kills cycles cycles-long lock
+.PHONY: setup engine demo dev test check bench attacks contracts mutants kills cycles cycles-long lock
 
 setup:      ; @sh .ci/setup.sh
 engine: setup ; @sh .ci/engine.sh
@@ -13,6 +13,7 @@ test: setup
 check: setup
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) .ci/sizes.py
 bench: engine    ; @$(PY) -m benchmarks
+attacks: engine  ; @$(PY) -m tests.attacks
 contracts: setup ; @$(PY) -m contracts.compile
 mutants: setup   ; @$(PY) -m tests.contracts.mutants
 kills: setup     ; @$(PY) -m tests.e2e.kills

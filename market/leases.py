@@ -18,7 +18,16 @@ from market.receipts import Receipt
 from market.resources import Resources
 from market.signing import keccak
 from market.units import Amount, Rate, amount_due
-from market.workloads import DirectPort, Sha256, Workload, fits_into, is_too_large, spec_digest
+from market.workloads import (
+    DirectPort,
+    Sha256,
+    Workload,
+    WorkloadKind,
+    fits_into,
+    is_too_large,
+    spec_digest,
+    volumes_size,
+)
 
 _PREFIX: Final = b"neugrid terms v1\n"
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -158,10 +167,18 @@ def objection_to(workload: Workload, nonce: str, terms: Terms) -> tuple[str, str
         return "SPEC_MISMATCH", "not the workload that was agreed on"
     if workload.resources != terms.resources or workload.timeout != terms.timeout:
         return "SPEC_MISMATCH", "the workload wants another machine than was sold"
+    if (workload.kind is WorkloadKind.RUNNER) != (terms.unit == "run"):
+        return "WRONG_UNIT", "runs of code are paid by the run, everything else by the second"
+    return _oversize(workload, terms.resources)
+
+
+def _oversize(workload: Workload, sold: Resources) -> tuple[str, str] | None:
     if is_too_large(workload):
         return "WORKLOAD_TOO_LARGE", "the workload is too large"
-    if not fits_into(workload.inputs, terms.resources):
+    if not fits_into(workload.inputs, sold):
         return "INPUTS_TOO_LARGE", "the inputs are larger than the disk that was sold"
+    if volumes_size(workload) > sold.disk:
+        return "VOLUMES_TOO_LARGE", "the volumes are larger than the disk that was sold"
     return None
 
 

@@ -24,6 +24,9 @@ RETRIED: Final = ("SandboxError", "InternalError")
 """Ends that are the sandbox's fault: another may do better."""
 
 
+_NO_ANSWER: Final = "the provider's answer is not one run for each input"
+
+
 class RunState(StrEnum):
     QUEUED = "queued"
     SUCCEEDED = "success"
@@ -101,6 +104,8 @@ def step(run: Run, event: Event, now: int) -> Step[Run]:
 
 
 def _finish(run: Run, event: RunEnded, now: int) -> Step[Run]:
+    if not _is_answer(run, event.results):
+        return _misplace(run, RunMisplaced(lease=event.lease, code="BAD_ANSWER", message=_NO_ANSWER), now)
     failed = next((result for result in event.results if result.error), None)
     if failed is not None and failed.error in RETRIED and run.attempt < MAX_ATTEMPTS:
         return _again(run, event.lease, failed.error, failed.message)
@@ -120,6 +125,13 @@ def _finish(run: Run, event: RunEnded, now: int) -> Step[Run]:
         deadline=0,
     )
     return after, [] if failed else [Tell(subject=event.lease, noun="Lease", event=RunSucceeded())]
+
+
+def _is_answer(run: Run, results: tuple[RunEnd, ...]) -> bool:
+    """Whether a provider answered what it was asked; a success that is none would be paid like one."""
+    if any(result.error for result in results):
+        return True
+    return len(results) == len(run.inputs) and not any(result.exit_code for result in results)
 
 
 def _misplace(run: Run, event: RunMisplaced, now: int) -> Step[Run]:

@@ -182,6 +182,11 @@ def fits_into(files: Iterable[File], resources: Resources) -> bool:
     return sum(file.size for file in files) <= files_limit(resources)
 
 
+def volumes_size(workload: Workload) -> int:
+    """Bytes of disk that its volumes take: they are taken at once, and bought like every other byte."""
+    return sum(volume.size for volume in workload.volumes)
+
+
 def are_under(paths: Iterable[str], wanted: Iterable[str]) -> bool:
     """Whether every path is one of the wanted, or lies in a wanted folder."""
     folders = tuple(f"{path}/" for path in wanted)

@@ -25,6 +25,8 @@ REMEMBERED: Final = 256
 """Results that are kept for a requester that did not hear them and asks again..."""
 SMALL: Final = 256 * 1024
 """...and how many characters they may have."""
+WAITING: Final = 16
+"""Runs of one lease that may wait for a place, for each that it has; a waiting one keeps its code in memory."""
 OUTPUT: Final = 256 * 1024
 """Characters of each stream over all runs of an answer: escaped as JSON they must fit into one message."""
 
@@ -99,16 +101,21 @@ class SandboxHost:
         if lease.state is not LeaseState.RUNNING or lease.terms.unit != "run":
             raise Refused("this lease runs no code now", codes=("LEASE_ENDED",))
         done = self._succeeded.setdefault(lease.id, lease.runs)
+        under_way = sum(key[0] == lease.id for key in self._running)
+        if under_way >= (1 + WAITING) * _places(lease):
+            raise Refused("too many runs of this lease wait", codes=("BUSY",))
+        done += under_way  # they may all succeed
         if owed_for(lease.terms, 0, done - UNPAID_RUNS) > lease.paid:
             raise Refused("too many runs are not paid", codes=("UNPAID",))
         if owed_for(lease.terms, 0, done) >= lease.terms.cap:
             raise Refused("the lease has run as much as it may cost", codes=("CAP_REACHED",))
 
     async def _run(self, lease: Lease, message: RunCode) -> CodeDone:
-        most = max(1, lease.terms.resources.memory // SANDBOX_MEMORY)
-        place = self._places.setdefault(lease.id, asyncio.Semaphore(most))
+        place = self._places.setdefault(lease.id, asyncio.Semaphore(_places(lease)))
         spec = CodeSpec(id=message.id, language=message.language, code=message.code, inputs=message.inputs)
         async with place:
+            if held_lease(self._engine.storage, lease.id).state is not LeaseState.RUNNING:
+                raise Refused("the lease ended before its turn came", codes=("LEASE_ENDED",))
             try:
                 return _done(await self._sandboxes.run(spec))
             except NotFound as error:
@@ -125,6 +132,11 @@ class SandboxHost:
             self._known.popitem(last=False)
         if key[0] in self._succeeded and not any(run.error for run in done.runs):
             self._succeeded[key[0]] += 1
+
+
+def _places(lease: Lease) -> int:
+    """How many sandboxes the lease may have at once."""
+    return max(1, lease.terms.resources.memory // SANDBOX_MEMORY)
 
 
 def _done(result: CodeResult) -> CodeDone:

@@ -6,8 +6,9 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from market.resources import Resources
 from market.services import MAX_REPLICAS
-from market.units import Amount
+from market.units import Amount, Bytes
 from market.workloads import (
     Egress,
     Host,
@@ -21,6 +22,7 @@ from market.workloads import (
     VolumePath,
     Workload,
     WorkloadKind,
+    volumes_size,
 )
 from node.api.submissions import (
     Body,
@@ -142,7 +144,14 @@ def over(present: Workload, asked: Asked) -> Workload:
         ports=_or(fields.ports, present.ports, _ports),
         volumes=_or(fields.volumes, present.volumes, _volumes),
     )
+    after = replace(after, resources=_with_volumes(after))
     return after if fields.probe is None else replace(after, probe=_probe(fields.probe, after.ports))
+
+
+def _with_volumes(workload: Workload) -> Resources:
+    """The resources with disk enough for the volumes, which a provider sells like every other."""
+    disk = max(workload.resources.disk, volumes_size(workload))
+    return replace(workload.resources, disk=Bytes(disk))
 
 
 def cap_of(value: str | float, field: str = "maxPricePerHour") -> Amount:

@@ -1,5 +1,6 @@
 """What both sides of a lease share: the arithmetic of time and money."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +14,12 @@ from market.leases import (
     cost_of,
     is_credit_exhausted,
     latest_end,
+    objection_to,
     renewed_until,
     reserved,
 )
-from tests.builders import NOW, a_lease, terms
+from market.workloads import Volume, Workload, WorkloadKind, spec_digest
+from tests.builders import NOW, a_lease, a_workload, resources, terms
 
 S = LeaseState
 
@@ -100,3 +103,32 @@ def test_the_container_is_named_by_lease_and_attempt() -> None:
 def test_each_side_knows_the_peer_of_the_other() -> None:
     assert a_lease("provider").other == "peer-requester"
     assert a_lease("requester").other == "peer-provider"
+
+
+def objection(workload: Workload, **changes: object) -> str:
+    agreed = terms(spec_digest=spec_digest(workload, "nonce"), resources=workload.resources, **changes)
+    found = objection_to(workload, "nonce", agreed)
+    return found[0] if found else ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "code"),
+    [
+        (WorkloadKind.BATCH, "second", ""),
+        (WorkloadKind.SERVICE, "second", ""),
+        (WorkloadKind.RUNNER, "run", ""),
+        (WorkloadKind.BATCH, "run", "WRONG_UNIT"),
+        (WorkloadKind.SERVICE, "run", "WRONG_UNIT"),
+        (WorkloadKind.RUNNER, "second", "WRONG_UNIT"),
+    ],
+)
+def test_only_code_is_paid_by_the_run_else_all_other_work_would_be_free(
+    kind: WorkloadKind, unit: str, code: str
+) -> None:
+    assert objection(a_workload(kind=kind), unit=unit) == code
+
+
+@pytest.mark.parametrize(("disk", "code"), [(2**30, "VOLUMES_TOO_LARGE"), (2**31, "")])
+def test_volumes_are_bought_like_every_other_disk(disk: int, code: str) -> None:
+    volumes = tuple(Volume(name=f"v{number}", path=f"/v{number}", size=2**30) for number in range(2))
+    assert objection(a_workload(volumes=volumes, resources=resources(disk=disk))) == code

@@ -40,9 +40,22 @@ def test_a_pair_that_is_not_in_the_table_is_refused(state: RunState, event: type
 
 
 def test_a_run_that_succeeds_is_counted_on_its_lease() -> None:
-    after, effects = step(RUN, ended("", ""), NOW + 20)
+    after, effects = step(replace(RUN, inputs=("1", "2")), ended("", ""), NOW + 20)
     assert (after.state, after.error, after.deadline, after.finished_at) == (RunState.SUCCEEDED, "", 0, NOW + 20)
     assert effects == [Tell(subject="lse_000001", noun="Lease", event=RunSucceeded())]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [(), (RunEnd(),), (RunEnd(),) * 3, (RunEnd(), RunEnd(exit_code=1))],
+    ids=["none", "too few", "too many", "a success that failed"],
+)
+def test_an_answer_that_is_not_one_success_for_each_input_is_not_paid(results: tuple[RunEnd, ...]) -> None:
+    run = replace(RUN, inputs=("1", "2"))
+    answer = RunEnded(lease="lse_000001", provider="0xab", results=results, waited=0, compiling=0)
+    after, effects = step(run, answer, NOW + 20)
+    assert (after.state, after.avoid, after.error) == (RunState.QUEUED, "lse_000001", "BAD_ANSWER")
+    assert effects == [DispatchRun(subject=RUN.id, attempt=2)]
 
 
 @pytest.mark.parametrize("error", ["TLE", "MLE", "CompilationError", "RuntimeError"])

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import struct
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
@@ -25,8 +26,8 @@ MAX_LINE: Final = 16 * 1024
 LINE_COST: Final = 64
 """Bytes that a line costs besides its text, so that empty lines are bounded too."""
 STREAMS: Final = {1: "stdout", 2: "stderr"}
-TROUBLE: Final = 3
-"""The kind of a frame that is no output: the engine says why there is none, of a machine that it can not reach."""
+SAID: Final = 200
+"""Bytes that are repeated of what the engine says about a log that it can not read on."""
 HEADER: Final = struct.Struct(">BxxxL")
 MOST_WAITING: Final = 4 * 2**20
 """Bytes that wait for the node; a container that writes faster than that only fills the engine's files."""
@@ -50,17 +51,19 @@ class LineReader:
     """Frames of the engine's log stream (8 bytes header, then "<time> <text>") in any chunks, lines out.
 
     Deterministic: the same stream gives the same lines again, so that one that was read up to `place`, which moves with
-    every line, goes on there. A line over `MAX_LINE` bytes is cut; after `limit` bytes (0 = never) one last line says
-    so, and the rest is dropped. Where the engine has thrown away lines that nobody read, one line says that.
+    every line, goes on there. A line over `MAX_LINE` bytes is cut; after `limit` bytes (0 = never), those that were cut
+    off included, one last line says so, and the rest is dropped. Where the engine has thrown away lines that nobody
+    read, one line says that. Raises Unavailable when the engine itself has lost its place: the log can be read again.
     """
 
-    def __init__(self, place: Place, limit: int, is_relayed: bool = False) -> None:
+    def __init__(self, place: Place, limit: int) -> None:
         self._place = place
-        self._is_relayed = is_relayed
         self._limit = limit
         self._before = Resumption(tuple(place.ends.values()))
         self._buffer = bytearray()
         self._open: dict[str, tuple[Timestamp, bytearray]] = {}
+        self._cut_off: Counter[str] = Counter()
+        """Bytes of the open lines that are not kept."""
 
     @property
     def since(self) -> int:
@@ -73,7 +76,7 @@ class LineReader:
         return self._place.is_full
 
     def feed(self, chunk: bytes) -> list[LogLine]:
-        """The lines that `chunk` completes; Unavailable when a relaying engine says that it has no more."""
+        """The lines that `chunk` completes."""
         self._buffer += chunk
         lines: list[LogLine] = []
         at = 0
@@ -82,9 +85,7 @@ class LineReader:
             if len(self._buffer) - at - HEADER.size < size:
                 break
             at += HEADER.size
-            if kind == TROUBLE and self._is_relayed:
-                raise Unavailable(bytes(self._buffer[at : at + size]).decode(errors="replace").strip()[:500])
-            self._take(STREAMS.get(kind, "stdout"), bytes(self._buffer[at : at + size]), lines)
+            self._take(STREAMS.get(kind, ""), bytes(self._buffer[at : at + size]), lines)
             at += size
         del self._buffer[:at]
         return lines
@@ -93,7 +94,8 @@ class LineReader:
         """The lines that ended without a newline."""
         lines: list[LogLine] = []
         for stream in list(self._open):
-            self._close(stream, lines)
+            if stream in self._open:  # the limit closes all of them
+                self._close(stream, lines)
         return lines
 
     def _take(self, stream: str, frame: bytes, lines: list[LogLine]) -> None:
@@ -101,16 +103,22 @@ class LineReader:
         if self._place.is_full:
             return
         time, _, text = frame.partition(b" ")
-        _, line = self._open.setdefault(stream, (timestamp_of(time.decode()), bytearray()))
-        line += text[: MAX_LINE + 1 - len(line)]
-        if text.endswith(b"\n"):
+        _, line = self._open.setdefault(stream, (_written_at(stream, time, frame), bytearray()))
+        kept = text[: MAX_LINE + 1 - len(line)]
+        line += kept
+        self._cut_off[stream] += len(text) - len(kept)
+        # A line that never ends counts while it comes: else it would be read for ever.
+        is_over = self._limit and self._place.size + self._cut_off[stream] >= self._limit
+        if text.endswith(b"\n") or is_over:
             self._close(stream, lines)
 
     def _close(self, stream: str, lines: list[LogLine]) -> None:
         at, line = self._open.pop(stream)
         text = line.removesuffix(b"\n")
         shown = text[:MAX_LINE].decode(errors="replace") + (CUT if len(text) > MAX_LINE else "")
-        self._emit(LogLine(at=at, stream=stream, text=shown), len(text) + LINE_COST, lines)
+        self._emit(
+            LogLine(at=at, stream=stream, text=shown), len(text) + LINE_COST + self._cut_off.pop(stream, 0), lines
+        )
 
     def _emit(self, line: LogLine, size: int, lines: list[LogLine]) -> None:
         if self._before.is_known(line):
@@ -138,6 +146,17 @@ def _behind(last: LogPlace | None, line: LogLine) -> LogPlace:
     return LogPlace(line.stream, line.at, count)
 
 
+def _written_at(stream: str, time: bytes, frame: bytes) -> Timestamp:
+    """The time of a message; an engine that can not follow its own files says so in between, on a third stream."""
+    try:
+        if stream:
+            return timestamp_of(time.decode())
+    except ValueError:
+        pass
+    said = frame[:SAID].decode(errors="replace").strip()
+    raise Unavailable(f"the engine lost its place in a log: {said}", service="docker")
+
+
 async def follow(
     engine: Engine, name: str, place: Place, limit: int, is_live: bool = True, kind: str = "containers"
 ) -> AsyncGenerator[list[LogLine], None]:
@@ -146,7 +165,7 @@ async def follow(
     `kind` is what has that name: "services" are relayed from whichever machine they are on. Raises Unavailable when
     the engine goes away, NotFound when there is no such container.
     """
-    drain = _Drain(engine, f"/{kind}/{name}/logs", LineReader(place, limit, kind != "containers"), is_live)
+    drain = _Drain(engine, f"/{kind}/{name}/logs", LineReader(place, limit), is_live)
     threading.Thread(target=drain.run, name=f"logs-{name}", daemon=True).start()
     try:
         while not drain.is_done or drain.lines:
@@ -167,7 +186,7 @@ class _Drain:
         self.woken = asyncio.Event()
         self.lines: list[LogLine] = []
         self.is_done = False
-        self.error: NeugridError | None = None
+        self.error: NeugridError | None = Unavailable("the log can not be read", service="docker")
         self._engine = engine
         self._path = path
         self._reader = reader
@@ -188,10 +207,12 @@ class _Drain:
     def run(self) -> None:
         try:
             self._engine.blocking(self._read)
+            self.error = None
         except NeugridError as error:
             self.error = error
-        self.is_done = True
-        self._wake()
+        finally:  # whatever it was, nobody waits for ever
+            self.is_done = True
+            self._wake()
 
     def close(self) -> None:
         """End the stream: nobody reads any more."""

@@ -4,6 +4,7 @@ Pure: `ContainerSpec` and the facts of the image in, JSON out; `docs/decisions/0
 Nothing of a spec reaches the engine except through this file, and no field of it can widen the profile.
 """
 
+import hashlib
 import math
 import posixpath
 from typing import Any, Final
@@ -34,6 +35,10 @@ LEAST_MEMORY: Final = 8 * MIB
 """Below this the engine can not even start the container's init."""
 SCRATCH: Final = 64 * MIB
 UNPRIVILEGED: Final = "65532:65532"
+"""Who our own helpers are."""
+FIRST_USER: Final = 30_000
+USERS: Final = 30_000
+"""Where workloads get their users from: above people's, below 65536, which is all that a remapped engine has."""
 RUN: Final = 8 * MIB
 """Bytes of a service's /run."""
 RESERVED: Final = frozenset({"/", "/tmp", "/input", "/output", "/dev/shm"})  # noqa: S108 (the container's own)
@@ -107,7 +112,7 @@ def create_request(
         "Image": image.id,
         "Cmd": list(spec.command) or None,
         "Env": environment(spec.env, image.env),
-        "User": user_of(image),
+        "User": user_of(spec.name, image),
         "WorkingDir": folder_of(image),
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
@@ -116,14 +121,16 @@ def create_request(
     }
 
 
-def user_of(image: ImageFacts) -> str:
-    """The image's own user where it is a number above 0, else one without a name.
+def user_of(container: str, image: ImageFacts) -> str:
+    """The image's own user where it is a number above 0, else one that this container has for itself.
 
-    A name is resolved by the image's own /etc/passwd, which may map any name to 0.
+    A name is resolved by the image's own /etc/passwd, which may map any name to 0. And what the kernel counts by user
+    (watches, queued signals and messages, pipes, descriptors in flight) one tenant could use up for all.
     """
     user, _, group = image.user.partition(":")
     if not user.isdecimal() or int(user) == 0 or int(user) >= 2**31:
-        return UNPRIVILEGED
+        number = FIRST_USER + int.from_bytes(hashlib.sha256(container.encode()).digest()[:4]) % USERS
+        return f"{number}:{number}"
     return f"{int(user)}:{int(group) if group.isdecimal() and int(group) else int(user)}"
 
 
@@ -246,10 +253,10 @@ def covered_volumes(image: ImageFacts, taken: set[str]) -> list[dict[str, Any]]:
 
 
 def volumes_of(image: ImageFacts) -> tuple[str, ...]:
-    """Where the image declares volumes; InvalidParameters for too many."""
+    """Where an image wants volumes; none over what the kernel shows, which runtimes trust (CVE-2019-16884)."""
     if len(image.volumes) > MAX_VOLUMES:
         raise InvalidParameters(
             f"the image declares {len(image.volumes)} volumes, at most {MAX_VOLUMES} are allowed",
             field="image", value=str(len(image.volumes)), expected=f"at most {MAX_VOLUMES} volumes",
         )  # fmt: skip
-    return tuple(dict.fromkeys(posixpath.normpath(path) for path in image.volumes))
+    return tuple(dict.fromkeys(_plain(posixpath.normpath(path)) for path in image.volumes))

@@ -191,8 +191,16 @@ class ExecSession:
     async def close(self) -> None:
         """End the command with all that it started, and let go of the connection."""
         self.reading.cancel()
-        self._writer.close()
+        self._let_go()
         await self._end()
+
+    def _let_go(self) -> None:
+        """Close the connection; input that an engine does not take within `ENDING` is thrown away with it.
+
+        Its writer would wait for ever else, and the connection stand.
+        """
+        self._writer.close()
+        asyncio.get_running_loop().call_later(ENDING, self._writer.transport.abort)
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError, NeugridError):  # engine or container are gone, and the command with them
@@ -224,11 +232,11 @@ class ExecSession:
             self._error = Unavailable(f"the container engine broke the connection: {error}", service="docker")
         except Unavailable as error:
             self._error = error
-            self._writer.close()
+            self._let_go()
             await self._end()
         finally:
             self._came.set()
-            self._writer.close()
+            self._let_go()
 
     async def _next(self) -> Frame | None:
         if self._has_terminal:

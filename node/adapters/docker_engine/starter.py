@@ -112,7 +112,7 @@ class Starter:
     async def _create(self, spec: ContainerSpec, seccomp: str, slot: str) -> None:
         image = await self._images.facts(spec.image)
         if spec.has_outputs:
-            await self._volumes.make(spec.name, spec.resources.disk, user_of(image))
+            await self._volumes.make(spec.name, spec.resources.disk, user_of(spec.name, image))
         places = await self._make_places(spec, image)
         async with self._kept.lent(spec) as kept, self._lending if spec.resources.gpus else contextlib.nullcontext():
             lent = await self._lend(spec)
@@ -121,14 +121,14 @@ class Starter:
             placement = Placement(slot=slot, output=output, gpus=lent, gpu_names=names, volumes={**places, **kept})
             request = create_request(spec, image, placement, self._settings.node, seccomp)
             await self._send(spec, request)
-        await self._give(spec, tuple(placement.volumes), user_of(image))
+        await self._give(spec, tuple(placement.volumes), user_of(spec.name, image))
 
     async def _make_places(self, spec: ContainerSpec, image: ImageFacts) -> dict[str, str]:
         """Volume -> place, of those that a service may write to; they go with its container."""
         made = {}
         for number, (path, size) in enumerate(places_of(spec, image).items()):
             name = f"{spec.name}{PLACE}{number}"
-            await self._volumes.make(name, size, user_of(image), is_bare=True)
+            await self._volumes.make(name, size, user_of(spec.name, image), is_bare=True)
             made[name] = path
         return made
 

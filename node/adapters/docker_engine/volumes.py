@@ -125,10 +125,14 @@ def make_disk(image: Path, size: int, owner: str, journal: int = 0) -> None:
     """
     image.parent.mkdir(parents=True, exist_ok=True)
     image.unlink(missing_ok=True)
-    _run("fallocate", "--length", str(size), str(image))
     kind = ["-J", f"size={journal}", "-i", "16384"] if journal else ["-O", "^has_journal"]
     options = f"root_owner={owner},lazy_itable_init=1,nodiscard"
-    _run("mkfs.ext4", "-q", "-F", "-m", "0", *kind, "-E", options, str(image))
+    try:
+        _run("fallocate", "--length", str(size), str(image))
+        _run("mkfs.ext4", "-q", "-F", "-m", "0", *kind, "-E", options, str(image))
+    except Unavailable:
+        image.unlink(missing_ok=True)  # a disk that is full may have given a part of it
+        raise
 
 
 def make_bare(image: Path) -> None:

@@ -2,7 +2,7 @@
 
 `docs/decisions/0006-sandboxes.md` says why. The agent (process 1) needs root to become the compiler and the program
 (SETUID, SETGID), to kill them (KILL) and to give them their folders (CHOWN); with no-new-privileges they can not get
-back what it has. System V memory and message queues are off: they would outlive a run.
+back what it has. System V memory and message queues of both kinds are off: they would outlive a run.
 """
 
 from pathlib import Path
@@ -16,7 +16,12 @@ CODE: Final = f"{SCRATCH}/box/code"
 AGENT: Final = (Path(__file__).parent / "agent.py").read_text()
 CAPABILITIES: Final = ("SETUID", "SETGID", "KILL", "CHOWN")
 MAX_FILES: Final = 1024
-NOTHING_SHARED: Final = {"kernel.shmmni": "0", "kernel.msgmni": "0", "kernel.sem": "32000 1024000000 500 0"}
+NOTHING_SHARED: Final = {
+    "kernel.shmmni": "0",
+    "kernel.msgmni": "0",
+    "kernel.sem": "32000 1024000000 500 0",
+    "fs.mqueue.queues_max": "0",
+}
 
 
 def sandbox_request(

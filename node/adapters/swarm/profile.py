@@ -106,7 +106,7 @@ def _container(spec: ContainerSpec, image: ImageFacts) -> dict[str, Any]:
     return {
         "Args": list(spec.command) or None,
         "Env": [escaped(entry) for entry in environment(spec.env, image.env)],
-        "User": user_of(image),
+        "User": user_of(spec.name, image),
         "Dir": folder_of(image),
         "Init": True,
         "ReadOnly": True,

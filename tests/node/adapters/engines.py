@@ -17,6 +17,7 @@ from market.errors import NeugridError
 from market.units import Bytes, Seconds
 from node.adapters.base_images import ensure_base_images
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.profile import ImageFacts, user_of
 from node.adapters.runtime import DockerRuntime, RuntimeSettings
 from node.ports import ContainerSpec, Exit, LogLine
 from tests.builders import resources
@@ -46,6 +47,11 @@ def a_container(*command: str, memory: int = 64 * MIB, disk: int = 8 * MIB, **ch
     amount = resources(memory=Bytes(memory), disk=Bytes(disk))
     name = f"t{uuid.uuid4().hex[:8]}-{number}-a1"
     return ContainerSpec(name=name, lease=f"t{number}", command=command, resources=amount, **given)
+
+
+def user_in(spec: ContainerSpec) -> str:
+    """The number of the user that a container of one of the base images runs as."""
+    return user_of(spec.name, ImageFacts(id="")).partition(":")[0]
 
 
 def python(code: str, **changes: Any) -> ContainerSpec:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import socket
 import tarfile
 import time
 from collections.abc import AsyncIterator
@@ -15,10 +16,11 @@ from market.errors import Conflict, InvalidParameters, NotFound, OutputRefused, 
 from node.adapters.clock import SystemClock
 from node.adapters.containers import DockerContainers
 from node.adapters.docker_engine import sessions
-from node.adapters.docker_engine.insides import why_not
+from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.insides import Inside, why_not
 from node.adapters.runtime import DockerRuntime, RuntimeSettings
 from node.ports import ContainerSpec, Session
-from tests.node.adapters.engines import MIB, PYTHON, a_container, python
+from tests.node.adapters.engines import MIB, PYTHON, a_container, python, user_in
 
 pytestmark = [
     pytest.mark.anyio,
@@ -207,7 +209,7 @@ async def test_a_command_has_no_more_rights_than_the_container(
     script = "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; env | grep -E '^(LD_|NVIDIA|KEPT)'"
     status, code = await said(inside, spec.name, "sh", "-c", f"{script}; touch /x")
     words = [line.split() for line in status.splitlines()]
-    assert [word[1] for word in words[:5]] == ["65532", "0000000000000000", "0000000000000000", "1", "2"]
+    assert [word[1] for word in words[:5]] == [user_in(spec), "0000000000000000", "0000000000000000", "1", "2"]
     assert words[5] == ["KEPT=yes"]
     assert code != 0
 
@@ -281,6 +283,21 @@ async def test_a_slow_reader_slows_a_command_down_and_loses_nothing(
     assert len(await everything(session)) == 10_000_000
     assert await session.exit_code() == 0
     await session.close()
+
+
+async def test_input_that_nobody_takes_after_the_end_of_a_command_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An engine may neither read on nor close the connection of a command that ended early."""
+    monkeypatch.setattr(sessions, "ENDING", 0.05)
+    ours, theirs = socket.socketpair()
+    connection = await asyncio.open_connection(sock=ours)
+    session = sessions.ExecSession(Engine(), Inside("none", os.open("/proc/self", os.O_RDONLY)), "1", connection, False)
+    theirs.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable):
+            await session.write(bytes(10 * MIB))
+    theirs.close()
 
 
 async def test_sessions_are_bounded_and_a_hundred_leave_nothing(

@@ -2,10 +2,12 @@
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from market.dialogue import LogPlace
+from market.errors import Unavailable
 from market.units import Timestamp
 from node.adapters.docker_engine.logs import LINE_COST, MAX_LINE, MISSING, LineReader, Place
 from node.ports import LogLine
@@ -59,6 +61,24 @@ def test_after_the_limit_one_line_says_that_the_rest_is_missing() -> None:
 
 def test_empty_lines_are_bounded_too() -> None:
     assert len(read(frame("\n") * 1000, limit=10 * LINE_COST)) == 10
+
+
+def test_a_line_that_never_ends_is_not_read_for_ever() -> None:
+    place = Place()
+    lines = read(frame("x" * MAX_LINE) * 10, place, limit=3 * MAX_LINE)
+    assert place.is_full
+    assert "limit" in lines[-1].text
+
+
+def test_two_open_lines_at_the_limit_are_one_end() -> None:
+    assert len(read(frame("x" * 100) + frame("y" * 100, stream=2), limit=50)) == 1
+
+
+@pytest.mark.parametrize("stream", [1, 3])
+def test_an_engine_that_lost_its_place_is_asked_again_and_not_believed(stream: int) -> None:
+    said = b"Error grabbing logs: unexpected EOF\n"
+    with pytest.raises(Unavailable, match="unexpected EOF"):
+        read(frame("one\n") + struct.pack(">BxxxL", stream, len(said)) + said)
 
 
 def test_bytes_that_are_not_text_do_not_break_the_stream() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from market.errors import ConfigError, InvalidParameters
 from market.units import Seconds
 from node.adapters.docker_engine.profile import (
-    UNPRIVILEGED,
+    FIRST_USER,
+    USERS,
     ImageFacts,
     Placement,
     create_request,
@@ -49,13 +50,19 @@ def test_scratch_space_is_small_against_memory_so_that_filling_it_is_no_memory_f
 
 
 @pytest.mark.parametrize("user", ["", "root", "0", "0:0", "nobody", "app:app", "-1", "4294967296"])
-def test_a_user_that_may_be_root_becomes_an_unprivileged_one(user: str) -> None:
-    assert user_of(ImageFacts(id="x", user=user)) == UNPRIVILEGED
+def test_a_user_that_may_be_root_becomes_one_that_the_container_has_for_itself(user: str) -> None:
+    image = ImageFacts(id="x", user=user)
+    users = {user_of(f"lse_{number}-a1", image) for number in range(50)}
+    numbers = [int(user.partition(":")[0]) for user in users]
+    assert len(users) >= 48
+    assert users == {f"{number}:{number}" for number in numbers}
+    assert all(FIRST_USER <= number < FIRST_USER + USERS <= 2**16 for number in numbers)
+    assert user_of("lse_1-a1", image) == user_of("lse_1-a1", image)
 
 
 @pytest.mark.parametrize(("user", "expected"), [("1000", "1000:1000"), ("1000:50", "1000:50"), ("1000:0", "1000:1000")])
 def test_a_number_above_zero_is_the_images_own_user(user: str, expected: str) -> None:
-    assert user_of(ImageFacts(id="x", user=user)) == expected
+    assert user_of("lse_1-a1", ImageFacts(id="x", user=user)) == expected
 
 
 @pytest.mark.parametrize("folder", ["/proc/self/fd/8", "/sys", "/dev/fd", "work", "/app/../proc/self"])
@@ -88,6 +95,13 @@ def test_volumes_of_the_image_are_covered_by_small_tmpfs() -> None:
     ]
 
 
+@pytest.mark.parametrize("timeout", [0, 60])
+@pytest.mark.parametrize("path", ["/proc", "/proc/", "/proc/sys", "/sys", "//proc", "/x/../dev", "/", "data"])
+def test_an_image_that_wants_a_volume_over_the_kernels_own_folders_is_refused(path: str, timeout: int) -> None:
+    with pytest.raises(InvalidParameters):
+        a_request(image=ImageFacts(id="x", volumes=(path,)), timeout=Seconds(timeout))
+
+
 def test_too_many_volumes_are_refused() -> None:
     with pytest.raises(InvalidParameters):
         a_request(image=ImageFacts(id="x", volumes=tuple(f"/v{n}" for n in range(9))))
@@ -106,7 +120,7 @@ def test_the_system_call_filter_denies_by_default_and_names_no_dangerous_call() 
         "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "ptrace", "process_vm_readv", "keyctl",
         "add_key", "bpf", "io_uring_setup", "io_uring_enter", "userfaultfd", "perf_event_open", "kexec_load",
         "init_module", "finit_module", "open_by_handle_at", "reboot", "swapon", "syslog", "fsopen", "open_tree",
-        "move_mount",
+        "move_mount", "io_setup",
     }  # fmt: skip
 
 

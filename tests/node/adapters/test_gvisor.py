@@ -9,7 +9,7 @@ import pytest
 from node.adapters.inspection.inspector import InspectionSettings, LocalInspector
 from node.ports import Finding
 from tests.node.adapters.daemons import Daemon, a_daemon
-from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, run, texts
+from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, run, texts, user_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 RUNTIMES = {"runsc": {"path": "runsc", "runtimeArgs": ["--network=none", "--platform=ptrace"]}}
@@ -49,7 +49,7 @@ async def test_a_workload_of_the_tier_sees_no_kernel_of_the_host(daemon: Daemon,
         assert (end.code, end.reason) == (3, "exited")
         kernel, user = texts(lines)
         assert kernel != Path("/proc/sys/kernel/osrelease").read_text().strip()
-        assert user == "65532"
+        assert user == user_in(spec)
 
 
 async def test_memory_is_limited_under_it_too(daemon: Daemon, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from market.errors import OutputRefused
 from market.units import Seconds
 from node.adapters.runtime import DockerRuntime
-from tests.node.adapters.engines import MIB, PYTHON, a_container, python, run, texts
+from tests.node.adapters.engines import MIB, PYTHON, a_container, python, run, texts, user_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
@@ -33,11 +33,12 @@ print([opens(family, kind) for family, kind in ((40, 1), (38, 5), (17, 3), (2, 3
 
 async def test_the_profile_holds_inside_of_the_container(runtime: DockerRuntime) -> None:
     script = "grep -E '^(Uid|CapPrm|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; ls /sys/class/net"
-    _, lines = await run(runtime, a_container("sh", "-c", script))
+    spec = a_container("sh", "-c", script)
+    _, lines = await run(runtime, spec)
     words = [line.text.split() for line in lines]
     status = {word[0]: word[1] for word in words if len(word) > 1}
     assert status == {
-        "Uid:": "65532",
+        "Uid:": user_in(spec),
         "CapPrm:": "0000000000000000",
         "CapEff:": "0000000000000000",
         "CapBnd:": "0000000000000000",
@@ -137,7 +138,7 @@ async def test_an_image_can_not_weaken_the_profile(runtime: DockerRuntime) -> No
         fill = "head -c 30000000 /dev/zero > /data/x 2>/dev/null; stat -c %s /data/x"
         spec = a_container("sh", "-c", f"id -u; env | grep -cE '^(LD_|NVIDIA_)'; echo $KEPT; {fill}", image=made)
         _, lines = await run(runtime, spec)
-        assert texts(lines) == ["65532", "0", "yes", str(16 * MIB)]
+        assert texts(lines) == [user_in(spec), "0", "yes", str(16 * MIB)]
         mounts = client.inspect_container(spec.name)["Mounts"]
         assert [mount["Type"] for mount in mounts] == ["tmpfs"]
         await runtime.remove(spec.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from market.errors import Conflict, InvalidParameters, NotFound
+from market.errors import Conflict, InvalidParameters, NotFound, Unavailable
 from market.units import Seconds, Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine import owners
@@ -25,6 +25,7 @@ from tests.node.adapters.engines import (
     nothing_left,
     run,
     texts,
+    user_in,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
@@ -68,7 +69,7 @@ async def test_a_service_writes_where_services_write_and_nowhere_else(runtime: D
         "echo 1 > /run/x.pid; mkdir -p /var/log/x /var/lib/x; echo 2 > /var/log/x/log; cat /run/x.pid /var/log/x/log"
     )
     spec = shell(f"{script}; touch /x /etc/x 2>/dev/null || echo no; id -u")
-    assert await said(runtime, spec) == ["1", "2", "no", "65532"]
+    assert await said(runtime, spec) == ["1", "2", "no", user_in(spec)]
     assert await said(runtime, shell("ls -A /run")) == []
 
 
@@ -195,6 +196,17 @@ async def test_a_disk_that_is_too_small_for_the_image_says_so(runtime: DockerRun
         await runtime.remove(spec.name)
     finally:
         await runtime._engine.call(lambda client: client.remove_image(image, force=True))
+
+
+async def test_a_disk_that_the_host_can_not_give_takes_none_of_it(runtime: DockerRuntime) -> None:
+    if not runtime._settings.has_loop_devices:
+        pytest.skip("a plain volume takes no disk ahead")
+    huge = Volume(name="data", path="/data", size=2**43)
+    spec = shell("true", volumes=(huge,))
+    with pytest.raises(Unavailable):
+        await runtime.start(spec)
+    assert list((runtime._settings.folder / "kept").iterdir()) == []
+    await runtime.remove(spec.name)
 
 
 async def test_a_volume_has_the_agreed_size_and_says_when_it_is_full(runtime: DockerRuntime) -> None:

@@ -1,6 +1,7 @@
 """A real start as evidence: what the container says of itself and what the engine says of it, and the verdict."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,14 @@ async def test_the_profile_and_its_limits_are_proved_by_a_start_that_leaves_noth
         ("status CapEff:\t0000000000000000", "status CapEff:\t00000000a80425fb", "capabilities"),
         ("status NoNewPrivs:\t1", "status NoNewPrivs:\t0", "new privileges"),
         ("status Seccomp:\t2", "status Seccomp:\t0", "unfiltered"),
-        ("uid 65532", "uid 0", "root"),
+        (r"^uid \d+$", "uid 0", "root"),
         ("mount overlay / overlay ro", "mount overlay / overlay rw", "writable places /"),
     ],
 )
 async def test_a_container_that_has_more_than_the_profile_gives_has_failed(
     trial: Trial, old: str, new: str, said: str
 ) -> None:
-    lines = tuple(line.replace(old, new) for line in trial.lines)
+    lines = tuple(re.sub(old, new, line) for line in trial.lines)
     assert lines != trial.lines
     found = judge_profile(Trial(lines=lines, inspected=trial.inspected))
     assert found.status == "failed"

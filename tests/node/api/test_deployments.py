@@ -309,6 +309,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+async def test_the_disk_holds_the_volumes_and_is_paid(client: httpx.AsyncClient, world: World) -> None:
+    volumes = [{"name": name, "path": f"/{name}", "size": "2Gi"} for name in "xy"]
+    first = await created(client, volumes=volumes)
+    more = await created(client, volumes=volumes, resources={"disk": "9Gi"})
+    disks = [stored(world, one["id"]).workload.resources.disk for one in (first, more)]
+    assert disks == [4 * 2**30, 9 * 2**30]
+
+
 @pytest.mark.parametrize(("changes", "field"), BAD, ids=repr)
 async def test_a_body_that_does_not_fit_is_refused_by_its_field_and_leaves_nothing(
     client: httpx.AsyncClient, world: World, changes: dict[str, Any], field: str

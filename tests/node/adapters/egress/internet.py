@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,12 @@ class Internet:
 
 
 @contextmanager
-def an_internet(folder: Path) -> Iterator[Internet]:
-    """A running one; skips where the tests may not make one."""
+def an_internet(folder: Path, runtimes: Mapping[str, Any] | None = None) -> Iterator[Internet]:
+    """A running one, its engine with further `runtimes`; skips where the tests may not make one."""
     for tool in ("nft", "ip", "nsenter", "iptables"):
         if shutil.which(tool) is None:
             pytest.skip(f"an internet of the test's own needs {tool}")
-    with a_daemon(folder / "engine", "--iptables=true") as engine:
+    with a_daemon(folder / "engine", "--iptables=true", runtimes=runtimes) as engine:
         found = Internet(engine, folder)
         try:
             found.connect()

@@ -182,9 +182,10 @@ async def test_system_v_and_posix_queues_that_would_outlive_a_run_are_not_there(
     code = """
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
-print(libc.shmget(1, 4096, 0o1666), libc.msgget(1, 0o1666), libc.semget(1, 1, 0o1666))
+print(libc.shmget(1, 4096, 0o1666), libc.msgget(1, 0o1666), libc.semget(1, 1, 0o1666),
+      libc.mq_open(b"/x", 0o102, 0o600, 0))
 """
-    assert (await python(sandboxes, code)).stdout == "-1 -1 -1\n"
+    assert (await python(sandboxes, code)).stdout == "-1 -1 -1 -1\n"
 
 
 @pytest.mark.parametrize(
