@@ -10,7 +10,8 @@ from typing import Any
 
 from market.errors import Conflict, NotFound
 from node.adapters.docker_engine.calls import Client, translated
-from node.adapters.docker_engine.profile import BUILD_LABEL
+from node.adapters.docker_engine.profile import BUILD_LABEL, LEASE_LABEL, SLOT_LABEL
+from node.adapters.docker_engine.slots import IDLE
 
 Listed = list[dict[str, Any]]
 
@@ -23,9 +24,15 @@ def steps_in(client: Client, namespaces: Collection[str], *, size: bool = False)
 
 
 def labelled(client: Client, value: str) -> Listed:
-    """The containers of the builds of this label."""
+    """The containers of the builds of this label, but for those that run what was built: they have its label too."""
     found: Listed = client.containers(all=True, filters={"label": BUILD_LABEL})
-    return [item for item in found if _is_of(item, value)]
+    return [item for item in found if _is_of(item, value) and _is_a_builds(item)]
+
+
+def _is_a_builds(item: dict[str, Any]) -> bool:
+    """Whether it holds a build's namespace, or joins one and is no workload."""
+    labels, mode = item["Labels"], str(item.get("HostConfig", {}).get("NetworkMode"))
+    return labels.get(SLOT_LABEL) == IDLE or (LEASE_LABEL not in labels and mode.startswith("container:"))
 
 
 def remove_containers(client: Client, value: str, namespaces: Collection[str] = ()) -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from market.units import Bytes, MilliCpu, Seconds
 from market.workloads import Egress, Source
 from node.adapters.builds.git_image import ensure_git_image
 from node.adapters.builds.settings import BuildSettings
+from node.adapters.clock import SystemClock
 from node.adapters.runtime import DockerRuntime
 from node.ports import BuildEnd, BuildSpec, LogLine
 from tests.builders import resources
@@ -145,6 +146,26 @@ async def test_a_dockerfile_becomes_an_image_that_runs_here_and_elsewhere(yard: 
         assert (await other.image_store.load(archive)).id == end.image
         _, lines = await run(other, a_container(image=end.image))
         assert texts(lines) == ["hello"]
+
+
+async def test_what_runs_a_built_image_is_no_remains_of_its_build(yard: Yard) -> None:
+    end = await yard.built("runs", HELLO | {"Dockerfile": "FROM busybox:latest\nCMD sleep 60\n"})
+    running = a_container(image=end.image)
+    await yard.runtime.start(running)
+    async with next_life(yard) as runtime:
+        await runtime.builder.sweep(end.image)
+        assert [container.name for container in await runtime.containers() if container.running] == [running.name]
+
+
+@asynccontextmanager
+async def next_life(yard: Yard) -> AsyncIterator[DockerRuntime]:
+    """The same node once more, which leaves what runs to the first."""
+    settings = yard.runtime._settings
+    runtime = DockerRuntime(settings, SystemClock())
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
 
 
 async def test_another_ref_folder_and_dockerfile_may_be_named(yard: Yard) -> None:
@@ -357,8 +378,8 @@ async def test_what_a_dead_node_left_is_removed_by_its_next_life(yard: Yard) -> 
     building = asyncio.create_task(yard.build(yard.spec(url)))
     await yard.until("begun")
     settings = yard.runtime._settings
-    async with a_runtime(settings.node, settings.folder, builds=settings.builds) as next_life:
-        await next_life.builder.sweep("none")
+    async with next_life(yard) as runtime:
+        await runtime.builder.sweep("none")
         client = docker.APIClient(version="auto")
         left = client.containers(all=True, filters={"label": "neugrid.build"})
         assert [item for item in left if item["Labels"]["neugrid.build"].startswith(settings.node)] == []
