@@ -20,7 +20,7 @@ from tests.e2e.cycling.accounts import unsettled, wrong_bills
 from tests.e2e.cycling.killer import Killer
 from tests.e2e.cycling.services import Services
 from tests.e2e.cycling.stage import BUYER, Stage
-from tests.e2e.cycling.traces import leaks, picture, remains
+from tests.e2e.cycling.traces import leaks, picture, release_devices, remains
 from tests.e2e.cycling.work import Users, unfinished, wrong_ends, wrong_results
 from tests.node.adapters.daemons import a_daemon
 
@@ -151,6 +151,7 @@ def play(plan: Plan, folder: Path, say: Callable[[str], None] = print) -> Report
             daemon.keep_containers(False)
             daemon.end(signal.SIGTERM)
             shutil.copy(daemon.folder / "log", folder / "engine.log")
+            release_devices(stage)
 
 
 def _has_code_image(address: str) -> bool:

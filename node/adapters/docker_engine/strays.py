@@ -1,23 +1,26 @@
-"""Containers that run although their engine has forgotten them: it was killed between their start and its note of it.
+"""Processes in containers that the engine has forgotten: it was killed between their start and its note of it.
 
-An engine that comes back then takes such a container for one that never ran. Its processes would go on for ever, beyond
-any lease: no stop and no removal reaches them. What holds them is a shim of the engine, which names the container.
+An engine that comes back takes such a container for one that never ran, and where containers live on without it
+(`live-restore`) it knows none of the commands that it ran in them. What it has forgotten would go on for ever, beyond
+any lease: no stop and no removal reaches it. It is found by its parent, a shim of the engine that names the container.
 """
 
 import asyncio
 import contextlib
 import os
-import signal
 import time
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct
 
-from market.errors import NeugridError
-from node.adapters.docker_engine.calls import Engine
+from market.errors import NeugridError, NotFound
+from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.docker_engine.reaping import kill_session
 
 PERIOD: Final = 30.0
 GRACE: Final = 60.0
@@ -26,8 +29,8 @@ PROCESSES: Final = Path("/proc")
 _log = structlog.get_logger("strays")
 
 
-class Stray(Struct, frozen=True):
-    """The first process of a container that no engine knows to be running."""
+class Held(Struct, frozen=True):
+    """A process that a shim of the engine has started: the first one of a container, or a command in it."""
 
     pid: int
     container: str
@@ -46,51 +49,69 @@ class Strays:
                 await self.sweep()
             await asyncio.sleep(PERIOD)
 
-    async def sweep(self, grace: float = GRACE) -> list[Stray]:
-        """End what runs and should not; what that was."""
+    async def sweep(self, grace: float = GRACE) -> list[Held]:
+        """End what runs and is unknown; what that was."""
         root = (await self._engine.call(lambda client: client.info()))["DockerRootDir"]
+        held = await asyncio.to_thread(held_by_shims, root, grace)
         running = {item["Id"] for item in await self._engine.call(lambda client: client.containers())}
-        found = await asyncio.to_thread(end_strays, root, running, grace)
-        for stray in found:
-            _log.warning("forgotten container ended", container=stray.container, pid=stray.pid)
-        return found
+        counts = Counter(one.container for one in held)
+        doubtful = {id for id, count in counts.items() if count > 1 or id not in running}
+        known = {id: await self._known(id) for id in doubtful}
+        strays = [one for one in held if one.container in doubtful and one.pid not in known[one.container]]
+        for stray in strays:
+            await asyncio.to_thread(kill_session, stray.container, stray.pid)
+            _log.warning("forgotten process ended", container=stray.container, pid=stray.pid)
+        return strays
+
+    async def _known(self, container: str) -> set[int]:
+        """The processes of a container that the engine knows to run."""
+        try:
+            seen = await self._engine.call(lambda client: client.inspect_container(container))
+        except NotFound:
+            return set()
+        known = {seen["State"]["Pid"]} if seen["State"]["Running"] else set()
+        for command in seen["ExecIDs"] or ():
+            with contextlib.suppress(NotFound):  # it has ended in this moment
+                known.add((await self._engine.call(partial(_command, command)))["Pid"])
+        return known
 
 
-def end_strays(root: str, running: Collection[str], grace: float) -> list[Stray]:
-    """Kill the containers of the engine with that root folder that are not among the `running` ones; blocking."""
-    return [stray for stray in _held_by_shims() if stray.container not in running and _end(stray, root, grace)]
+def _command(id: str, client: Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.exec_inspect(id)
+    return found
 
 
-def _held_by_shims() -> Iterator[Stray]:
-    """What the shims in this mount namespace hold: an engine inside of a container has folders of the same names."""
+def held_by_shims(root: str, grace: float) -> list[Held]:
+    """What the shims of the engine with that root folder hold for at least `grace` seconds; blocking."""
+    return [held for held in _children_of_shims() if _is_from(held, root) and _age(held.pid) >= grace]
+
+
+def _children_of_shims() -> Iterator[Held]:
+    """Of shims in this mount namespace: an engine inside of a container has folders of the same names."""
     here = os.stat(PROCESSES / "self/ns/mnt").st_ino
     for shim in PROCESSES.glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended in this moment, or is none
             words = (shim / "cmdline").read_bytes().split(b"\0")
             if b"containerd-shim" in words[0] and os.stat(shim / "ns/mnt").st_ino == here:
                 container = words[words.index(b"-id") + 1].decode()
-                yield from (Stray(pid, container) for pid in _children(shim))
+                yield from (Held(pid, container) for pid in _children(shim))
 
 
 def _children(process: Path) -> list[int]:
     return [int(word) for file in process.glob("task/*/children") for word in file.read_text().split()]
 
 
-def _end(stray: Stray, root: str, grace: float) -> bool:
-    """Whether it was the engine's, and old enough, and is ended: with the first process of a container go all."""
+def _is_from(held: Held, root: str) -> bool:
+    """Whether it is in a container of that engine, and not a helper of the shim's own."""
     with contextlib.suppress(OSError):
-        handle = os.pidfd_open(stray.pid)
-        try:
-            folder = PROCESSES / str(stray.pid)
-            if f"{root}/" in (folder / "mountinfo").read_text() and _age(folder) >= grace:
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                return True
-        finally:
-            os.close(handle)
+        folder = PROCESSES / str(held.pid)
+        return f"{root}/" in (folder / "mountinfo").read_text() and held.container in (folder / "cgroup").read_text()
     return False
 
 
-def _age(process: Path) -> float:
-    """Seconds since the process was started (proc_pid_stat(5), field 22)."""
-    ticks = int((process / "stat").read_text().rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+def _age(pid: int) -> float:
+    """Seconds since the process was started (proc_pid_stat(5), field 22); 0 when it has ended."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        ticks = int((PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0

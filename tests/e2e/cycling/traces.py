@@ -13,7 +13,7 @@ from market.leases import ENDED, OPEN, Lease
 from node.actions.standing import GATEWAY
 from node.adapters.docker_engine.outlets import PREFIX as OUTLET
 from node.adapters.docker_engine.profile import NODE_LABEL
-from node.adapters.docker_engine.volumes import container_of
+from node.adapters.docker_engine.volumes import container_of, detach
 from node.records import Pending
 from tests.e2e.cycling.processes import descriptors, mounters, mounts_under, processes
 from tests.e2e.cycling.stage import Stage
@@ -90,6 +90,12 @@ def picture(stage: Stage) -> str:
         *(f"mount {place}" for place in mounts_under(stage.daemon.folder)),
         *(f"process {one.pid} of {one.parent}: {one.command[:300]}" for one in seen),
     ])  # fmt: skip
+
+
+def release_devices(stage: Stage) -> None:
+    """After a failure: what is over files in the folder is let go of, so that the folder can be removed."""
+    for file in _images(stage):
+        detach(file)
 
 
 def _containers(stage: Stage, here: Here) -> Iterator[str]:
