@@ -57,6 +57,7 @@ class ImageFacts(Struct, frozen=True, kw_only=True):
     folder: str = ""
     env: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Placement(Struct, frozen=True, kw_only=True):
@@ -81,6 +82,7 @@ def facts_of(inspected: dict[str, Any]) -> ImageFacts:
         folder=config.get("WorkingDir") or "",
         env=tuple(config.get("Env") or ()),
         volumes=tuple(config.get("Volumes") or ()),
+        labels=tuple(config.get("Labels") or ()),
     )
 
 
@@ -108,6 +110,10 @@ def create_request(
         SLOT_LABEL: placement.slot,
         GPUS_LABEL: ",".join(placement.gpus),
     }
+    if posing := {SANDBOX_LABEL, EGRESS_LABEL} & set(image.labels):  # the container inherits the image's labels
+        raise InvalidParameters(
+            f"the image has the label {min(posing)}, which marks what is a node's own", field="image"
+        )
     return {
         "Image": image.id,
         "Cmd": list(spec.command) or None,

@@ -16,6 +16,7 @@ from node.adapters.docker_engine.profile import (
     Placement,
     create_request,
     environment,
+    facts_of,
     folder_of,
     user_of,
 )
@@ -100,6 +101,18 @@ def test_volumes_of_the_image_are_covered_by_small_tmpfs() -> None:
 def test_an_image_that_wants_a_volume_over_the_kernels_own_folders_is_refused(path: str, timeout: int) -> None:
     with pytest.raises(InvalidParameters):
         a_request(image=ImageFacts(id="x", volumes=(path,)), timeout=Seconds(timeout))
+
+
+@pytest.mark.parametrize("label", ["neugrid.sandbox", "neugrid.egress"])
+def test_an_image_that_poses_as_something_of_the_nodes_own_is_refused(label: str) -> None:
+    with pytest.raises(InvalidParameters, match=label):
+        a_request(image=facts_of({"Id": "x", "Config": {"Labels": {label: ""}}}))
+    assert (
+        a_request(image=facts_of({"Id": "x", "Config": {"Labels": {"neugrid.node": "another"}}}))["Labels"][
+            "neugrid.node"
+        ]
+        == "node"
+    )
 
 
 def test_too_many_volumes_are_refused() -> None:
