@@ -59,12 +59,14 @@ class Cluster:
         prices: tuple[str, ...] = ("0.04", "0.05"),
         accept_risks: tuple[str, ...] = TRIED_RISKS,
         languages: tuple[str, ...] = (),
+        builds: bool = False,
     ) -> None:
         self.folder = folder
         self._api_port = api_port
         self._prices = prices
         self._accept_risks = accept_risks
         self._languages = languages
+        self._builds = builds
         self.rpc_port = 0
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.made: dict[str, Made] = {}
@@ -165,6 +167,7 @@ class Cluster:
                 cpu_hour=price,
                 accept_risks=self._accept_risks,
                 languages=self._languages if name == self.providers[0] else (),
+                builds=self._builds and name == self.providers[0],
                 public=PublicSettings(address="127.0.0.1", host="127.0.0.1"),
             ),
             gateway=GatewaySettings(is_on=role == "requester", port=0),

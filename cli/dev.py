@@ -29,7 +29,7 @@ def run(port: int = 0, *, as_json: bool = False) -> int:
         signal.signal(number, _interrupt)
     try:
         with workplace("dev") as folder:
-            _stay_up(Cluster(folder, api_port=port, languages=SCRIPTS), out, as_json)
+            _stay_up(Cluster(folder, api_port=port, languages=SCRIPTS, builds=True), out, as_json)
     except KeyboardInterrupt:
         pass
     return 0
