@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from cli.exits import INTERRUPTED, JOB_FAILED
 from cli.orders import Many, variable
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table, say
+from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_lines, print_table, say
 from market.errors import InvalidParameters
 
 if TYPE_CHECKING:
@@ -122,12 +122,8 @@ def logs(
     """The output of all its pods; with --json one list, and with --follow an object a line as they come."""
     filters = {name: value for name, value in (("since", since), ("level", level)) if value}
     with connected(remote) as client:
-        if remote.json and not follow:
-            print_json(client.deployment_logs(id, tail, **filters))
-            return
         lines = client.follow_deployment(id, **filters) if follow else client.deployment_logs(id, tail, **filters)
-        for record in lines:
-            print_json(record) if remote.json else print(record["message"], flush=True)
+        print_lines(lines, remote.json, is_live=follow)
 
 
 @app.command

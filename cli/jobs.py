@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from cli.exits import INTERRUPTED, JOB_FAILED
 from cli.orders import Order, body_of
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table, say
+from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_lines, print_table, say
 from market.errors import InvalidParameters
 
 if TYPE_CHECKING:
@@ -77,11 +77,8 @@ def logs(
     """The output of a job; with --json one list, and with --follow an object a line as they come."""
     filters = {name: value for name, value in (("since", since), ("level", level)) if value}
     with connected(remote) as client:
-        if remote.json and not follow:
-            print_json(client.logs(id, tail, **filters))
-            return
-        for record in client.follow(id, **filters) if follow else client.logs(id, tail, **filters):
-            print_json(record) if remote.json else print(record["message"], flush=True)
+        lines = client.follow(id, **filters) if follow else client.logs(id, tail, **filters)
+        print_lines(lines, remote.json, is_live=follow)
 
 
 @app.command

@@ -3,7 +3,7 @@
 import json as jsonlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,15 @@ def address_of(remote: Remote) -> tuple[str, str]:
 def print_json(value: Any) -> None:
     """One JSON document, indented for people when it goes to a terminal."""
     print(jsonlib.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False), flush=True)
+
+
+def print_lines(records: Iterable[Any], as_json: bool, *, is_live: bool) -> None:
+    """The texts of log lines; as JSON one list, or an object a line while they come."""
+    if as_json and not is_live:
+        print_json(list(records))
+        return
+    for record in records:
+        print_json(record) if as_json else print(record["message"], flush=True)
 
 
 def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
