@@ -3,6 +3,8 @@
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 from msgspec import Struct
@@ -47,7 +49,7 @@ class Killer:
         self._has_long = has_long
         self.ways: Counter[str] = Counter()
         self.outages: list[tuple[int, int]] = []
-        """When the engine was away while its containers lived on, in epoch ms: what they wrote at their end is lost."""
+        """When the engine was away, in epoch ms: of a container that ended meanwhile the last lines are lost with it."""
 
     def next_blow(self) -> Blow:
         """Chosen whatever the processes do, so that a seed tells the same story again."""
@@ -91,21 +93,27 @@ class Killer:
     def _provider_and_engine(self, blow: Blow) -> None:
         """As the whole machine does; the node is back before its engine."""
         self._stage.cluster.kill(blow.provider)
-        self._stage.daemon.end(signal.SIGKILL)
-        self._stage.cluster.start_node(blow.provider)
-        time.sleep(blow.away)
-        self._stage.daemon.start()
+        with self._outage():
+            self._stage.daemon.end(signal.SIGKILL)
+            self._stage.cluster.start_node(blow.provider)
+            time.sleep(blow.away)
+            self._stage.daemon.start()
 
     def _end_engine(self, how: signal.Signals, keeps: bool, away: float) -> None:
         """The engine reads its settings again before it goes: only then containers live through its end."""
         daemon = self._stage.daemon
         daemon.keep_containers(keeps)
         daemon.reload()
+        with self._outage():
+            daemon.end(how)
+            time.sleep(away)
+            daemon.start()
+
+    @contextmanager
+    def _outage(self) -> Iterator[None]:
         began = time.time_ns() // 10**6
-        daemon.end(how)
-        time.sleep(away)
-        daemon.start()
-        self.outages += [(began - 1000, time.time_ns() // 10**6 + 1000)] if keeps else []
+        yield
+        self.outages.append((began - 1000, time.time_ns() // 10**6 + 1000))
 
     def _restart(self, names: tuple[str, ...], away: float) -> None:
         for name in names:
