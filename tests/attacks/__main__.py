@@ -136,8 +136,8 @@ def print_report(verdicts: list[Verdict], slow: list[Slowdown], places: dict[str
     for item in slow:
         mark = "" if item.wall < GOAL else "  MISSED"
         print(
-            f"neighbour beside {item.attack:<13} {item.wall:+6.1f} % time, {item.processor:+6.1f} % processor "
-            f"(goal < {GOAL:.0f} %, median of {item.pairs} pairs){mark}"
+            f"neighbour beside {item.attack:<13} {item.wall:+6.1f} % time, {item.honest:+6.1f} % against an honest tenant, "
+            f"{item.processor:+6.1f} % processor (goal < {GOAL:.0f} % time, median of {item.pairs} pairs){mark}"
         )
 
 

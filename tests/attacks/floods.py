@@ -14,7 +14,7 @@ PROCESSES: Final = (
         program="while True:\n  try: os.fork()\n  except OSError: time.sleep(0.05)",
     ),
     Attack(
-        id="fork-bomb-of-sessions", group="processes", ends=DIES, code_ends=("TLE", "MLE"), is_heard=False, seconds=2,
+        id="fork-bomb-of-sessions", group="processes", ends=(*DIES, "exited"), code_ends=("TLE", "MLE"), is_heard=False, seconds=2,
         program="""
 for number in range(1, 32):
     if number not in (9, 19): signal.signal(number, signal.SIG_IGN)

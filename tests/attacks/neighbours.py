@@ -39,11 +39,18 @@ OWN: Final = 0.5
 """Cores of the neighbour and of the attacker: what they bought, so that a machine of two is not sold twice."""
 
 
+HONEST: Final = "while True: sum(number * number for number in range(40_000))"
+"""A tenant who uses all that it bought: on a machine that is busy anyway, that alone slows a neighbour down."""
+
+
 class Slowdown(Struct, frozen=True, kw_only=True):
-    """The neighbour beside one class of attack: percent more wall time and more processor time, as medians of pairs."""
+    """The neighbour beside one class of attack, in percent as medians of pairs: more time than alone, more than beside
+    an honest tenant of the same size, and more processor time than alone.
+    """
 
     attack: str
     wall: float
+    honest: float
     processor: float
     pairs: int
 
@@ -55,14 +62,13 @@ async def slowdowns(stage: Workloads, pairs: int) -> list[Slowdown]:
 
 async def _beside(stage: Workloads, name: str, program: str, pairs: int) -> Slowdown:
     found = []
-    for number in range(pairs):
-        alone = await _worked(stage) if number % 2 else None
-        beside = await _attacked(stage, program)
-        found.append((alone or await _worked(stage), beside))
-    walls, processors = ([_percent(one[part], two[part]) for one, two in found] for part in (0, 1))
-    return Slowdown(
-        attack=name, wall=statistics.median(walls), processor=statistics.median(processors), pairs=pairs
-    )  # fmt: skip
+    for _ in range(pairs):
+        found.append((await _worked(stage), await _attacked(stage, program), await _attacked(stage, HONEST)))
+    walls = [_percent(alone[0], beside[0]) for alone, beside, _ in found]
+    honest = [_percent(fair[0], beside[0]) for _, beside, fair in found]
+    processors = [_percent(alone[1], beside[1]) for alone, beside, _ in found]
+    medians = (statistics.median(each) for each in (walls, honest, processors))
+    return Slowdown(attack=name, pairs=pairs, **dict(zip(("wall", "honest", "processor"), medians, strict=True)))
 
 
 async def _attacked(stage: Workloads, program: str) -> tuple[int, int]:

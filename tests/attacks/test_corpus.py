@@ -18,8 +18,8 @@ FLOODS = (
     "fill-places-of-services", "flood-of-one-line", "words-of-the-node", "kill-all-there-are",
 )  # fmt: skip
 QUICK = (
-    "output-link-up", "output-of-many-files", "image-workdir-of-the-kernel", "image-volume-proc", "image-labels",
-    "session-has-no-more-rights", "archive-link-out", "watches", "requests-of-files", "volume-of-another-owner",
+    "output-link-up", "image-workdir-of-the-kernel", "image-volume-proc",
+    "session-has-no-more-rights", "archive-link-out", "watches", "requests-of-files", "volume-in-two-containers",
     "files-left", "queues-left", "nonce-in-memory", "a-result-of-ones-own",
 )  # fmt: skip
 
