@@ -98,7 +98,7 @@ class Phase(Struct, frozen=True):
     """Where a lease stands at the provider; state "unknown" when it never heard of it.
 
     `health` is what the provider's probe says of a service: "", "starting", "healthy" or "unhealthy"; `direct` where
-    its direct ports are reached.
+    its direct ports are reached, `pulled` how much of its image is there while that is fetched, in percent.
     """
 
     lease: Id
@@ -106,6 +106,7 @@ class Phase(Struct, frozen=True):
     started_at: Millis = 0
     health: Annotated[str, Meta(max_length=16)] = ""
     direct: Annotated[tuple[DirectPort, ...], Meta(max_length=16)] = ()
+    pulled: Annotated[int, Meta(ge=0, le=100)] = 0
 
 
 class Renewals(Struct, frozen=True):

@@ -147,13 +147,13 @@ def step(job: Job, event: Event, now: int) -> Step[Job]:
     return replace(after, version=job.version + 1), effects
 
 
-def progress_of(job: Job, now: int) -> int:
-    """0..100 by phase: 0 waiting, 10 placed, 20 to 95 by the share of the time limit that has run, 100 done."""
+def progress_of(job: Job, now: int, pulled: int = 0) -> int:
+    """0..100 by phase: 0 waiting, 10 to 20 placed, by `pulled` percent of its image, to 95 by its time limit."""
     if job.state in DONE:
         return 100
     if job.state is S.RUNNING:
         return 20 + max(0, min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000)))
-    return 10 if job.state is S.PLACED else 0
+    return 10 + pulled // 10 if job.state is S.PLACED else 0
 
 
 def _seen(job: Job) -> tuple[object, ...]:

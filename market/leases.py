@@ -133,6 +133,8 @@ class Lease(Struct, frozen=True, kw_only=True):
     """What the provider's probe says of a service: "", "starting", "healthy" or "unhealthy"."""
     direct: tuple[DirectPort, ...] = ()
     """Where the direct ports of a running service are reached."""
+    pulled: int = 0
+    """Requester's side: percent of the image that the provider had when it was last heard of in PULLING."""
     extension: Terms | None = None
     """Requester's side: the longer terms that the provider is asked for."""
     due: Amount = Amount(0)

@@ -78,7 +78,12 @@ def take_lease(terms: Terms, job: str, channel: str, workload: Workload, nonce: 
 
 
 def heard(
-    lease: Lease, state: LeaseState, started_at: int, health: str = "", direct: tuple[DirectPort, ...] = ()
+    lease: Lease,
+    state: LeaseState,
+    started_at: int,
+    health: str = "",
+    direct: tuple[DirectPort, ...] = (),
+    pulled: int = 0,
 ) -> Event:
     """What a provider's word about the phase says: that the lease moved on, or only that the provider is there."""
     is_news = _RANK.get(state, -1) > _RANK.get(lease.state, -1)
@@ -89,7 +94,9 @@ def heard(
         return HealthSeen(health=health)
     if is_running and (wanted := _direct_ports(lease.workload, direct)) != lease.direct:
         return PortsSeen(direct=wanted)
-    return ProviderHeard(is_waiting=state in _ACTIVE and state is not S.RUNNING)
+    is_pulling = state is S.PULLING and lease.state is S.PULLING
+    is_waiting = state in _ACTIVE and state is not S.RUNNING
+    return ProviderHeard(is_waiting=is_waiting, pulled=pulled if is_pulling else 0)
 
 
 def _direct_ports(workload: Workload | None, told: tuple[DirectPort, ...]) -> tuple[DirectPort, ...]:
@@ -175,7 +182,8 @@ def _extend(lease: Lease, event: RenewalSent, now: int) -> Step[Lease]:
 
 def _hear(lease: Lease, event: ProviderHeard, now: int) -> Step[Lease]:
     waiting_at = now if event.is_waiting and lease.state is not S.RUNNING else lease.waiting_at
-    return replace(lease, acknowledged_at=now, waiting_at=waiting_at), []
+    pulled = max(lease.pulled, event.pulled)
+    return replace(lease, acknowledged_at=now, waiting_at=waiting_at, pulled=pulled), []
 
 
 def _acknowledge(lease: Lease, event: UsageAcknowledged, now: int) -> Step[Lease]:

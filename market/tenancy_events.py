@@ -65,9 +65,10 @@ class RenewalSent(QuietEvent, frozen=True, tag=True, kw_only=True):
 
 
 class ProviderHeard(QuietEvent, frozen=True, tag=True, kw_only=True):
-    """The provider answered; `is_waiting` says that nothing runs yet."""
+    """The provider answered; `is_waiting` says that nothing runs yet, `pulled` how much of the image is there."""
 
     is_waiting: bool = False
+    pulled: int = 0
 
 
 class UsageAcknowledged(Event, frozen=True, tag=True, kw_only=True):

@@ -63,7 +63,7 @@ def open_shop(
     provisioning = Provisioning(core.engine, core.peers, hosts, core.funding)
     core.engine.bind(*provider_performers(provisioning))
     answer_as_provider(core.peers, selling, ProviderAnswers(core.engine, abilities, core.funding), code)
-    usage = Usage(core.engine, core.peers, hosts, core.funding)
+    usage = Usage(core.engine, core.peers, hosts, core.funding, outfit.images)
     if outfit.containers is not None:
         open_doors(ports.streams, ports.storage, outfit.containers)
     bidding = Bidding(selling, core.book)

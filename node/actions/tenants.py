@@ -213,7 +213,7 @@ class Tenants:
         if lease.state not in OPEN:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
         phase = message.phase
-        report = heard(lease, _state_of(phase), phase.started_at, phase.health, phase.direct)
+        report = heard(lease, _state_of(phase), phase.started_at, phase.health, phase.direct, phase.pulled)
         if is_worth_noting(lease, report, changes.now):
             lease = changes.apply("Lease", lease.id, report)
         if lease.state is not LeaseState.RUNNING:

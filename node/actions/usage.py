@@ -17,6 +17,7 @@ from node.actions.hosts import Hosts
 from node.actions.payments import credit_lease
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
+from node.ports import ImageStore
 
 _covered = msgspec.json.Decoder(Covered)
 _log = structlog.get_logger("usage")
@@ -25,11 +26,14 @@ _log = structlog.get_logger("usage")
 class Usage:
     """States the use of the provider's leases."""
 
-    def __init__(self, engine: Engine, peers: Peers, hosts: Hosts, funding: Funding) -> None:
+    def __init__(
+        self, engine: Engine, peers: Peers, hosts: Hosts, funding: Funding, images: ImageStore | None = None
+    ) -> None:
         self._engine = engine
         self._peers = peers
         self._hosts = hosts
         self._funding = funding
+        self._images = images
 
     async def in_use(self, leases: list[Lease]) -> list[Lease]:
         """Those of `leases` that have no end yet: a container that has ended is billed by its receipt alone.
@@ -46,7 +50,7 @@ class Usage:
         """State phase and use until `now` and take the voucher for it; stop when too much of the use is unpaid."""
         seconds = billed_seconds(lease.started_at, now)
         due = owed_for(lease.terms, seconds, lease.runs)
-        phase = Phase(lease.id, lease.state.value, lease.started_at, lease.health, lease.direct)
+        phase = Phase(lease.id, lease.state.value, lease.started_at, lease.health, lease.direct, self._pulled(lease))
         try:
             covered = await self._peers.ask(
                 lease.terms.requester_peer, Kind.STATEMENT, Statement(phase, seconds, due, lease.runs), _covered
@@ -59,6 +63,13 @@ class Usage:
             _log.info("statement not covered", lease=lease.id, why=error.code)
         if is_credit_exhausted(held_lease(self._engine.storage, lease.id), now):
             await self._engine.attempt("Lease", lease.id, CreditExhausted())
+
+    def _pulled(self, lease: Lease) -> int:
+        """Percent of the image that is here while it is fetched."""
+        if lease.state is not LeaseState.PULLING or lease.workload is None or self._images is None:
+            return 0
+        pull = self._images.progress(lease.workload.image)
+        return min(100, 100 * pull.done // pull.total) if pull and pull.total else 0
 
     async def _take_voucher(self, id: str, signed: Signed) -> None:
         def work(changes: Changes) -> None:

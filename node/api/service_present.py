@@ -149,7 +149,8 @@ def _node_of(service: Service) -> str | None:
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:
     """Where the service is reached once a pod of it works: its first port by this node's gateway, direct ones there."""
     url = services.endpoint_url(service.id) if any(is_up(pod) for pod in service.pods) else ""
-    found = [Endpoint(type=url.partition(":")[0], url=url, internal_port=service.workload.ports[0].port)] if url else []
+    ports = service.workload.ports[:1] if url else ()
+    found = [Endpoint(type=url.partition(":")[0], url=url, internal_port=port.port) for port in ports]
     spoken = {port.port: port.protocol for port in service.workload.ports}
     for place in services.hosting.direct_ports(service):
         kind = spoken.get(place.port, "tcp")

@@ -65,6 +65,8 @@ class JobView(View, frozen=True, kw_only=True):
     status: str
     phase: str
     progress: int
+    pulled: int | None
+    """Percent of the image that the provider has, while it fetches it."""
     image: str
     command: tuple[str, ...]
     provider: str | None

@@ -156,7 +156,8 @@ def test_a_renewal_extends_by_a_term_and_no_more(tmp_path: Path, asked: int) -> 
     async def play(stage: Stage) -> None:
         await stage.lease("seller", S.RUNNING, until=NOW)
         answer = await stage.say("seller", Kind.RENEW, Renew((Renewal(LEASE, asked),)), "buyer")
-        assert answer["phases"] == [{"lease": LEASE, "state": "running", "started_at": NOW, "health": ""}]
+        phase = {"lease": LEASE, "state": "running", "started_at": NOW, "health": "", "direct": [], "pulled": 0}
+        assert answer["phases"] == [phase]
         assert stage.stored("seller").until == NOW + LEASE_TERM - MARGIN
 
     staged(tmp_path, play)

@@ -51,6 +51,6 @@ async def test_templates_are_shown_with_all_that_they_set(client: httpx.AsyncCli
     templates = (await client.get("/v1/templates")).json()["templates"]
     redis = next(template for template in templates if template["id"] == "redis")
     assert (await client.get("/v1/templates/redis")).json() == redis
-    assert redis["ports"] == [{"port": 6379, "protocol": "tcp"}]
+    assert redis["ports"] == [{"port": 6379, "protocol": "tcp", "direct": False}]
     assert redis["volumes"] == [{"name": "data", "path": "/data", "size": "1Gi"}]
     assert (await client.get("/v1/templates/none")).status_code == 404
