@@ -16,6 +16,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.units import Amount, Timestamp
 from node.actions import accounts
+from node.actions.build_steps import BuildSteps
 from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.edge import Edge
@@ -55,8 +56,10 @@ class House:
 
     def move_in(self, node: Node, clock: Pace) -> Edge:
         """The application over the actions of this node."""
-        names = ("jobs", "files", "market", "wallets", "health", "accounts")
-        vars(self.services).update({name: getattr(node, name) for name in names}, clock=clock, currency="TUSD")
+        names = ("jobs", "projects", "files", "market", "wallets", "health", "accounts")
+        steps = BuildSteps(node.engine.storage)
+        actions = {name: getattr(node, name) for name in names}
+        vars(self.services).update(actions, steps=steps, clock=clock, currency="TUSD")
         return self.app
 
 
