@@ -12,6 +12,7 @@ SETTLED   paid, or given up on; `outcome` says how it ended.
 
 from msgspec.structs import replace
 
+from market.billing import TOLERANCE
 from market.errors import InvalidTransition
 from market.leases import (
     COMMIT_WITHIN,
@@ -110,7 +111,8 @@ def _start(lease: Lease, event: WorkloadPrepared, now: int) -> Step[Lease]:
 
 def _run(lease: Lease, event: WorkloadStarted, now: int) -> Step[Lease]:
     health = first_health(lease.workload)
-    after = replace(lease, state=S.RUNNING, started_at=event.at, paid_at=now, health=health)
+    began = max(event.at, now - TOLERANCE * 1000)  # the requester was told meanwhile that it does not run yet
+    after = replace(lease, state=S.RUNNING, started_at=began, paid_at=now, health=health)
     after = replace(after, deadline=term_ends_at(after) if _stays_up(lease) else 0)
     return after, [WatchWorkload(subject=lease.id)]
 
@@ -144,7 +146,7 @@ def _count(lease: Lease, event: RunsCounted, now: int) -> Step[Lease]:
 
 def _end(lease: Lease, event: WorkloadEnded, now: int) -> Step[Lease]:
     is_ours = event.code == "INFRASTRUCTURE"
-    started = event.started_at or lease.started_at
+    started = min(max(event.started_at, lease.started_at), event.ended_at) or lease.started_at
     seconds = min(billed_seconds(started, event.ended_at), lease.terms.timeout)
     receipt = Receipt(
         lease=lease.id,

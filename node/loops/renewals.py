@@ -22,6 +22,8 @@ _renewals = msgspec.json.Decoder(Renewals)
 _log = structlog.get_logger("renewals")
 BATCH: Final = 1024
 """Leases in one message."""
+GONE: Final = ("unknown", "settled")
+"""What a provider says of a lease that it will never mention again: that is no word of it."""
 SILENCE: Final = 20_000
 """No renewal is sent any more when the provider was silent for so long, in ms."""
 
@@ -93,6 +95,6 @@ def _mark_heard(changes: Changes, phases: Sequence[Phase]) -> None:
             continue
         event: Event = ProviderHeard()
         if phase.state in known:
-            event = heard(lease, LeaseState(phase.state), phase.started_at, phase.health, phase.direct)
-        if phase.state != "unknown" and is_worth_noting(lease, event, changes.now):
+            event = heard(lease, LeaseState(phase.state), phase.started_at, phase.health, phase.direct, phase.pulled)
+        if phase.state not in GONE and is_worth_noting(lease, event, changes.now):
             changes.apply("Lease", lease.id, event)

@@ -122,6 +122,16 @@ def test_the_bill_runs_from_the_start_of_the_container() -> None:
     assert effects == [WatchWorkload(subject=ID)]
 
 
+def test_what_ran_while_the_requester_heard_that_it_does_not_is_not_billed() -> None:
+    began = NOW - 60_000  # the node, or its engine, was away between the start and the word of it
+    running, _ = step(lease(S.STARTING), WorkloadStarted(at=began), NOW)
+    assert running.started_at == NOW - 3_000
+    after, _ = step(running, ended(started_at=began, ended_at=NOW + 1_000), NOW + 1_000)
+    assert (after.seconds, after.receipt and after.receipt.started_at) == (4, NOW - 3_000)
+    before, _ = step(running, ended(started_at=began, ended_at=began + 500), NOW + 1_000)
+    assert (before.seconds, before.receipt and before.receipt.started_at) == (1, began + 500)
+
+
 @pytest.mark.parametrize("state", [S.ACCEPTED, S.PULLING, S.STARTING])
 def test_a_workload_that_can_not_start_fails_unpaid_with_its_code(state: LeaseState) -> None:
     after, effects = step(lease(state), PreparationFailed(code="IMAGE_NOT_FOUND", message="no such image"), NOW)

@@ -121,9 +121,12 @@ class Sandboxer:
 
     async def remove(self, name: str) -> None:
         """Kill and remove; no error when it is gone. What can not be removed now goes before the next one starts."""
-        self._strays.add(name)
-        with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
-            await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        try:
+            with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
+                await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        except NeugridError:
+            self._strays.add(name)
+            raise
         self._strays.discard(name)
         if self._slots:
             self._slots.give_back(name)

@@ -49,7 +49,7 @@ class Killer:
         self._has_long = has_long
         self.ways: Counter[str] = Counter()
         self.outages: list[tuple[int, int]] = []
-        """When the engine was away, in epoch ms: the last lines of a container that ended meanwhile are lost."""
+        """When the engine was away, in epoch ms: of a container that ended meanwhile the last lines are lost."""
 
     def next_blow(self) -> Blow:
         """Chosen whatever the processes do, so that a seed tells the same story again."""

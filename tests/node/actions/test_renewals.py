@@ -41,6 +41,20 @@ def test_a_provider_does_not_speak_for_the_lease_of_another(tmp_path: Path) -> N
     staged(tmp_path, play)
 
 
+@pytest.mark.parametrize(("said", "is_heard"), [("finished", True), ("settled", False), ("unknown", False)])
+def test_a_lease_that_is_over_for_its_provider_is_renewed_no_longer(tmp_path: Path, said: str, is_heard: bool) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.lease("buyer", LeaseState.STARTING)
+        named = await answer_with(stage, Phase(LEASE, said))
+        for _ in range(6):
+            stage.clock.advance(5_000)
+            await renewals.renew_all(stage.buyer.engine, stage.buyer.peers, 0)
+        assert (len(named) == 6) == is_heard
+        assert (stage.stored("buyer").acknowledged_at == stage.clock.now()) == is_heard
+
+    staged(tmp_path, play)
+
+
 def test_more_leases_than_a_message_holds_are_renewed_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
