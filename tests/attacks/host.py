@@ -52,11 +52,11 @@ class Host(Struct, frozen=True):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def look(folder: Path, address: str = "") -> Host:
+def look(folder: Path, address: str = "", trees: tuple[str, ...] = TREES) -> Host:
     """The host now; `folder` is where the attacked node keeps its volumes, `address` its engine when it is its own."""
     return Host(
         {
-            "files": frozenset(_files()),
+            "files": frozenset(_files(trees)),
             "mounts": frozenset(_mounts()),
             "loop devices": frozenset(
                 line for line in _said("losetup", "--list", "--noheadings") if str(folder) in line
@@ -70,8 +70,8 @@ def look(folder: Path, address: str = "") -> Host:
     )
 
 
-def _files() -> Iterator[str]:
-    for tree in TREES:
+def _files(trees: tuple[str, ...]) -> Iterator[str]:
+    for tree in trees:
         for folder, folders, names in os.walk(tree):
             folders[:] = [name for name in folders if name not in OTHERS]
             for name in (*folders, *names):

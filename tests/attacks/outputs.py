@@ -39,18 +39,24 @@ def _scene(id: str, program: str, wanted: str, is_refused: bool) -> Scene:
     async def play(stage: Workloads) -> list[str]:
         spec = stage.spec("python", "-c", f"{PRELUDE}\n{program}", has_outputs=True)
         await stage.runtime.start(spec)
-        assert (await stage.runtime.wait(spec.name)).reason == "exited"
-        with tempfile.TemporaryDirectory() as folder:
-            store = Path(folder) / "store"
-            try:
-                await stage.runtime.outputs(spec.name, [wanted], store, LIMIT)
-                was_refused = False
-            except OutputRefused:
-                was_refused = True
-            assert was_refused is is_refused, "refused" if was_refused else "taken"
-            return _odd(store)
+        try:
+            assert (await stage.runtime.wait(spec.name)).reason == "exited"
+            with tempfile.TemporaryDirectory() as folder:
+                return await _taken(stage, spec.name, wanted, Path(folder) / "store", is_refused)
+        finally:
+            await stage.runtime.remove(spec.name)
 
     return Scene(id=id, group="outputs", play=play, tiers=("batch",))
+
+
+async def _taken(stage: Workloads, name: str, wanted: str, store: Path, is_refused: bool) -> list[str]:
+    try:
+        await stage.runtime.outputs(name, [wanted], store, LIMIT)
+        was_refused = False
+    except OutputRefused:
+        was_refused = True
+    assert was_refused is is_refused, "refused" if was_refused else "taken"
+    return _odd(store)
 
 
 def _odd(store: Path) -> list[str]:

@@ -13,14 +13,10 @@ from tests.attacks.stages import Stage
 from tests.node.adapters.engines import a_node, nothing_left
 
 LEAST = 60
-FLOODS = (
-    "fork-bomb", "memory-bomb-in-a-child", "processes-are-counted", "zombies", "fill-tmp", "deleted-and-open",
-    "fill-places-of-services", "flood-of-one-line", "words-of-the-node", "kill-all-there-are",
-)  # fmt: skip
+FLOODS = ("fork-bomb", "memory-bomb-in-a-child", "zombies", "fill-tmp", "deleted-and-open", "kill-all-there-are")
 QUICK = (
-    "output-link-up", "image-workdir-of-the-kernel", "image-volume-proc",
-    "session-has-no-more-rights", "archive-link-out", "watches", "requests-of-files", "volume-in-two-containers",
-    "files-left", "queues-left", "nonce-in-memory", "a-result-of-ones-own",
+    "output-link-up", "image-workdir-of-the-kernel", "image-volume-proc", "watches", "requests-of-files",
+    "volume-in-two-containers", "files-left", "queues-left", "nonce-in-memory", "a-result-of-ones-own",
 )  # fmt: skip
 
 
@@ -45,13 +41,13 @@ async def stage(engine: None, images: None, tmp_path: Path, request: pytest.Fixt
 @pytest.mark.docker
 async def test_a_short_part_of_the_corpus_escapes_nowhere_and_ends_as_it_should(stage: Stage, tmp_path: Path) -> None:
     quiet = [attack for attack in attacks_of(stage.tier) if attack.is_quiet]
-    before = look(tmp_path)
+    before = look(tmp_path, trees=("/etc",))
     results = await play(stage, [*quiet, *attacks_of(stage.tier, FLOODS)], scenes_of(stage.tier, QUICK))
     assert [(result.id, result.escapes) for result in results if result.escapes] == []
     assert [(result.id, result.end) for result in results if not result.is_right] == []
     assert len(results) >= LEAST
-    own = ("loop devices", "settings", "processes", "packet filter")
-    assert [line for line in before.changes(look(tmp_path)) if line.split()[1].startswith(own)] == []
+    changes = before.changes(look(tmp_path, trees=("/etc",)))
+    assert [line for line in changes if line[2:].startswith(("files", "loop", "settings", "processes"))] == []
 
 
 # --- the corpus itself ---------------------------------------------------------------------------------------------
