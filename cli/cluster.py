@@ -167,7 +167,7 @@ class Cluster:
                 cpu_hour=price,
                 accept_risks=self._accept_risks,
                 languages=self._languages if name == self.providers[0] else (),
-                builds=self._builds and name == self.providers[0],
+                builds=self._builds,
                 public=PublicSettings(address="127.0.0.1", host="127.0.0.1"),
             ),
             gateway=GatewaySettings(is_on=role == "requester", port=0),
