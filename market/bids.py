@@ -25,7 +25,8 @@ class Bid(Struct, frozen=True, kw_only=True):
 
 def is_eligible(bid: Bid, wanted: Constraints, scores: dict[str, int]) -> bool:
     """Whether the order's constraints on whom to deal with let this provider in; offers pass the same ones."""
-    return bid.provider not in wanted.avoid and scores.get(bid.provider, 0) >= wanted.min_reputation
+    is_let_in = bid.provider not in wanted.avoid and (not wanted.only or bid.provider in wanted.only)
+    return is_let_in and scores.get(bid.provider, 0) >= wanted.min_reputation
 
 
 def best_first(bids: Iterable[Bid], max_rate: int, scores: dict[str, int]) -> list[Bid]:

@@ -2,7 +2,10 @@
 
 from itertools import permutations
 
-from market.bids import best_first
+import pytest
+
+from market.bids import best_first, is_eligible
+from market.orders import Constraints
 from tests.builders import a_bid, an_address
 
 
@@ -23,3 +26,18 @@ def test_lower_rate_then_higher_score_then_earlier_start_wins_in_any_order_of_ar
 
 def test_no_bid_is_no_winner() -> None:
     assert best_first([], 10, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "may_win"),
+    [
+        (Constraints(), True),
+        (Constraints(only=(an_address(1),)), True),
+        (Constraints(only=(an_address(2),)), False),
+        (Constraints(avoid=(an_address(1),)), False),
+        (Constraints(min_reputation=6), False),
+    ],
+    ids=["anybody", "this one alone", "another alone", "not this one", "more reputation"],
+)
+def test_a_bid_wins_only_for_whom_the_order_lets_in(wanted: Constraints, may_win: bool) -> None:
+    assert is_eligible(a_bid(provider=an_address(1)), wanted, {an_address(1): 5}) == may_win
