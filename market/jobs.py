@@ -256,7 +256,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         spent=spent,
         cost=spent,
         bids=(),
-        constraints=replace(job.constraints, avoid=_avoided(job)),
+        constraints=_next_constraints(job),
         expires_at=max(job.expires_at, now + job.patience),
         code=event.code,
         message=event.message,
@@ -266,9 +266,12 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
     return replace(again, deadline=again.expires_at), [PlaceJob(subject=job.id, attempt=again.attempt)]
 
 
-def _avoided(job: Job) -> tuple[str, ...]:
-    """Who lost this attempt, unless nobody else may have the next."""
-    return () if job.provider in job.constraints.only else (job.provider,)
+def _next_constraints(job: Job) -> Constraints:
+    """Not who lost this attempt, unless nobody else may have the next, or it ran there and its volumes are there."""
+    if job.workload.volumes and job.started_at:
+        return replace(job.constraints, only=(job.provider,), avoid=())
+    avoided = () if job.provider in job.constraints.only else (job.provider,)
+    return replace(job.constraints, avoid=avoided)
 
 
 def _expire(job: Job, event: DeadlinePassed, now: int) -> Step[Job]:

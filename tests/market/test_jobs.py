@@ -29,7 +29,8 @@ from market.machines import DeadlinePassed, Event, Tell
 from market.orders import Constraints
 from market.service_events import PodMoved
 from market.units import Amount, Rate, amount_due
-from tests.builders import DIGEST, NOW, PEER, PROVIDER, REQUESTER, a_job, an_address
+from market.workloads import Volume, WorkloadKind
+from tests.builders import DIGEST, NOW, PEER, PROVIDER, REQUESTER, a_job, a_workload, an_address
 from tests.market.machine_walks import an_event, events_of, name_of, refused
 
 S = JobState
@@ -177,6 +178,13 @@ def test_a_lost_lease_leads_to_another_attempt_elsewhere() -> None:
 def test_a_provider_that_alone_may_have_the_job_is_asked_again() -> None:
     job, _ = step(running(constraints=Constraints(only=(PROVIDER,))), lost(), NOW)
     assert (job.constraints.only, job.constraints.avoid) == ((PROVIDER,), ())
+
+
+@pytest.mark.parametrize(("began", "only", "avoid"), [(NOW, (PROVIDER,), ()), (0, (), (PROVIDER,))])
+def test_work_with_volumes_goes_back_to_where_it_ran(began: int, only: tuple[str, ...], avoid: tuple[str, ...]) -> None:
+    workload = a_workload(kind=WorkloadKind.SERVICE, volumes=(Volume(name="data", path="/data", size=2**23),))
+    job, _ = step(running(workload=workload, started_at=began), lost(), NOW)
+    assert (job.constraints.only, job.constraints.avoid) == (only, avoid)
 
 
 def test_a_job_of_a_service_tells_it_what_is_new_and_nothing_else() -> None:

@@ -81,7 +81,10 @@ class Services:
                 yield f"the log of {life} begins with {numbers[0]} and breaks at {places[:3]}"
 
     def lost_lives(self, books: Reader) -> Iterator[str]:
-        """The volume of the keeper forgets nothing: each life that wrote a line wrote itself into it before."""
+        """The volume of the keeper forgets nothing: each life that wrote a line wrote itself into it before.
+
+        One that was never heard to run is not looked for: its pod may go elsewhere.
+        """
         known = self._get_lives().text.split()
         said = self.lives(books, only=self.ids["keeper"])
         yield from (f"the volume has lost {life}, of {len(said)} lives" for life in said if life not in known)
@@ -92,7 +95,7 @@ class Services:
         ids = [only] if only else list(self.ids.values())
         jobs = {job.id for job in books.find(Job) if job.service in ids}
         for lease in books.find(Lease, side="requester"):
-            if lease.job in jobs:
+            if lease.job in jobs and (lease.started_at or not only):
                 for _, line in read_lines(books, lease.id):
                     life, number = line.text.split()
                     found[life].append(int(number))
