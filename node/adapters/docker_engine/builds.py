@@ -137,7 +137,7 @@ class DockerBuilder:
                 image = await self._built(spec, steps, checkout, ignored, place, told)
         told.begin("export")
         archive = await self._exported(spec, image, store)
-        await self._images.adopt(image)
+        await self._images.adopt(image, spec.requester)
         told.end()
         return BuildEnd(image=image, archive=archive)
 

@@ -77,7 +77,7 @@ class Images:
         """
         await self._open()
         if is_image_id(text):
-            return await self._by_id(text)
+            return await self._by_id(text, requester)
         reference = parse_reference(text)
         return await self._here(text, reference) or await self._brought(text, reference, requester)
 
@@ -92,14 +92,14 @@ class Images:
             await self._make_room(archive.name, plan.size)
             id = await self._engine.call(lambda client: load(client, archive, plan))
             found, is_new = await self._inspect(id), True
-        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"] if is_new else "")
+        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"] if is_new else "", owner=requester)
         return self._taken(found["Id"], found)
 
-    async def adopt(self, id: str) -> Image:
-        """An image that this node made here: jobs may have it from now on, and it goes when room is wanted."""
+    async def adopt(self, id: str, requester: str = "") -> Image:
+        """An image that this node made here for `requester`, whose it is; it goes when room is wanted."""
         await self._open()
         found = await self._inspect(id)
-        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"])
+        await self._shelf.put(found["Id"], found["Size"], handle=found["Id"], owner=requester)
         return self._taken(found["Id"], found)
 
     async def kept(self) -> frozenset[str]:
@@ -160,10 +160,11 @@ class Images:
     def _free(self) -> int | None:
         return free_at(self._root)
 
-    async def _by_id(self, id: str) -> Image:
+    async def _by_id(self, id: str, requester: str) -> Image:
         with contextlib.suppress(NotFound):
             found = await self._inspect(id)
-            if self._shelf.image(id) or any(map(self._is_given, found.get("RepoTags") or ())):
+            kept = self._shelf.image(id)
+            if (kept and kept.is_for(requester)) or any(map(self._is_given, found.get("RepoTags") or ())):
                 return await self._used(id, found)
         raise ImageNotFound(f"there is no image {id!r} for jobs here", image=id)
 

@@ -27,13 +27,19 @@ SAVE_EVERY: Final = 60_000
 class Kept(Struct, frozen=True, kw_only=True):
     """An image that jobs may have. `handles` are the engine's references that this node made, with which it goes.
 
-    Without handles it was here before, and public: it is used, and left alone.
+    Without handles it was here before, and public: it is used, and left alone. `owners` are the requesters that brought
+    its content themselves and alone may name it; without any it is everybody's.
     """
 
     id: str
     size: int
     used_at: int
     handles: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+
+    def is_for(self, requester: str) -> bool:
+        """Whether jobs of the requester may have it."""
+        return not self.owners or requester in self.owners
 
 
 class Named(Struct, frozen=True, kw_only=True):
@@ -103,12 +109,15 @@ class Shelf:
         self._left_over = tuple(other for other in self._left_over if other != handle)
         await self.save()
 
-    async def put(self, id: str, size: int, *, name: str = "", handle: str = "") -> None:
-        """An image came, or came by one more name; on disk when this returns."""
+    async def put(self, id: str, size: int, *, name: str = "", handle: str = "", owner: str | None = None) -> None:
+        """An image came, or came by one more name or owner; on disk when this returns. Without owner it is public."""
         now = self._clock.now()
-        known = self._images.get(id) or Kept(id=id, size=size, used_at=now)
+        present = self._images.get(id)
+        known = present or Kept(id=id, size=size, used_at=now)
+        is_public = owner is None or (present is not None and not present.owners)
+        owners = () if is_public else tuple(dict.fromkeys((*known.owners, owner or "")))
         handles = dict.fromkeys((*known.handles, *([handle] if handle else [])))
-        self._images[id] = replace(known, size=size, used_at=now, handles=tuple(handles))
+        self._images[id] = replace(known, size=size, used_at=now, handles=tuple(handles), owners=owners)
         if name:
             self._name(name, id, now)
         if handle:

@@ -140,7 +140,9 @@ async def test_a_dockerfile_becomes_an_image_that_runs_here_and_elsewhere(yard: 
     assert end.archive is not None
     archive = yard.store / end.archive.digest
     assert (end.archive.path, end.archive.size) == (RESULT, archive.stat().st_size)
-    _, lines = await run(yard.runtime, a_container(image=(await yard.runtime.ensure_image(end.image)).id))
+    _, lines = await run(
+        yard.runtime, a_container(image=(await yard.runtime.ensure_image(end.image, requester=spec.requester)).id)
+    )
     assert texts(lines) == ["hello"]
     async with a_runtime(a_node(), tmp_path / "other") as other:
         assert (await other.image_store.load(archive)).id == end.image

@@ -376,6 +376,20 @@ async def test_an_archive_is_loaded_under_its_id_and_under_no_name(shop: Shop, t
     assert await shop.images.references() == ("busybox:latest",)
 
 
+async def test_an_archive_is_an_image_of_those_who_brought_it(shop: Shop, tmp_path: Path) -> None:
+    archive = an_archive(tmp_path / "built.tar", a_layer("private", b"of a"))
+    image = await shop.images.load(archive, requester="0xa")
+    LOADED.add(image.id)
+    assert (await shop.images.ensure(image.id, "0xa")).id == image.id
+    with pytest.raises(ImageNotFound):
+        await shop.images.ensure(image.id, "0xb")
+    await shop.images.load(archive, requester="0xb")
+    for requester in ("0xa", "0xb"):
+        assert (await shop.images.ensure(image.id, requester)).id == image.id
+    with pytest.raises(ImageNotFound):
+        await shop.images.ensure(image.id, "0xc")
+
+
 async def test_what_the_engine_saves_it_takes_back(shop: Shop, registry: Registry, tmp_path: Path) -> None:
     reference = registry.push("team/saved:1", 1000)
     image = await shop.images.ensure(reference)
