@@ -6,7 +6,7 @@ import msgspec
 import structlog
 
 from market.dialogue import CodeDone, RunCode
-from market.errors import InvalidParameters, NeugridError, NotFound, Refused
+from market.errors import InvalidParameters, NeugridError, NotFound, PeerUnreachable, Refused
 from market.machines import Event
 from market.messages import Kind
 from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
@@ -79,7 +79,7 @@ class Runner:
         return self._book.languages()
 
     async def dispatch(self, effect: DispatchRun) -> Event | None:
-        """Bring the run to a sandbox and say what came of it."""
+        """Bring the run to a sandbox and say what came of it; PeerUnreachable when it did not leave this node."""
         run = self._engine.storage.get(Run, effect.subject)
         if run is None or run.state is not RunState.QUEUED or run.attempt != effect.attempt:
             return None
@@ -89,6 +89,9 @@ class Runner:
             self._running.add(run.id)
             try:
                 done = await self._peers.ask(place.peer, Kind.RUN, message, _code_done, patience)
+            except PeerUnreachable:  # nothing was sent: the run waits for another place, or for this one to come back
+                self._standing.shun(place.lease.id, is_silent=True)
+                raise
             except NeugridError as error:
                 self._standing.shun(place.lease.id, is_silent=not isinstance(error, Refused))
                 return _misplaced(place.lease.id, error)

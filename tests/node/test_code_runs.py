@@ -14,7 +14,7 @@ from market.units import Timestamp
 from node.actions.standing import GATEWAY
 from node.assembly import Node
 from node.ports import CodeRun
-from node.records import Account
+from node.records import Account, Pending
 from tests.fakes import MemoryStorage
 from tests.node.test_market_flow import ACCOUNT, in_a_world, until
 from tests.world import World
@@ -87,6 +87,18 @@ def test_a_provider_that_dies_under_a_run_loses_it_to_another(tmp_path: Path) ->
         run = await buyer.runner.submit(ACCOUNT, "python", "after")
         run = await buyer.runner.wait(ACCOUNT, run.id, 60)
         assert (run.state, run.lease != first.lease) == (RunState.SUCCEEDED, True)
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_run_that_never_left_is_tried_again_and_that_is_no_attempt(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await ran(buyer, "warm")
+        await world.kill("seller")
+        run = await buyer.runner.submit(ACCOUNT, "python", "cut off")
+        await until(lambda: any(effect.attempts for effect in buyer.engine.storage.find(Pending, subject=run.id)))
+        waiting = buyer.runner.get(ACCOUNT, run.id)
+        assert (waiting.state, waiting.attempt) == (RunState.QUEUED, 1)
 
     in_a_world(tmp_path, play)
 

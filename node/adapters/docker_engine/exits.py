@@ -60,9 +60,7 @@ def exit_of(
 
 
 def _is_doubtful(code: int, testimony: Sight) -> bool:
-    if code == VANISHED:
-        return testimony is Sight.BROKEN
-    return code in SIGNALLED and testimony is not Sight.WHOLE
+    return code in (*SIGNALLED, VANISHED) and testimony is not Sight.WHOLE
 
 
 def has_ended(state: dict[str, Any]) -> bool:

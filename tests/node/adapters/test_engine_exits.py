@@ -51,15 +51,16 @@ def test_a_kill_whose_every_moment_was_seen_can_only_have_come_from_inside(code:
     assert reason(ExitCode=code, seen=Sight.BROKEN) == "engine"
 
 
-def test_the_code_of_a_lost_container_is_the_programs_own_unless_the_engine_was_away() -> None:
-    assert reason(ExitCode=255) == "exited"
+def test_the_code_of_a_lost_container_is_the_programs_own_only_where_the_engine_was_seen_all_the_time() -> None:
+    assert reason(ExitCode=255, seen=Sight.WHOLE) == "exited"
+    assert reason(ExitCode=255) == "engine"
     assert reason(ExitCode=255, seen=Sight.BROKEN) == "engine"
 
 
 @pytest.mark.parametrize("code", [0, 1, 255])
 def test_nothing_lives_through_a_start_of_the_machine(code: int) -> None:
     assert reason(ExitCode=code, booted=1750000005000) == "engine"
-    assert reason(ExitCode=code, booted=1750000000000) == "exited", "booted before it began"
+    assert reason(ExitCode=code, seen=Sight.WHOLE, booted=1750000000000) == "exited", "booted before it began"
     assert reason(ExitCode=code, booted=1750000020000) == "exited", "it had ended before"
 
 
