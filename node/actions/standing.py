@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from market.job_events import CancelAsked
 from market.jobs import LIVE, Job, post_job
 from market.leases import Lease, LeaseState, extended, owed_for, term_ends_at
 from market.resources import Resources
@@ -31,8 +32,8 @@ GATEWAY: Final = "gateway"
 TERM: Final = 3600
 PATIENCE: Final = 120_000
 """How long an order for sandboxes may wait for a provider, in ms."""
-USED_WITHIN: Final = 900_000
-"""A lease that ran no code for so long, in ms, is not made longer."""
+USED_WITHIN: Final = 60_000
+"""A lease that ran no code for so long, in ms, ends: an idle one keeps a provider's cores from others, for nothing."""
 SHUN: Final = 5_000
 """A lease that refused a run is passed over for so long, in ms..."""
 SHUN_SILENT: Final = 30_000
@@ -92,13 +93,16 @@ class Standing:
         self._shunned[lease] = self._engine.clock.now() + (SHUN_SILENT if is_silent else SHUN)
 
     async def extend(self) -> None:
-        """Make longer what is in use and past half of its time, or past half of what it may cost."""
+        """Make longer what is in use and past half of its time, or past half of what it may cost; end what is idle."""
         now = self._engine.clock.now()
         for lease in self._leases():
-            is_used = now - self._used.get(lease.id, lease.started_at) < USED_WITHIN
+            is_used = self._busy[lease.id] > 0 or now - self._used.get(lease.id, lease.started_at) < USED_WITHIN
+            if not is_used:
+                await self._engine.attempt("Job", lease.job, CancelAsked())
+                continue
             is_late = 2 * (term_ends_at(lease) - now) < TERM * 1000
             is_spent = 2 * owed_for(lease.terms, 0, lease.runs) > lease.terms.cap
-            if is_used and lease.extension is None and (is_late or is_spent):
+            if lease.extension is None and (is_late or is_spent):
                 await self._engine.attempt("Lease", lease.id, ExtensionWanted(terms=extended(lease.terms, TERM)))
 
     async def _free(self, language: str, avoid: str) -> Lease:

@@ -11,7 +11,7 @@ from market.jobs import Job
 from market.leases import Lease
 from market.runs import Run, RunState
 from market.units import Timestamp
-from node.actions.standing import GATEWAY
+from node.actions.standing import GATEWAY, USED_WITHIN
 from node.assembly import Node
 from node.ports import CodeRun
 from node.records import Account, Pending
@@ -53,6 +53,23 @@ def test_code_runs_on_one_standing_lease_and_only_success_is_paid(tmp_path: Path
         paid = leases(buyer, "requester")[0].paid
         assert paid == 5 * lease.terms.rate // 10**9
         await until(lambda: world.nodes["seller"].funding.unclaimed_amount() == paid)
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_lease_that_runs_no_code_any_more_is_given_back(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await ran(buyer, "first")
+        standing = buyer.runner._standing
+        await standing.extend()
+        assert [lease.state for lease in leases(buyer, "requester")] == ["running"]
+        (lease,) = leases(buyer, "requester")
+        standing._used[lease.id] -= USED_WITHIN
+        await standing.extend()
+        await until(lambda: leases(buyer, "requester")[0].state == "settled")
+        assert leases(buyer, "requester")[0].paid == lease.terms.rate // 10**9
+        again = await ran(buyer, "later")
+        assert (again.state, again.lease != lease.id) == (RunState.SUCCEEDED, True)
 
     in_a_world(tmp_path, play)
 
