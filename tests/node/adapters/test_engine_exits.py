@@ -61,7 +61,7 @@ def test_the_code_of_a_lost_container_is_the_programs_own_only_where_the_engine_
 def test_nothing_lives_through_a_start_of_the_machine(code: int) -> None:
     assert reason(ExitCode=code, booted=1750000005000) == "engine"
     assert reason(ExitCode=code, seen=Sight.WHOLE, booted=1750000000000) == "exited", "booted before it began"
-    assert reason(ExitCode=code, booted=1750000020000) == "exited", "it had ended before"
+    assert reason(ExitCode=code, seen=Sight.WHOLE, booted=1750000020000) == "exited", "it had ended before"
 
 
 @pytest.fixture
