@@ -8,6 +8,8 @@ import structlog
 from node.actions.gate import Gate
 
 EVERY: Final = 3600.0
+SHUT: Final = 60.0
+"""Seconds until the next look while nothing is sold: an engine may have died over the last one."""
 AGAIN: Final = 5.0
 """Seconds until the next try while the engine does not answer."""
 _log = structlog.get_logger("gate")
@@ -21,7 +23,7 @@ async def run(gate: Gate) -> None:
         if (gate.reasons, gate.risks) != told:
             told = gate.reasons, gate.risks
             _tell(gate)
-        await asyncio.sleep(EVERY if is_known else AGAIN)
+        await asyncio.sleep((EVERY if gate.is_open else SHUT) if is_known else AGAIN)
 
 
 def _tell(gate: Gate) -> None:

@@ -31,6 +31,7 @@ def told(
 ) -> list[str]:
     """What the loop logs."""
     monkeypatch.setattr(gating, "EVERY", 0.0)
+    monkeypatch.setattr(gating, "SHUT", 0.0)
     monkeypatch.setattr(gating, "AGAIN", 0.0)
     inspector = FakeInspector(*answers)
 
@@ -52,6 +53,20 @@ def test_what_is_found_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_change_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, (), (BELOW,), ()) == ["fit to sell", "nothing is sold", "fit to sell"]
+
+
+def test_a_gate_that_is_shut_is_looked_at_again_long_before_one_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(gating.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(gating.run(Gate(FakeInspector(None, (BELOW,), ()))))
+    assert pauses == [gating.AGAIN, gating.SHUT, gating.EVERY]
 
 
 def test_an_accepted_risk_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
