@@ -59,6 +59,7 @@ async def _remove_all(node: str, volumes: Path) -> None:
     try:
         for container in await runtime.containers():
             await runtime.remove(container.name)
+        await runtime.prepare()  # drops the volumes of containers that were gone before
     except Unavailable:
         return
     finally:
