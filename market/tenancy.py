@@ -52,7 +52,7 @@ from market.tenancy_events import (
     UsageAcknowledged,
 )
 from market.units import Amount
-from market.workloads import DirectPort, Workload
+from market.workloads import DirectPort, Workload, direct_ports
 
 S = LeaseState
 HEALTHS = ("starting", "healthy", "unhealthy")
@@ -102,8 +102,7 @@ def heard(
 def _direct_ports(workload: Workload | None, told: tuple[DirectPort, ...]) -> tuple[DirectPort, ...]:
     """What the provider told of the ports that were to be direct, each once."""
     places = {place.port: place for place in told}
-    wanted = [port.port for port in workload.ports if port.is_direct] if workload else []
-    return tuple(places[port] for port in wanted if port in places)
+    return tuple(places[port] for port in direct_ports(workload) if port in places)
 
 
 def is_worth_noting(lease: Lease, event: Event, now: int) -> bool:

@@ -153,6 +153,11 @@ class Workload(Struct, frozen=True, kw_only=True):
     source: Source | None = None
 
 
+def direct_ports(workload: Workload | None) -> list[int]:
+    """The numbers of the ports that are to be reached on the provider's own address."""
+    return [port.port for port in workload.ports if port.is_direct] if workload else []
+
+
 def needs_of(workload: Workload) -> tuple[str, ...]:
     """The capabilities that a provider must have for it, by the names of `Offer.capabilities`."""
     found = [workload.kind.value] if workload.kind is not WorkloadKind.BATCH else []
@@ -160,7 +165,7 @@ def needs_of(workload: Workload) -> tuple[str, ...]:
     found += [f"egress:{workload.egress.policy}"] if workload.egress.policy != "none" else []
     found += ["volumes"] if workload.volumes else []
     found += ["endpoints"] if workload.ports else []
-    found += ["direct"] if any(port.is_direct for port in workload.ports) else []
+    found += ["direct"] if direct_ports(workload) else []
     return tuple(found)
 
 

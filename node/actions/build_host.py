@@ -15,9 +15,8 @@ from market.machines import Event
 from market.provision_events import WorkloadEnded
 from market.units import Seconds, Timestamp
 from market.workloads import File, Workload
-from node.actions.log_relay import LogRelay
+from node.actions.log_relay import DELIVER_WITHIN, LogRelay, delivered
 from node.actions.peers import Peers
-from node.actions.watching import DELIVER_WITHIN
 from node.engine import Engine
 from node.ports import BuildEnd, Builder, BuildSpec, LogLine
 
@@ -75,7 +74,7 @@ class BuildHost:
             end = _end_of(running.task)
             ended_at = self._engine.clock.now()
             running.relay.complete()
-            await self._delivered(delivery)
+            await delivered(delivery)
         finally:
             delivery.cancel()
         return _ended(running.started_at, end, ended_at, running.relay)
@@ -103,12 +102,6 @@ class BuildHost:
             await asyncio.wait_for(relay.resume(), DELIVER_WITHIN)
         await self._builder.sweep(lease.container)
         return _ended(lease.started_at, LOST, self._engine.clock.now(), relay)
-
-    async def _delivered(self, delivery: "asyncio.Task[None]") -> None:
-        try:
-            await asyncio.wait_for(delivery, DELIVER_WITHIN)
-        except TimeoutError:
-            _log.warning("log not delivered to its end")
 
 
 def _end_of(task: "asyncio.Task[BuildEnd]") -> BuildEnd:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 import msgspec
+import structlog
 
 from market.dialogue import Line, LogPlace, Logs, LogsKept
 from market.errors import NeugridError, Refused
@@ -13,6 +14,9 @@ from market.receipts import GENESIS, chain_log
 from node.actions.peers import Peers
 
 _kept = msgspec.json.Decoder(LogsKept)
+_log = structlog.get_logger("log relay")
+DELIVER_WITHIN: Final = 20.0
+"""Seconds that the end of a lease waits for the rest of its log."""
 BATCH: Final = 2000
 MAX_BATCH_BYTES: Final = 512 * 1024
 LINE_COST: Final = 64
@@ -184,3 +188,11 @@ async def _at_most(seconds: float, event: asyncio.Event) -> None:
             await event.wait()
     except TimeoutError:
         pass
+
+
+async def delivered(delivery: "asyncio.Task[None]") -> None:
+    """Until the rest of a log is with its requester; one that takes it too slowly is not waited for."""
+    try:
+        await asyncio.wait_for(delivery, DELIVER_WITHIN)
+    except TimeoutError:
+        _log.warning("log not delivered to its end")

@@ -102,7 +102,7 @@ class SandboxHost:
             raise Refused("this lease runs no code now", codes=("LEASE_ENDED",))
         done = self._succeeded.setdefault(lease.id, lease.runs)
         under_way = sum(key[0] == lease.id for key in self._running)
-        if under_way >= (1 + WAITING) * _places(lease):
+        if under_way >= (1 + WAITING) * places_of(lease):
             raise Refused("too many runs of this lease wait", codes=("BUSY",))
         done += under_way  # they may all succeed
         if owed_for(lease.terms, 0, done - UNPAID_RUNS) > lease.paid:
@@ -111,7 +111,7 @@ class SandboxHost:
             raise Refused("the lease has run as much as it may cost", codes=("CAP_REACHED",))
 
     async def _run(self, lease: Lease, message: RunCode) -> CodeDone:
-        place = self._places.setdefault(lease.id, asyncio.Semaphore(_places(lease)))
+        place = self._places.setdefault(lease.id, asyncio.Semaphore(places_of(lease)))
         spec = CodeSpec(id=message.id, language=message.language, code=message.code, inputs=message.inputs)
         async with place:
             if held_lease(self._engine.storage, lease.id).state is not LeaseState.RUNNING:
@@ -134,7 +134,7 @@ class SandboxHost:
             self._succeeded[key[0]] += 1
 
 
-def _places(lease: Lease) -> int:
+def places_of(lease: Lease) -> int:
     """How many sandboxes the lease may have at once."""
     return max(1, lease.terms.resources.memory // SANDBOX_MEMORY)
 

@@ -23,7 +23,7 @@ from market.units import Amount, Bytes, MilliCpu
 from market.workloads import Workload, WorkloadKind
 from node.actions.book import Book
 from node.actions.ids import new_id
-from node.actions.sandbox_host import SANDBOX_MEMORY
+from node.actions.sandbox_host import SANDBOX_MEMORY, places_of
 from node.engine import Changes, Engine
 
 _log = structlog.get_logger("standing")
@@ -128,7 +128,7 @@ class Standing:
         """The least busy lease that runs this language; the one to avoid only when there is no other."""
         now = self._engine.clock.now()
         fitting = [lease for lease in self._leases() if self._is_usable(lease, language, now)]
-        free = [lease for lease in fitting if self._busy[lease.id] < _sandboxes(lease)]
+        free = [lease for lease in fitting if self._busy[lease.id] < places_of(lease)]
         return min(free, key=lambda lease: (lease.id == avoid, self._busy[lease.id], lease.id), default=None)
 
     def _is_usable(self, lease: Lease, language: str, now: int) -> bool:
@@ -194,7 +194,3 @@ class Standing:
 
     def _ring(self) -> None:
         self._bell.set()
-
-
-def _sandboxes(lease: Lease) -> int:
-    return int(max(1, lease.terms.resources.memory // SANDBOX_MEMORY))

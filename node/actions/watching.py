@@ -12,13 +12,12 @@ from market.leases import Lease, LeaseState
 from market.machines import Event
 from market.provision_events import WorkloadEnded
 from market.workloads import File, WorkloadKind
-from node.actions.log_relay import LogRelay
+from node.actions.log_relay import LogRelay, delivered
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Exit, Runtime
 
 _log = structlog.get_logger("watching")
-DELIVER_WITHIN: Final = 20.0
 MOST_WAITING: Final = 8 * 2**20
 """Bytes of a service's output that wait here for its requester; a batch job writes no more than that in all."""
 CODES: Final = {
@@ -53,7 +52,7 @@ class Watching:
             await self._drained(reading)
             relay.complete()
             outputs, problem = await self._outputs(lease, end)
-            await self._delivered(delivery)
+            await delivered(delivery)
         finally:
             delivery.cancel()
         return _ended(lease, end, outputs, problem, relay)
@@ -69,12 +68,6 @@ class Watching:
             await asyncio.wait_for(reading, 10)
         except (TimeoutError, NeugridError) as error:
             _log.warning("log not read to its end", why=repr(error))
-
-    async def _delivered(self, delivery: "asyncio.Task[None]") -> None:
-        try:
-            await asyncio.wait_for(delivery, DELIVER_WITHIN)
-        except TimeoutError:
-            _log.warning("log not delivered to its end")
 
     async def _outputs(self, lease: Lease, end: Exit) -> tuple[tuple[File, ...], str]:
         workload, present = lease.workload, self._engine.storage.get(Lease, lease.id)

@@ -12,7 +12,7 @@ import structlog
 from market.errors import ConfigError
 from market.leases import Lease, LeaseState
 from market.provision_events import PortsOpened
-from market.workloads import DirectPort
+from market.workloads import DirectPort, direct_ports
 from node.engine import Engine
 from node.ports import Dial, OpenPort, PublicPorts
 
@@ -47,7 +47,7 @@ class Publishing:
     async def tick(self) -> None:
         """Bring the open ports in line with the leases that run."""
         running = self._engine.storage.find(Lease, side="provider", state=LeaseState.RUNNING.value)
-        wanted = {lease.id: lease for lease in running if _ports_of(lease)}
+        wanted = {lease.id: lease for lease in running if direct_ports(lease.workload)}
         for id in self._open.keys() - wanted.keys():
             self._shut(id)
         new = [lease for id, lease in wanted.items() if id not in self._open]
@@ -63,7 +63,7 @@ class Publishing:
     async def _publish(self, lease: Lease) -> None:
         opened = self._open.setdefault(lease.id, {})
         before = {place.port: int(place.address.rpartition(":")[2]) for place in lease.direct}
-        for port in _ports_of(lease):
+        for port in direct_ports(lease.workload):
             found = self._opened(lease.container, port, before.get(port))
             if found is None:
                 _log.warning("no public port is free", lease=lease.id, port=port)
@@ -93,7 +93,3 @@ class Publishing:
             task = asyncio.ensure_future(listening.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-
-
-def _ports_of(lease: Lease) -> list[int]:
-    return [port.port for port in lease.workload.ports if port.is_direct] if lease.workload else []

@@ -1,12 +1,10 @@
 """Ports of workloads in the open: listeners on the provider's own address, which lead to the containers."""
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 
 from market.errors import NeugridError, Unavailable
 from node.actions.pumping import pump
-from node.ports import ByteStream, OpenPort
+from node.ports import Dial, OpenPort
 from node.proxy.limits import ProxyLimits
 from node.proxy.listener import Listener
 from node.proxy.wire import Wire
@@ -17,7 +15,7 @@ _log = structlog.get_logger("proxy")
 class Publisher:
     """One fixed port of the host; whoever connects to it is carried to what `dial` opens. `start`, then `close`."""
 
-    def __init__(self, dial: Callable[[], Awaitable[ByteStream]], limits: ProxyLimits | None = None) -> None:
+    def __init__(self, dial: Dial, limits: ProxyLimits | None = None) -> None:
         self._dial, self._limits = dial, limits or ProxyLimits()
         self._listener = Listener(self._serve, self._limits)
 
@@ -51,7 +49,7 @@ class PublicRange:
         self.address, self.numbers = address, numbers
         self._host, self._limits = host, limits
 
-    def open(self, number: int, dial: Callable[[], Awaitable[ByteStream]]) -> OpenPort:
+    def open(self, number: int, dial: Dial) -> OpenPort:
         """Listen on one of the numbers."""
         publisher = Publisher(dial, self._limits)
         publisher.start(self._host, number)
