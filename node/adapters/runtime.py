@@ -27,6 +27,7 @@ from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
 from node.adapters.docker_engine.logs import Place, follow
+from node.adapters.docker_engine.mount_counts import MountCounts
 from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.plain_volumes import PlainVolumes
 from node.adapters.docker_engine.profile import LEASE_LABEL, NODE_LABEL, SANDBOX_LABEL, SLOT_LABEL, TIMEOUT_LABEL
@@ -67,11 +68,12 @@ class DockerRuntime:
             clock=clock,
             progress=progress,
         )
-        self._watch = Watch(self._engine, settings.node)
+        counts = MountCounts(self._engine, settings.node)
+        self._watch = Watch(self._engine, settings.node, counts.settle)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
         self._outlets = Outlets(self._engine, settings, self._seccomp)
-        self._volumes = _volumes(self._engine, settings)
-        self._kept = KeptVolumes(self._engine, settings.folder, settings.node, settings.has_loop_devices)
+        self._volumes = _volumes(self._engine, settings, counts)
+        self._kept = KeptVolumes(self._engine, settings.folder, settings.node, counts, settings.has_loop_devices)
         namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
         places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp, settings.kernel)
         self.builder = DockerBuilder(self._engine, self, self._images, places, settings.builds, clock)
@@ -303,9 +305,9 @@ class DockerRuntime:
             await asyncio.wait_for(change.wait(), patience)
 
 
-def _volumes(engine: Engine, settings: RuntimeSettings) -> LoopVolumes | PlainVolumes:
+def _volumes(engine: Engine, settings: RuntimeSettings, counts: MountCounts) -> LoopVolumes | PlainVolumes:
     if settings.has_loop_devices:
-        return LoopVolumes(engine, settings.folder, settings.node)
+        return LoopVolumes(engine, settings.folder, settings.node, counts)
     return PlainVolumes(engine, settings.node)
 
 

@@ -20,12 +20,14 @@ from tests.e2e.cycling.accounts import unsettled, wrong_bills
 from tests.e2e.cycling.killer import Killer
 from tests.e2e.cycling.services import Services
 from tests.e2e.cycling.stage import BUYER, Stage
-from tests.e2e.cycling.traces import leaks, picture, release_devices, remains
+from tests.e2e.cycling.traces import is_record, leaks, picture, release_devices, remains
 from tests.e2e.cycling.work import Users, unfinished, wrong_ends, wrong_results
 from tests.node.adapters.daemons import a_daemon
 
 CODE_IMAGE = "neugrid-code-scripts:latest"
 TELL_EVERY = 20.0
+RECORDS = 10.0
+"""Seconds after which the engine is started again when all that is left are records of volumes without a disk."""
 PATIENCE = float(os.environ.get("CYCLES_PATIENCE", "300"))
 """Seconds within which a market that is let be has to come to rest."""
 
@@ -49,6 +51,8 @@ class Report(Struct):
     lives: int
     seconds: float
     problems: list[str]
+    records: int
+    """Records of volumes that the engine let go only when it was started again."""
 
 
 class Play:
@@ -62,6 +66,7 @@ class Play:
         self._services = Services(stage, Random(f"{plan.seed} services"))
         self._killer = Killer(stage, Random(f"{plan.seed} kills"), plan.has_long)
         self._rng = Random(f"{plan.seed} play")
+        self._records = 0
 
     def run(self) -> Report:
         """To the first batch whose books are wrong, or to the end."""
@@ -78,7 +83,8 @@ class Play:
         if not problems:
             problems = self._closed()
         counts = self._killer.ways, self._users.counts
-        return Report(self._plan, cycle, *counts, lives, round(time.monotonic() - began, 1), problems)
+        seconds = round(time.monotonic() - began, 1)
+        return Report(self._plan, cycle, *counts, lives, seconds, problems, self._records)
 
     def _cycle(self) -> None:
         pods = self._services.pods()
@@ -118,6 +124,7 @@ class Play:
     def _until_quiet(self, look: Callable[[], Iterable[str]]) -> list[str]:
         """What is still said after all patience; [] as soon as nothing is."""
         end, told = time.monotonic() + PATIENCE, time.monotonic()
+        restart_at = time.monotonic() + RECORDS
         while True:
             try:
                 said = list(look())
@@ -125,6 +132,12 @@ class Play:
                 said = [repr(error)]
             if not said or time.monotonic() > end:
                 return said
+            if time.monotonic() > restart_at and all(map(is_record, said)):
+                restart_at, self._records = end, self._records + len(said)
+                self._stage.daemon.keep_containers(True)
+                self._stage.daemon.reload()
+                self._stage.daemon.end(signal.SIGTERM)
+                self._stage.daemon.start()
             if time.monotonic() > told + TELL_EVERY:
                 told = time.monotonic()
                 self._say(f"  waiting for: {said[0][:200]}, {len(said) - 1} more")
@@ -189,6 +202,7 @@ def tell(report: Report) -> None:
     print(f"seed {report.plan.seed}: {report.cycles} cycles in {report.seconds} s")
     print(f"kills {report.ways.total()}: {dict(report.ways)}")
     print(f"asked {report.work.total()}: {dict(report.work)}; {report.lives} lives of services")
+    print(f"records of volumes that waited for a start of the engine: {report.records}")
     print(f"problems {len(report.problems)}")
 
 

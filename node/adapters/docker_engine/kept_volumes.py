@@ -20,6 +20,7 @@ from market.errors import Conflict, NotFound
 from market.units import Timestamp
 from market.workloads import Volume
 from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.mount_counts import MountCounts
 from node.adapters.docker_engine.plain_volumes import SIZE_LABEL
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL
 from node.adapters.docker_engine.volumes import (
@@ -27,7 +28,6 @@ from node.adapters.docker_engine.volumes import (
     attach,
     attached,
     detach,
-    disk_options,
     make_bare,
     make_disk,
     release,
@@ -53,10 +53,11 @@ class KeptVolume(Struct, frozen=True, kw_only=True):
 class KeptVolumes:
     """The kept volumes of one node on one engine."""
 
-    def __init__(self, engine: Engine, folder: Path, node: str, has_loop_devices: bool) -> None:
+    def __init__(self, engine: Engine, folder: Path, node: str, counts: MountCounts, has_loop_devices: bool) -> None:
         self._engine = engine
         self._folder = folder / "kept"
         self._node = node
+        self._counts = counts
         self._has_loop_devices = has_loop_devices
         self._lending = asyncio.Lock()
 
@@ -120,7 +121,7 @@ class KeptVolumes:
         async with self._lending:
             for volume in await self.listed():
                 if not volume.is_used and volume.used_at < before:
-                    await self._remove(volume.id)
+                    await self._counts.remove(volume.id)
                     await asyncio.to_thread(release, self._file(volume.id))
                     dropped.append(volume.id)
         return tuple(dropped)
@@ -134,11 +135,8 @@ class KeptVolumes:
         device = await asyncio.to_thread(self._attached, id, volume)
         found = await self._inspect(id)
         if found is not None and found["Options"]["device"] != device:
-            await self._remove(id)  # the machine restarted, and the number of the device is another
-            found = None
-        if found is None:
-            labels = {NODE_LABEL: self._node, KEPT_LABEL: "1"}
-            await self._engine.call(lambda client: client.create_volume(id, "local", disk_options(device), labels))
+            await self._counts.remove(id)  # the machine restarted, and the number of the device is another
+        await self._counts.create(id, device, {NODE_LABEL: self._node, KEPT_LABEL: "1"})
 
     def _attached(self, id: str, volume: Volume) -> str:
         """The device over the volume's file, which is made when there is none; a half-made one has another name."""
@@ -165,7 +163,7 @@ class KeptVolumes:
     async def _let_go(self, id: str) -> None:
         if self._has_loop_devices:  # the disk stays, the engine's volume was only a way to mount it
             with contextlib.suppress(Conflict):  # a container took it in this moment
-                await self._remove(id)
+                await self._counts.remove(id)
                 await asyncio.to_thread(detach, self._file(id))
         await asyncio.to_thread(os.utime, self._file(id))
 
@@ -188,10 +186,6 @@ class KeptVolumes:
         except NotFound:
             return None
         return found
-
-    async def _remove(self, id: str) -> None:
-        with contextlib.suppress(NotFound):
-            await self._engine.call(lambda client: client.remove_volume(id, force=True))
 
     def _ids(self) -> list[str]:
         return sorted(file.stem for file in self._folder.glob(f"{PREFIX}*.img"))

@@ -14,8 +14,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from market.errors import NotFound, Unavailable
+from market.errors import Unavailable
 from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.mount_counts import MountCounts
 from node.adapters.docker_engine.profile import NODE_LABEL
 
 KEPT_LABEL: Final = "neugrid.kept"
@@ -38,10 +39,11 @@ class LoopVolumes:
 
     is_watched = False
 
-    def __init__(self, engine: Engine, folder: Path, node: str) -> None:
+    def __init__(self, engine: Engine, folder: Path, node: str, counts: MountCounts) -> None:
         self._engine = engine
         self._folder = folder
         self._node = node
+        self._counts = counts
 
     async def make(self, name: str, size: int, owner: str, is_bare: bool = False) -> None:
         """A volume `name` that holds `size` bytes and belongs to `owner` ("uid:gid"); kept when it is there already.
@@ -50,8 +52,7 @@ class LoopVolumes:
         Raises Unavailable where no loop device can be had (not root, no disk left).
         """
         device = await asyncio.to_thread(self._device, name, size, owner, is_bare)
-        labels = {NODE_LABEL: self._node}
-        await self._engine.call(lambda client: client.create_volume(name, "local", disk_options(device), labels))
+        await self._counts.create(name, device, {NODE_LABEL: self._node})
 
     async def drop(self, name: str) -> None:
         """Remove a container's volumes, with their devices and files; no error for what is gone already.
@@ -65,8 +66,7 @@ class LoopVolumes:
             await self._drop(volume)
 
     async def _drop(self, name: str) -> None:
-        with contextlib.suppress(NotFound):
-            await self._engine.call(lambda client: client.remove_volume(name, force=True))
+        await self._counts.remove(name)
         await asyncio.to_thread(release, self._image(name))
 
     async def check(self, name: str) -> None:
@@ -111,11 +111,6 @@ def container_of(volume: str) -> str:
     """The container that a volume was made for, by its name."""
     name, place, number = volume.rpartition(PLACE)
     return name if place and number.isdecimal() else volume
-
-
-def disk_options(device: str) -> dict[str, str]:
-    """How the engine mounts a disk: no program on it gains rights, and no device file on it is one."""
-    return {"type": "ext4", "device": device, "o": "nosuid,nodev,noatime"}
 
 
 def make_disk(image: Path, size: int, owner: str, journal: int = 0) -> None:

@@ -7,22 +7,27 @@ is the truth, so a change is only a hint to look again, and a missing hint is la
 import asyncio
 import contextlib
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from market.errors import Unavailable
+from market.errors import NeugridError, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
 from node.adapters.docker_engine.exits import Sight
 from node.adapters.docker_engine.profile import NODE_LABEL, SANDBOX_LABEL
 from node.adapters.docker_engine.witness import Witness
 
 RECONNECT_AFTER: Final = 0.5
+OnReturn = Callable[[], Awaitable[None]]
 
 
 class Watch:
     """Hints about the containers labelled with `node`; begins to listen at the first question."""
 
-    def __init__(self, engine: Engine, node: str, period: float = 3.0) -> None:
+    def __init__(self, engine: Engine, node: str, on_return: OnReturn, period: float = 3.0) -> None:
+        """`on_return` is called each time the engine is there (again)."""
         self._engine = engine
+        self._on_return = on_return
+        self._returning: asyncio.Task[None] | None = None
         self._filters = {"label": f"{NODE_LABEL}={node}"}
         self._period = period
         self._changes: dict[str, asyncio.Event] = {}
@@ -66,8 +71,9 @@ class Watch:
     def close(self) -> None:
         """Stop listening."""
         self._closing.set()
-        if self._reconciling is not None:
-            self._reconciling.cancel()
+        for task in (self._reconciling, self._returning):
+            if task is not None:
+                task.cancel()
         if self._stream is not None:
             with contextlib.suppress(OSError, AttributeError):  # it may have ended by itself in this moment
                 self._stream.close()
@@ -104,6 +110,7 @@ class Watch:
         """What happened while nobody listened is found by the list."""
         self._witness.connected()
         self._connected.set()
+        self._returning = asyncio.create_task(self._welcome())
 
     def _on_broken(self, _: dict[str, Any]) -> None:
         self._witness.disconnected()
@@ -124,6 +131,10 @@ class Watch:
         change = self._changes.pop(name, None)
         if change is not None:
             change.set()
+
+    async def _welcome(self) -> None:
+        with contextlib.suppress(NeugridError):  # it is away again, and will be back once more
+            await self._on_return()
 
     async def _reconcile(self) -> None:
         while True:

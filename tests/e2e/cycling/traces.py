@@ -24,6 +24,7 @@ SANDBOXES = 21
 SLOTS = {"slot": 4, "sandbox-slot": 24}
 DESCRIPTORS = 400
 """Far above what these few leases and streams need, far below what a leak of weeks would come to."""
+UNUSED = " is in no container"
 EFFECTS = {"WatchWorkload"}
 """What is under way for as long as a lease lasts."""
 
@@ -58,6 +59,11 @@ def leaks(stage: Stage) -> list[str]:
     here = look(stage)
     found = [*_containers(stage, here), *_networks(stage, here), *_volumes(stage, here), *_host(stage, here)]
     return [*found, *_processes(stage, here), *_files(stage), *_effects(stage)]
+
+
+def is_record(problem: str) -> bool:
+    """Whether it is a record of the engine's alone: a volume's disk has a device and a file, which are told too."""
+    return problem.startswith("volume ") and problem.endswith(UNUSED)
 
 
 def remains(stage: Stage) -> list[str]:
@@ -138,7 +144,7 @@ def _networks(stage: Stage, here: Here) -> Iterator[str]:
 
 def _volumes(stage: Stage, here: Here) -> Iterator[str]:
     """Volumes, devices and image files go with their containers; of kept ones only the file stays."""
-    yield from (f"volume {name} is in no container" for name in here.volumes if not here.uses(name))
+    yield from (f"volume {name}{UNUSED}" for name in here.volumes if not here.uses(name))
     for file in _images(stage):
         if file.parent.name != "kept" and container_of(file.stem) not in here.containers:
             yield f"image file {file}"
