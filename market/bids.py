@@ -23,10 +23,14 @@ class Bid(Struct, frozen=True, kw_only=True):
     expires_at: Millis
 
 
+def is_let_in(provider: str, wanted: Constraints) -> bool:
+    """Whether the order takes bids of this provider at all, whatever its reputation."""
+    return provider not in wanted.avoid and (not wanted.only or provider in wanted.only)
+
+
 def is_eligible(bid: Bid, wanted: Constraints, scores: dict[str, int]) -> bool:
     """Whether the order's constraints on whom to deal with let this provider in; offers pass the same ones."""
-    is_let_in = bid.provider not in wanted.avoid and (not wanted.only or bid.provider in wanted.only)
-    return is_let_in and scores.get(bid.provider, 0) >= wanted.min_reputation
+    return is_let_in(bid.provider, wanted) and scores.get(bid.provider, 0) >= wanted.min_reputation
 
 
 def best_first(bids: Iterable[Bid], max_rate: int, scores: dict[str, int]) -> list[Bid]:

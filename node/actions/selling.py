@@ -7,7 +7,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.bids import Bid
+from market.bids import Bid, is_let_in
 from market.dialogue import Accepted, BidMade, Done, Propose
 from market.errors import NeugridError, Refused
 from market.leases import ENDED, OPEN, Lease, LeaseState, Terms
@@ -154,7 +154,8 @@ class Selling:
 
     async def consider(self, order: Order) -> None:
         """Bid on a gossiped order when our rules say so; silence and refusals are cheap."""
-        if not self.is_open or order.requester == self._peers.signer.address:
+        mine = self._peers.signer.address
+        if not self.is_open or order.requester == mine or not is_let_in(mine, order.constraints):
             return
         now = self._engine.clock.now()
         cost = price_of(order.resources, self._policy.cost)

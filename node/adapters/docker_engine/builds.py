@@ -1,12 +1,13 @@
 """`Builder` on a Docker Engine: a clone in its own container, then the engine's classic builder within limits.
 
 The classic builder and not BuildKit, which heeds no limits. Every step is bounded in memory, cores and processes, and
-joins the namespace of a container of ours, which holds the egress policy. Nothing is taken from a cache: what one
-requester's step left must not be what another's begins with.
+joins the namespace of a container of ours, which holds the egress policy. No step is taken from a cache: what one
+requester's left must not be what another's begins with. A whole image is, for who had it built, of the same commit.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -132,12 +133,19 @@ class DockerBuilder:
             ignored = await self._ignored(checkout)
             told.begin("images")
             ids = {name: await self._base(name, spec, told) for name in images_in(instructions)}
-            steps = steps_of(instructions, ids, self._labels(spec, checkout.commit))
-            async with self._places.open(spec) as place:
-                image = await self._built(spec, steps, checkout, ignored, place, told)
+            key = _key(spec, checkout.commit, steps_of(instructions, ids, ""))
+            if cached := await self._images.built(key):
+                image = cached
+                told.begin("cached")
+                told.line("stdout", f"{image} was built of the same commit within a day")
+            else:
+                steps = steps_of(instructions, ids, self._labels(spec, checkout.commit))
+                async with self._places.open(spec) as place:
+                    image = await self._built(spec, steps, checkout, ignored, place, told)
         told.begin("export")
         archive = await self._exported(spec, image, store)
-        await self._images.adopt(image, spec.requester)
+        if not cached:
+            await self._images.adopt(image, spec.requester, key)
         told.end()
         return BuildEnd(image=image, archive=archive)
 
@@ -284,6 +292,12 @@ async def _failure(words: Words, guard: Guard) -> Refusal:
         return Refusal("it used more memory than was ordered", "OUT_OF_MEMORY", code)
     is_exit = "non-zero code" in words.problem
     return Refusal(f"it ended with exit code {code}" if is_exit else words.problem, "BUILD_FAILED", code)
+
+
+def _key(spec: BuildSpec, commit: str, steps: tuple[Step, ...]) -> str:
+    """What has to be the same for an image to be the same, and whose it is."""
+    source = [spec.requester, spec.source.url, spec.source.folder, commit, spec.egress.policy]
+    return hashlib.sha256(json.dumps([*source, *(step.line for step in steps)]).encode()).hexdigest()
 
 
 def _failed(told: Told, refusal: Refusal) -> BuildEnd:

@@ -33,6 +33,8 @@ FIRST_WORD: Final = 4
 """The engine may take so many times the patience to begin, for it asks the same questions once more."""
 TAG_LASTS: Final = 3_600_000
 """A tag means the same for so long, in ms; then its registry is asked again, if it answers."""
+BUILD_LASTS: Final = 86_400_000
+"""The same source is built anew after so long, in ms: what its steps fetch may have changed."""
 SPACE: Final = 3
 """An image takes about so many times on disk what it has packed."""
 RECENT: Final = 600_000
@@ -95,12 +97,25 @@ class Images:
         await self._shelf.put(found["Id"], found["Size"], handle=found["Id"] if is_new else "", owner=requester)
         return self._taken(found["Id"], found)
 
-    async def adopt(self, id: str, requester: str = "") -> Image:
-        """An image that this node made here for `requester`, whose it is; it goes when room is wanted."""
+    async def adopt(self, id: str, requester: str, key: str) -> Image:
+        """An image that the build `key` made here for `requester`, whose it is; it goes when room is wanted."""
         await self._open()
         found = await self._inspect(id)
         await self._shelf.put(found["Id"], found["Size"], handle=found["Id"], owner=requester)
+        await self._shelf.remember(key, found["Id"])
         return self._taken(found["Id"], found)
+
+    async def built(self, key: str) -> str:
+        """The id of the image that the build `key` made here within a day, "" when there is none any more."""
+        await self._open()
+        built = self._shelf.built(key)
+        if built is None or self._clock.now() - built.at > BUILD_LASTS:
+            return ""
+        with contextlib.suppress(NotFound):
+            await self._inspect(built.id)
+            await self._shelf.use(built.id)
+            return built.id
+        return ""
 
     async def kept(self) -> frozenset[str]:
         """The ids of all images that jobs may have by this node's doing."""

@@ -19,7 +19,7 @@ from node.ports import Clock
 
 _log = structlog.get_logger("images")
 MAX_NAMES: Final = 4096
-"""Names that are remembered; those resolved longest ago are forgotten, and asked for again."""
+"""Names, and builds, that are remembered; those of longest ago are forgotten, and asked for or built again."""
 SAVE_EVERY: Final = 60_000
 """A later use alone is written down at most so often, in ms."""
 
@@ -43,7 +43,7 @@ class Kept(Struct, frozen=True, kw_only=True):
 
 
 class Named(Struct, frozen=True, kw_only=True):
-    """What a full reference meant when its registry was asked last."""
+    """What a full reference meant when its registry was asked last, or what a build gave when it was done last."""
 
     id: str
     at: int
@@ -53,6 +53,7 @@ class _Content(Struct, frozen=True, kw_only=True):
     images: dict[str, Kept] = {}
     names: dict[str, Named] = {}
     coming: tuple[str, ...] = ()
+    builds: dict[str, Named] = {}
 
 
 class Shelf:
@@ -63,6 +64,7 @@ class Shelf:
         self._clock = clock
         self._images: dict[str, Kept] = {}
         self._names: dict[str, Named] = {}
+        self._builds: dict[str, Named] = {}
         self._coming: dict[str, None] = {}
         self._left_over: tuple[str, ...] = ()
         self._is_read = False
@@ -77,6 +79,7 @@ class Shelf:
         if self._file is not None:
             found = await asyncio.to_thread(_read, self._file)
             self._images, self._names, self._left_over = found.images, found.names, found.coming
+            self._builds = found.builds
 
     def image(self, id: str) -> Kept | None:
         """The image, when a job may have it."""
@@ -85,6 +88,10 @@ class Shelf:
     def named(self, reference: str) -> Named | None:
         """What a full reference means here."""
         return self._names.get(reference)
+
+    def built(self, key: str) -> Named | None:
+        """What the build of that key gave."""
+        return self._builds.get(key)
 
     def images(self) -> list[Kept]:
         """All images, those used longest ago first."""
@@ -119,10 +126,15 @@ class Shelf:
         handles = dict.fromkeys((*known.handles, *([handle] if handle else [])))
         self._images[id] = replace(known, size=size, used_at=now, handles=tuple(handles), owners=owners)
         if name:
-            self._name(name, id, now)
+            _put(self._names, name, Named(id=id, at=now))
         if handle:
             self._coming.pop(handle, None)
             self._left_over = tuple(other for other in self._left_over if other != handle)
+        await self.save()
+
+    async def remember(self, key: str, id: str) -> None:
+        """The build of that key gave this image."""
+        _put(self._builds, key, Named(id=id, at=self._clock.now()))
         await self.save()
 
     async def use(self, id: str) -> None:
@@ -139,6 +151,7 @@ class Shelf:
         if gone:
             self._images = {id: kept for id, kept in self._images.items() if id not in gone}
             self._names = {name: named for name, named in self._names.items() if named.id not in gone}
+            self._builds = {key: built for key, built in self._builds.items() if built.id not in gone}
             await self.save()
 
     async def save(self) -> None:
@@ -148,14 +161,17 @@ class Shelf:
             return
         async with self._saving:
             coming = (*self._left_over, *self._coming)
-            body = msgspec.json.encode(_Content(images=self._images, names=self._names, coming=coming))
+            body = msgspec.json.encode(
+                _Content(images=self._images, names=self._names, coming=coming, builds=self._builds)
+            )
             await asyncio.to_thread(_write, self._file, body)
 
-    def _name(self, name: str, id: str, now: int) -> None:
-        self._names.pop(name, None)
-        self._names[name] = Named(id=id, at=now)
-        while len(self._names) > MAX_NAMES:
-            del self._names[next(iter(self._names))]
+
+def _put(memory: dict[str, Named], name: str, named: Named) -> None:
+    memory.pop(name, None)
+    memory[name] = named
+    while len(memory) > MAX_NAMES:
+        del memory[next(iter(memory))]
 
 
 def _read(file: Path) -> _Content:

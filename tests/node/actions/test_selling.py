@@ -10,6 +10,7 @@ from market.dialogue import BidMade, Done, Propose, Release
 from market.leases import LeaseState, Terms
 from market.messages import Kind
 from market.offers import Hardware
+from market.orders import Constraints
 from market.pricing import PricingPolicy
 from market.provision_events import ForgetLease
 from market.reputation import Experience
@@ -213,6 +214,19 @@ def test_nobody_bids_on_its_own_order(tmp_path: Path) -> None:
         assert stage.seller.selling is not None
         await stage.seller.selling.consider(an_order(requester=key_of("seller").address, max_rate=10**13))
         assert stage.seller.selling._bids == {}
+
+    staged(tmp_path, play)
+
+
+@pytest.mark.parametrize("whom", [{"only": ("0x" + "9" * 40,)}, {"avoid": (key_of("seller").address,)}])
+def test_nobody_bids_on_an_order_that_takes_no_bid_of_his(tmp_path: Path, whom: dict[str, Any]) -> None:
+    async def play(stage: Stage) -> None:
+        assert stage.seller.selling is not None
+        order = an_order(requester=key_of("buyer").address, max_rate=10**13)
+        await stage.seller.selling.consider(replace(order, constraints=Constraints(**whom)))
+        assert stage.seller.selling._bids == {}
+        await stage.seller.selling.consider(order)
+        assert list(stage.seller.selling._bids) == [order.id]
 
     staged(tmp_path, play)
 

@@ -50,6 +50,14 @@ class Repositories:
         shutil.rmtree(work)
         return self.url(name)
 
+    def commit(self, name: str, command: str) -> None:
+        """One more commit, of what the shell line makes."""
+        work = self._folder / f"{name}.work"
+        _run(f"git clone -q {self._folder / name} {work}", self._folder)
+        for each in (command, "git add -A", "git commit -q -m more", "git push -q"):
+            _run(each, work)
+        shutil.rmtree(work)
+
 
 def _run(command: str, folder: Path) -> str:
     who = {f"GIT_{role}_{what}": "nobody@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

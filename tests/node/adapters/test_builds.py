@@ -150,6 +150,22 @@ async def test_a_dockerfile_becomes_an_image_that_runs_here_and_elsewhere(yard: 
         assert texts(lines) == ["hello"]
 
 
+async def test_the_same_commit_is_built_once_for_its_requester(yard: Yard) -> None:
+    files = HELLO | {"Dockerfile": HELLO["Dockerfile"] + "RUN echo made >/made\n"}
+    url = yard.git.add("twice", files)
+    first = await yard.build(yard.spec(url))
+    assert first.archive is not None
+    again = await yard.build(yard.spec(url))
+    assert (again.image, again.archive) == (first.image, first.archive)
+    assert [text.split(": ", 1)[1] for text in yard.steps() if "begins" in text][-2:] == ["cached", "export"]
+    other = await yard.build(replace(yard.spec(url), requester="0x02"))
+    assert other.image != first.image, "what others had built is not taken for ours"
+    yard.git.commit("twice", "echo more > data")
+    newer = await yard.build(yard.spec(url))
+    assert newer.image not in ("", first.image)
+    yard.kept.remove(again.image)  # it is in there twice
+
+
 async def test_what_runs_a_built_image_is_no_remains_of_its_build(yard: Yard) -> None:
     end = await yard.built("runs", HELLO | {"Dockerfile": "FROM busybox:latest\nCMD sleep 60\n"})
     running = a_container(image=end.image)

@@ -34,13 +34,17 @@ async def test_images_names_and_uses_survive_a_restart(tmp_path: Path) -> None:
     assert again.names() == {"a": ONE, "b": TWO}
 
 
-async def test_what_goes_takes_its_names_along(tmp_path: Path) -> None:
+async def test_what_goes_takes_its_names_and_builds_along(tmp_path: Path) -> None:
     shelf = await opened(tmp_path / "images.json", FakeClock())
-    await shelf.put(ONE, 1, name="a")
-    await shelf.put(TWO, 1, name="b")
+    for id, name in ((ONE, "a"), (TWO, "b")):
+        await shelf.put(id, 1, name=name)
+        await shelf.remember(f"build of {name}", id)
     await shelf.drop([ONE, "sha256:unknown"])
     again = await opened(tmp_path / "images.json", FakeClock())
     assert (again.names(), again.image(ONE)) == ({"b": TWO}, None)
+    assert again.built("build of a") is None
+    assert (built := again.built("build of b")) is not None
+    assert built.id == TWO
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'{"images": {"x": 1}}'])
