@@ -178,6 +178,24 @@ class Client:
         found: Json = self._wire.json(method, f"/v1/deployments{path}", **parts)["deployment"]
         return found
 
+    # --- projects --------------------------------------------------------------------------------------------------
+
+    def create_project(self, body: Mapping[str, Any]) -> Json:
+        """A project of a repository."""
+        return self._wire.once("POST", "/v1/projects", json=dict(body))
+
+    def projects(self, limit: int = 20) -> list[Json]:
+        """The newest projects, over as many pages as it takes."""
+        return list(self._wire.pages("/v1/projects", "projects", limit, {}))
+
+    def project(self, id: str) -> Json:
+        """One project."""
+        return self._wire.json("GET", f"/v1/projects/{_quoted(id)}")
+
+    def delete_project(self, id: str) -> Json:
+        """Forget a project."""
+        return self._wire.once("DELETE", f"/v1/projects/{_quoted(id)}")
+
     # --- market ----------------------------------------------------------------------------------------------------
 
     def providers(self, *, gpu: bool | None = None, limit: int = 100, **filters: Any) -> list[Json]:

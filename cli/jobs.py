@@ -33,7 +33,7 @@ def submit(
         if not wait:
             print_json(job) if remote.json else print(job["id"])
             return 0
-        return _watch(client, job, download, is_json=remote.json)
+        return watch(client, job, download, is_json=remote.json)
 
 
 @app.command(name="list")
@@ -123,7 +123,7 @@ def explain(id: str, /, *, remote: Remote = LOCAL) -> None:
         print(f"  {step['constraint']}: {step['asked']} -> {step['needed'] or 'any'} makes {step['matches']} fit")
 
 
-def _watch(client: "Client", job: dict[str, Any], folder: Path | None, *, is_json: bool) -> int:
+def watch(client: "Client", job: dict[str, Any], folder: Path | None, *, is_json: bool) -> int:
     """Follow a job to its end: phases on stderr, output on stdout; 1 when it did not succeed."""
     try:
         job = _until_placed(client, job)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from cli import code, consoles, deployments, jobs, keys, market, nodes, wallet
+from cli import code, consoles, deployments, jobs, keys, market, nodes, projects, wallet
 from cli.exits import FILE, INTERNAL, INTERRUPTED, USAGE, exit_code_of
 from market.errors import NeugridError
 from node.version import VERSION
@@ -24,6 +24,8 @@ app = App(
 app.command(jobs.app)
 app.command(deployments.app)
 app.command(deployments.deploy)
+app.command(projects.app)
+app.command(projects.build)
 app.command(market.app)
 app.command(market.providers)
 app.command(wallet.app)

@@ -172,8 +172,10 @@ def _pause(answer: httpx.Response, attempt: int) -> float | None:
 
 def _error_in(answer: httpx.Response) -> NeugridError:
     try:
-        found = answer.json()["error"]
-        return _error_of(found)
+        said = answer.json()
+        if isinstance(said["error"], str):  # as some documented routes say it
+            said = {"error": {"code": said["code"], "message": said["error"], "details": said.get("details")}}
+        return _error_of(said["error"])
     except (ValueError, KeyError, TypeError):
         return Unavailable(f"{answer.url.host} answered {answer.status_code} without a reason: is this a node?")
 

@@ -1,6 +1,8 @@
 """From a repository to an address: whole nodes, a real git server, a real engine, and the pod behind the gateway."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +77,9 @@ def test_a_site_is_built_and_answers_at_its_address(cluster: Builders) -> None:
         address = httpx.URL(service["endpoints"][0]["url"])
         served = httpx.get(f"http://127.0.0.1:{address.port}/", headers={"Host": address.host}, timeout=20)
         assert (served.status_code, served.text) == (200, "<h1>built and served</h1>")
+    command = (sys.executable, "-m", "cli.main", "build", url, "--wait", "--url", contact.url, "--key", contact.key)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert "begins: cached" in again.stdout, "it was built before, and nothing has changed"
 
 
 def _remove_images(provider: str) -> None:
