@@ -160,7 +160,9 @@ def build_terms(settings: RequesterSettings) -> BuildTerms:
     return BuildTerms(
         cap=parse_amount(settings.build_price),
         timeout=Seconds(settings.build_timeout),
-        resources=Resources(cpu=2000, memory=settings.build_memory * 2**20, disk=settings.build_disk * 2**20),
+        resources=Resources(
+            cpu=settings.build_cpu, memory=settings.build_memory * 2**20, disk=settings.build_disk * 2**20
+        ),
         egress=settings.build_egress,
     )
 

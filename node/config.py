@@ -207,6 +207,7 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
     build_timeout: Annotated[int, _whole(60, 86_400, " seconds")] = 1800
+    build_cpu: Annotated[int, _whole(100, 1_024_000, " thousandths of a core")] = 1000
     build_memory: Annotated[int, _whole(64, 2**20, " MiB")] = 2048
     build_disk: Annotated[int, _whole(64, 2**22, " MiB")] = 4096
     """What the image and the repository of such a build may have."""

@@ -25,7 +25,7 @@ class BuildTerms(Struct, frozen=True, kw_only=True):
 
     cap: Amount = Amount(1_000_000)
     timeout: Seconds = Seconds(1800)
-    resources: Resources = Resources(cpu=MilliCpu(2000), memory=Bytes(2 * GIB), disk=Bytes(4 * GIB))
+    resources: Resources = Resources(cpu=MilliCpu(1000), memory=Bytes(2 * GIB), disk=Bytes(4 * GIB))
     egress: str = "web"
 
 
