@@ -23,6 +23,7 @@ from node.adapters.docker_engine.builds import DockerBuilder
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.kept_volumes import KeptVolume, KeptVolumes, is_kept
@@ -74,7 +75,7 @@ class DockerRuntime:
         self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings, counts)
         self._kept = KeptVolumes(self._engine, settings.folder, settings.node, counts, settings.has_loop_devices)
-        namespaces, volumes = Namespaces(self._slots, self._outlets), (self._volumes, self._kept)
+        namespaces, volumes = Namespaces(self._slots, self._outlets, Group(self._engine)), (self._volumes, self._kept)
         places = BuildPlaces(self._engine, self._outlets, settings.node, self._seccomp, settings.kernel)
         self.builder = DockerBuilder(self._engine, self, self._images, places, settings.builds, clock)
         self._starter = Starter(self._engine, self._images, namespaces, volumes, self._watch, clock, settings)

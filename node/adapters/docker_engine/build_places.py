@@ -11,6 +11,7 @@ from typing import Any, Final
 from market.errors import Conflict, InvalidParameters, NotFound
 from node.adapters.docker_engine.build_remains import steps_in
 from node.adapters.docker_engine.calls import Client, Engine, translated
+from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.outlets import Outlets
 from node.adapters.docker_engine.profile import BUILD_LABEL, LEASE_LABEL, NODE_LABEL
 from node.adapters.docker_engine.slots import idle_request
@@ -35,6 +36,7 @@ class BuildPlaces:
         self._outlets = outlets
         self._node = node
         self._seccomp = seccomp
+        self.group = Group(engine)
         self._holders: dict[str, str] = {}
         """Name of a build -> id of the container that holds its namespace."""
 

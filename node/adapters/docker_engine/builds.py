@@ -41,7 +41,7 @@ from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.checkouts import Checkout, Checkouts
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.outputs import ChunkStream, store_file, sync_folder
-from node.adapters.docker_engine.profile import BUILD_LABEL
+from node.adapters.docker_engine.profile import BUILD_LABEL, shares_of
 from node.adapters.docker_engine.streaming import Streamed
 from node.adapters.egress.ability import STATUS, may_look
 from node.adapters.egress.card import card_rules
@@ -194,7 +194,12 @@ class DockerBuilder:
     ) -> str:
         words = Words(told, steps)
         guard = Guard(self._engine, place, self._places.label(spec.name), spec.resources, self._settings.processes)
-        pouring = self._pouring(spec, steps, checkout, ignored, place, words)
+        given = {
+            "networkmode": f"container:{place}",
+            "cgroupparent": await self._places.group.parent(),
+            **_limits(spec),
+        }
+        pouring = self._pouring(given, steps, checkout, ignored, words)
         building, guarding = asyncio.create_task(pouring.done()), asyncio.create_task(guard.run())
         try:
             await asyncio.wait({building, guarding}, return_when=asyncio.FIRST_COMPLETED)
@@ -213,16 +218,15 @@ class DockerBuilder:
 
     def _pouring(
         self,
-        spec: BuildSpec,
+        given: dict[str, Any],
         steps: tuple[Step, ...],
         checkout: Checkout,
         ignored: Ignored,
-        place: str,
         words: Words,
     ) -> Streamed[None]:
         loop, name = asyncio.get_running_loop(), f".neugrid-{secrets.token_hex(8)}"
         text = "".join(f"{step.line}\n" for step in steps).encode()
-        given = {"dockerfile": name, "networkmode": f"container:{place}", **_limits(spec)}
+        given = {**given, "dockerfile": name}
 
         def body() -> Iterator[bytes]:
             for chunk in context(checkout.stream(), (name, text), ignored, self._settings.max_repository):
@@ -314,6 +318,7 @@ def _limits(spec: BuildSpec) -> dict[str, Any]:
         "forcerm": 1,
         "memory": memory,
         "memswap": memory,
+        "cpushares": shares_of(spec.resources.cpu),
         "cpuperiod": 100_000,
         "cpuquota": max(1000, spec.resources.cpu * 100),
         "ulimits": json.dumps([{"Name": "nofile", "Soft": 4096, "Hard": 4096}, {"Name": "core", "Soft": 0, "Hard": 0}]),

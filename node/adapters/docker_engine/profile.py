@@ -43,6 +43,8 @@ RUN: Final = 8 * MIB
 """Bytes of a service's /run."""
 RESERVED: Final = frozenset({"/", "/tmp", "/input", "/output", "/dev/shm"})  # noqa: S108 (the container's own)
 MAX_VOLUMES: Final = 8
+MOST_SHARES: Final = 262_144
+"""The kernel's limit for cpu.shares."""
 MAX_FILES: Final = 4096
 """Open files; the hard limit that every kernel gives an engine at least, which it can not exceed."""
 HOST_PREFIXES: Final = ("LD_", "NVIDIA_", "DOCKER_RESOURCE_")
@@ -71,6 +73,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Volume -> where it goes; a volume that is empty begins with what the image has there."""
     gpu_names: tuple[str, ...] = ()
     """The CDI names of these GPUs, where the engine has them."""
+    group: str = ""
+    """The control group to be in; "" for the engine's own."""
 
 
 def facts_of(inspected: dict[str, Any]) -> ImageFacts:
@@ -145,6 +149,11 @@ def memory_of(spec: ContainerSpec) -> int:
     return max(spec.resources.memory, LEAST_MEMORY)
 
 
+def shares_of(cpu: int) -> int:
+    """cpu.shares of so many thousandths of a core: four times those of a program of the host, which has 1024."""
+    return max(2, min(MOST_SHARES, 4096 * cpu // 1000))
+
+
 def scratch_of(spec: ContainerSpec) -> int:
     """Bytes of /tmp, which count as memory and so are a part of it."""
     return max(MIB, min(SCRATCH, memory_of(spec) // 4))
@@ -196,6 +205,8 @@ def _host_config(spec: ContainerSpec, image: ImageFacts, placement: Placement, s
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": max(1, spec.resources.cpu) * 1_000_000,
+        "CpuShares": shares_of(spec.resources.cpu),
+        **({"CgroupParent": placement.group} if placement.group else {}),
         "PidsLimit": processes_of(spec),
         "Ulimits": [ulimit("nofile", MAX_FILES), ulimit("core", 0), ulimit("memlock", 64 * 1024)],
         "ShmSize": scratch,

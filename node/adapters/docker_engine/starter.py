@@ -9,6 +9,7 @@ from market.units import Timestamp
 from node.adapters.docker_engine.calls import Engine
 from node.adapters.docker_engine.exits import has_ended, timestamp_of
 from node.adapters.docker_engine.gpu_lending import cdi_names, lendable
+from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.inputs import make_readable
 from node.adapters.docker_engine.kept_volumes import KeptVolumes
@@ -35,10 +36,11 @@ Volumes = LoopVolumes | PlainVolumes
 
 
 class Namespaces(NamedTuple):
-    """Whose network namespaces a container can join: empty ones, and ones with a way out."""
+    """Whose network namespaces a container can join: empty ones, and ones with a way out; and its control group."""
 
     slots: Slots
     outlets: Outlets
+    group: Group
 
 
 class Starter:
@@ -62,6 +64,7 @@ class Starter:
         self._watch = watch
         self._clock = clock
         self._settings = settings
+        self._group = namespaces.group
         self._running: dict[str, asyncio.Task[Timestamp]] = {}
         self._lending = asyncio.Lock()
 
@@ -117,8 +120,14 @@ class Starter:
         async with self._kept.lent(spec) as kept, self._lending if spec.resources.gpus else contextlib.nullcontext():
             lent = await self._lend(spec)
             output = spec.name if spec.has_outputs else ""
-            names = await self._names(lent)
-            placement = Placement(slot=slot, output=output, gpus=lent, gpu_names=names, volumes={**places, **kept})
+            placement = Placement(
+                slot=slot,
+                output=output,
+                gpus=lent,
+                gpu_names=await self._names(lent),
+                volumes={**places, **kept},
+                group=await self._group.parent(),
+            )
             request = create_request(spec, image, placement, self._settings.node, seccomp)
             await self._send(spec, request)
         await self._give(spec, tuple(placement.volumes), user_of(spec.name, image))

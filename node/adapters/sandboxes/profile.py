@@ -8,7 +8,7 @@ back what it has. System V memory and message queues of both kinds are off: they
 from pathlib import Path
 from typing import Any, Final
 
-from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SANDBOX_LABEL
+from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SANDBOX_LABEL, shares_of
 from node.adapters.sandboxes.languages import Limits
 
 SCRATCH: Final = "/tmp"  # noqa: S108 (the container's own)
@@ -62,6 +62,7 @@ def _host_config(slot: str, limits: Limits, cpu: int, seccomp: str) -> dict[str,
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": cpu * 1_000_000,
+        "CpuShares": shares_of(cpu),
         "PidsLimit": limits.processes + 1,
         "Ulimits": [_ulimit("nofile", MAX_FILES), _ulimit("core", 0), _ulimit("memlock", 64 * 1024)],
         "ShmSize": limits.scratch * MIB // 4,

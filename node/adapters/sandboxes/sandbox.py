@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.slots import Slots
 from node.adapters.sandboxes.languages import Limits
 from node.adapters.sandboxes.profile import sandbox_request
@@ -102,6 +103,7 @@ class Sandboxer:
         self._settings = settings
         self._limits = limits
         self._seccomp = seccomp
+        self._group = Group(engine)
         self._strays: set[str] = set()
         """Those that were to be removed while the engine was away."""
 
@@ -148,6 +150,7 @@ class Sandboxer:
         request = sandbox_request(
             image, settings.node, slot, self._limits, settings.cpu, settings.lifetime, self._seccomp
         )
+        request["HostConfig"]["CgroupParent"] = await self._group.parent()
         line = await self._engine.call(lambda client: self._launch(client, name, request))
         try:
             reader, writer = await asyncio.open_connection(sock=line)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import ConfigError, InvalidParameters
-from market.units import Seconds
+from market.units import MilliCpu, Seconds
 from node.adapters.docker_engine.profile import (
     FIRST_USER,
     USERS,
@@ -42,6 +42,13 @@ def test_every_container_is_locked_down() -> None:
     assert host["PidsLimit"] == 320
     assert not host["Privileged"]
     assert not {"Binds", "Devices", "CapAdd", "PidMode", "UTSMode", "CgroupParent", "Runtime"} & set(host)
+
+
+def test_a_workload_weighs_by_its_cores_and_may_be_in_a_group() -> None:
+    half, many = resources(cpu=MilliCpu(500)), resources(cpu=MilliCpu(1_024_000))
+    assert a_request(resources=half)["HostConfig"]["CpuShares"] == 2048
+    assert a_request(resources=many)["HostConfig"]["CpuShares"] == 262_144
+    assert a_request(Placement(group="/neugrid"))["HostConfig"]["CgroupParent"] == "/neugrid"
 
 
 def test_scratch_space_is_small_against_memory_so_that_filling_it_is_no_memory_fault() -> None:

@@ -27,6 +27,11 @@ class Engine:
     def remove_container(self, name: str, **_: object) -> None:
         self.removed.append(name)
 
+    is_local = True
+
+    def info(self) -> dict[str, str]:
+        return {"CgroupDriver": "systemd"}
+
     def create_container_from_config(self, *_: object) -> None:
         raise Unavailable("it makes none", service="docker")
 
