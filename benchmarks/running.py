@@ -32,5 +32,6 @@ def await_offers(cluster: Cluster) -> None:
         deadline = time.monotonic() + OFFERS_WITHIN
         while len(client.providers()) < len(cluster.providers):
             if time.monotonic() > deadline:
-                raise TimeoutError("the providers' offers did not come")
+                said = "\n".join(map(cluster.last_words, cluster.providers))
+                raise TimeoutError(f"the providers' offers did not come: {said}")
             time.sleep(0.1)

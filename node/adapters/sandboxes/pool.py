@@ -16,6 +16,8 @@ RETRY: Final = 1.0
 """Seconds until the next try after one could not be made."""
 BREATH: Final = 0.1
 """Seconds after one was taken that its refill begins: most code has ended by then, and need not share its cores."""
+ANSWERING: Final = 0.02
+"""Seconds that a used one stays, where nobody waits: the answer goes out before the engine has its removal to do."""
 TENDING: Final = 5.0
 MAX_NOTES: Final = 1000
 
@@ -85,7 +87,7 @@ class Pool:
     def done(self, sandbox: Fresh) -> None:
         """Whoever took it needs it no more: it is removed in the background, and its place is filled again."""
         if self._used.pop(sandbox.name, None):
-            self._discard(sandbox)
+            self._spawn(self._retire(sandbox))
 
     def refill(self) -> None:
         """Drop what is too much and begin to make what is missing, so that together they stay within the budget."""
@@ -136,6 +138,11 @@ class Pool:
     def _discard(self, sandbox: Fresh) -> None:
         sandbox.hang_up()
         self._spawn(self._remove(sandbox))
+
+    async def _retire(self, sandbox: Fresh) -> None:
+        if not self._is_closed and not any(self._waiting.values()):
+            await asyncio.sleep(ANSWERING)
+        self._discard(sandbox)
 
     async def _wait(self, image: str, patience: float) -> Any:
         place: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

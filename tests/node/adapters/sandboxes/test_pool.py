@@ -79,6 +79,24 @@ async def test_nobody_gets_a_sandbox_that_another_had() -> None:
     assert stage.maker.there == {}
 
 
+@pytest.mark.parametrize("is_wanted", [False, True])
+async def test_a_used_one_goes_when_its_answer_is_out_and_at_once_when_somebody_waits(is_wanted: bool) -> None:
+    stage = Stage(most=1)
+    stage.pool.serve({"a"})
+    await stage.settled()
+    used = await stage.pool.take("a", 1)
+    stage.maker.gate.clear()
+    waiting = asyncio.create_task(stage.pool.take("a", 1)) if is_wanted else None
+    await stage.settled()
+    stage.pool.done(used)
+    await stage.settled()
+    assert (used.name in stage.maker.there) is not is_wanted
+    stage.maker.gate.set()
+    assert waiting is None or (await waiting).is_fresh
+    await stage.pool.close()
+    assert stage.maker.there == {}
+
+
 async def test_demand_fills_the_pool_up_to_its_budget_and_is_forgotten_after_a_minute() -> None:
     stage = Stage(most=4)
     stage.pool.serve({"a", "b"})
@@ -160,7 +178,7 @@ async def test_the_budget_holds_when_demand_moves_to_another_image() -> None:
     for image in "aaaaaabbbbbbbbbbbbbb":
         stage.pool.done(await stage.pool.take(image, 1))
         assert sum(stage.pool.idle.values()) <= 4
-    await stage.settled()
+    await stage.pool.filled()
     assert sum(stage.pool.idle.values()) == 4
     await stage.pool.close()
 
