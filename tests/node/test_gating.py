@@ -60,13 +60,13 @@ def test_a_gate_that_is_shut_is_looked_at_again_long_before_one_that_is_open(mon
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 3:
+        if len(pauses) == 4:
             raise asyncio.CancelledError
 
     monkeypatch.setattr(gating.asyncio, "sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(gating.run(Gate(FakeInspector(None, (BELOW,), ()))))
-    assert pauses == [gating.AGAIN, gating.SHUT, gating.EVERY]
+        asyncio.run(gating.run(Gate(FakeInspector(None, (BELOW,), (BELOW,), ()))))
+    assert pauses == [gating.AGAIN, gating.AGAIN, 2 * gating.AGAIN, gating.EVERY]
 
 
 def test_an_accepted_risk_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
