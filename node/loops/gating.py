@@ -25,7 +25,8 @@ async def run(gate: Gate) -> None:
             told = gate.reasons, gate.risks
             _tell(gate)
         await asyncio.sleep((EVERY if gate.is_open else shut) if is_known else AGAIN)
-        shut = AGAIN if gate.is_open else min(SHUT, 2 * shut)
+        if is_known:
+            shut = AGAIN if gate.is_open else min(SHUT, 2 * shut)
 
 
 def _tell(gate: Gate) -> None:
