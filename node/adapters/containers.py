@@ -12,7 +12,7 @@ from typing import Any
 
 from market.errors import Conflict, NotFound, Unavailable
 from node.adapters.docker_engine.archives import MAX_PACK, Archives
-from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.docker_engine.calls import Client, Engine, name_of
 from node.adapters.docker_engine.insides import Inside, Insides, why_not
 from node.adapters.docker_engine.namespaces import connected
 from node.adapters.docker_engine.pipes import SocketStream
@@ -44,7 +44,7 @@ class DockerContainers:
                 filters = {"label": f"{NODE_LABEL}={self._node}"}
                 for item in await self._engine.call(lambda client: client.containers(filters=filters)):
                     with contextlib.suppress(NotFound, Conflict):  # it has ended in this moment
-                        await self._end_commands(item["Names"][0].lstrip("/"))
+                        await self._end_commands(name_of(item))
                 self._is_prepared = True
 
     async def dial(self, name: str, port: int) -> ByteStream:

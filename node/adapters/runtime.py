@@ -20,7 +20,7 @@ from node.adapters.base_images import BASE_IMAGES
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.build_places import BuildPlaces
 from node.adapters.docker_engine.builds import DockerBuilder
-from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.collect import collect
 from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.groups import Group
@@ -36,7 +36,7 @@ from node.adapters.docker_engine.pulls import Progress
 from node.adapters.docker_engine.settings import RuntimeSettings, read_seccomp
 from node.adapters.docker_engine.slots import IDLE, Slots
 from node.adapters.docker_engine.starter import Namespaces, Starter
-from node.adapters.docker_engine.strays import Strays
+from node.adapters.docker_engine.strays import Strays, remove_nameless
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
 from node.adapters.docker_engine.witness import booted_at
@@ -69,8 +69,8 @@ class DockerRuntime:
             clock=clock,
             progress=progress,
         )
-        counts = MountCounts(self._engine, settings.node)
-        self._watch = Watch(self._engine, settings.node, counts.settle)
+        self._counts = counts = MountCounts(self._engine, settings.node)
+        self._watch = Watch(self._engine, settings.node, self._welcome)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
         self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings, counts)
@@ -124,6 +124,7 @@ class DockerRuntime:
         """Drop what an earlier life left behind and begin to open the slots; the first start does it too."""
         async with self._preparing:
             if not self._is_prepared:
+                await remove_nameless(self._engine, self._settings.node)
                 await self._outlets.take_up(await self._labelled())
                 await self._engine.call(lambda client: owners.sweep(client, self._settings.node))
                 await self._volumes.sweep({container.name for container in await self._listed()})
@@ -239,6 +240,11 @@ class DockerRuntime:
         await self._images.close()
         self._engine.close()
 
+    async def _welcome(self) -> None:
+        """Put in order what an engine that is back has wrong."""
+        await self._counts.settle()
+        await remove_nameless(self._engine, self._settings.node)
+
     async def _read_log(self, name: str, place: Place, limit: int, is_live: bool) -> AsyncGenerator[LogLine, None]:
         batches = follow(self._engine, name, place, limit, is_live)
         async with contextlib.aclosing(batches):
@@ -252,7 +258,8 @@ class DockerRuntime:
     async def _labelled(self) -> list[dict[str, Any]]:
         """Everything of this node that the engine has, slots and outlets included."""
         filters = {"label": f"{NODE_LABEL}={self._settings.node}"}
-        return list(await self._engine.call(lambda client: client.containers(all=True, filters=filters)))
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters=filters))
+        return [item for item in listed if name_of(item)]
 
     async def _inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
@@ -336,7 +343,7 @@ def _age(seen: dict[str, Any]) -> int:
 
 def _container(item: dict[str, Any]) -> Container:
     return Container(
-        name=item["Names"][0].lstrip("/"),
+        name=name_of(item),
         lease=item["Labels"].get(LEASE_LABEL, ""),
         running=item["State"] in ("running", "paused", "restarting"),
         created_at=Timestamp(item["Created"] * 1000),

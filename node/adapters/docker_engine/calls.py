@@ -175,6 +175,12 @@ class Engine:
         return client
 
 
+def name_of(item: Mapping[str, Any]) -> str:
+    """The name of a listed container, "" for one that is gone but in the engine's list: a late note brought it back."""
+    names: list[str] = item["Names"]
+    return names[0].lstrip("/") if names else ""
+
+
 async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> None:
     lines = (f"POST {path} HTTP/1.1", "Host: engine", "Content-Type: application/json", "Connection: Upgrade")
     head = "\r\n".join((*lines, "Upgrade: tcp", f"Content-Length: {len(body)}", "", ""))

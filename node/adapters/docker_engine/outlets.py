@@ -15,7 +15,7 @@ import msgspec
 from market.errors import Conflict, InvalidParameters, NeugridError, NotFound, Unavailable
 from market.workloads import Egress
 from node.adapters.docker_engine.bridge import Bridge
-from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.profile import EGRESS_LABEL, LEASE_LABEL, NODE_LABEL
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.docker_engine.slots import LIFETIME, idle_request
@@ -87,10 +87,10 @@ class Outlets:
 
     async def take_up(self, listed: Collection[dict[str, Any]]) -> None:
         """Serve the outlets of an earlier life whose workloads are among the `listed` containers; drop the others."""
-        names = {item["Names"][0].lstrip("/") for item in listed}
+        names = set(map(name_of, listed))
         outlets = [item for item in listed if EGRESS_LABEL in item["Labels"]]
         for item in outlets:
-            name = item["Names"][0].lstrip("/").removeprefix(PREFIX)
+            name = name_of(item).removeprefix(PREFIX)
             if item["State"] != "running" or name not in names or not await self._resume(name, item["Labels"]):
                 await self._discard(name)
         if self._open:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from market.errors import NotFound, Unavailable
-from node.adapters.docker_engine.calls import Client, translated
+from node.adapters.docker_engine.calls import Client, name_of, translated
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SLOT_LABEL
 from node.adapters.docker_engine.slots import IDLE, IDLE_IMAGE
 
@@ -46,7 +46,7 @@ def sweep(client: Client, node: str) -> None:
     """Remove what a node that was killed in the middle of `give` left behind; blocking."""
     filters = {"label": [f"{NODE_LABEL}={node}", f"{SLOT_LABEL}={IDLE}"]}
     for item in client.containers(all=True, filters=filters):
-        name = item["Names"][0].lstrip("/")
+        name = name_of(item)
         if name.endswith(SUFFIX):
             dismiss(client, name.removesuffix(SUFFIX))
 

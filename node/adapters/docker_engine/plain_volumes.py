@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from market.errors import Conflict, NotFound
 from node.adapters.docker_engine import owners
-from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.profile import NODE_LABEL
 from node.adapters.docker_engine.volumes import KEPT_LABEL, container_of, volumes_of
 
@@ -62,7 +62,7 @@ class PlainVolumes:
         """The running containers that a volume is mounted in."""
         filters = {"volume": volume, "label": f"{NODE_LABEL}={self._node}"}
         listed = await self._engine.call(lambda client: client.containers(filters=filters))
-        return [item["Names"][0].lstrip("/") for item in listed]
+        return [name_of(item) for item in listed]
 
     async def _labelled(self) -> list[dict[str, Any]]:
         """The volumes of this node's containers, less those that outlive them."""

@@ -11,7 +11,7 @@ import time
 from typing import Any, Final
 
 from market.errors import Conflict, NeugridError, NotFound
-from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL, SLOT_LABEL, UNPRIVILEGED
 
 IDLE_IMAGE: Final = "busybox:latest"
@@ -103,8 +103,8 @@ class Slots:
     async def _find_taken(self) -> None:
         filters = {"label": f"{NODE_LABEL}={self._node}"}
         for item in await self._engine.call(lambda client: client.containers(filters=filters)):
-            slot, name = item["Labels"].get(SLOT_LABEL, ""), item["Names"][0].lstrip("/")
-            if slot in self._names and slot not in self._taken.values():
+            slot, name = item["Labels"].get(SLOT_LABEL, ""), name_of(item)
+            if name and slot in self._names and slot not in self._taken.values():
                 self._taken[name] = slot
 
 

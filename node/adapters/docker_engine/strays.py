@@ -18,8 +18,9 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct
 
-from market.errors import NeugridError, NotFound
-from node.adapters.docker_engine.calls import Client, Engine
+from market.errors import Conflict, NeugridError, NotFound
+from node.adapters.docker_engine.calls import Client, Engine, name_of
+from node.adapters.docker_engine.profile import NODE_LABEL
 from node.adapters.docker_engine.reaping import kill_session
 
 PERIOD: Final = 30.0
@@ -74,6 +75,23 @@ class Strays:
             with contextlib.suppress(NotFound):  # it has ended in this moment
                 known.add((await self._engine.call(partial(_command, command)))["Pid"])
         return known
+
+
+async def remove_nameless(engine: Engine, node: str) -> None:
+    """Remove those of the node's containers that have no name any more, so that nobody can ask for them.
+
+    Most are shadows: an engine that is told of an end after the removal lists the container until its own next start.
+    """
+    filters = {"label": f"{NODE_LABEL}={node}"}
+    for item in await engine.call(lambda client: client.containers(all=True, filters=filters)):
+        if not name_of(item):
+            with contextlib.suppress(NotFound, Conflict):
+                await engine.call(partial(_remove, item["Id"]))
+                _log.warning("container without a name removed", container=item["Id"])
+
+
+def _remove(id: str, client: Client) -> None:
+    client.remove_container(id, v=True, force=True)
 
 
 def _command(id: str, client: Client) -> dict[str, Any]:

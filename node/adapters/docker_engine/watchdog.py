@@ -129,7 +129,7 @@ class Watchdog:
         status, body = self.ask("GET", f"/containers/json?filters={escaped}")
         if status != 200:
             raise OSError(f"the engine answered {status}")
-        return {item["Id"]: item["Names"][0].lstrip("/") for item in json.loads(body)}
+        return {item["Id"]: (item["Names"] or [""])[0].lstrip("/") for item in json.loads(body)}
 
     def end(self, id: str, name: str) -> bool:
         """Kill and remove by id, so that a container that took the name meanwhile is spared; whether it is gone."""

@@ -50,7 +50,9 @@ def look(stage: Stage) -> Here:
         listed = client.containers(all=True)
         networks = [network["Name"] for network in client.networks()]
         volumes = [volume["Name"] for volume in client.volumes()["Volumes"] or ()]
-    containers = {item["Names"][0].lstrip("/"): item for item in listed if item["Names"]}
+    containers = {
+        item["Names"][0].lstrip("/"): item for item in listed if item["Names"]
+    }  # one without is a shadow of what is gone
     return Here(containers, [name for name in networks if name not in ("none", "host", "bridge")], volumes)
 
 
