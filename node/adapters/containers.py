@@ -42,9 +42,10 @@ class DockerContainers:
         async with self._preparing:
             if not self._is_prepared:
                 filters = {"label": f"{NODE_LABEL}={self._node}"}
-                for item in await self._engine.call(lambda client: client.containers(filters=filters)):
+                listed = await self._engine.call(lambda client: client.containers(filters=filters))
+                for name in filter(None, map(name_of, listed)):
                     with contextlib.suppress(NotFound, Conflict):  # it has ended in this moment
-                        await self._end_commands(name_of(item))
+                        await self._end_commands(name)
                 self._is_prepared = True
 
     async def dial(self, name: str, port: int) -> ByteStream:
