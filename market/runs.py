@@ -18,6 +18,9 @@ from market.machines import DeadlinePassed, Effect, Event, Rules, Step, Tell, ta
 from market.tenancy_events import RunSucceeded
 
 MAX_ATTEMPTS: Final = 3
+"""Sandboxes that code may break..."""
+MAX_PLACES: Final = 10
+"""...and places that it may be sent to in vain: a provider that refuses, or is away for a moment, ran none of it."""
 RUN_WITHIN: Final = 300_000
 """A run that no provider has brought to its end after so long, in ms, has failed."""
 RETRIED: Final = ("SandboxError", "InternalError")
@@ -135,7 +138,7 @@ def _is_answer(run: Run, results: tuple[RunEnd, ...]) -> bool:
 
 
 def _misplace(run: Run, event: RunMisplaced, now: int) -> Step[Run]:
-    if run.attempt < MAX_ATTEMPTS:
+    if run.attempt < MAX_PLACES:
         return _again(run, event.lease, event.code, event.message)
     return _give_up(run, "InternalError", event.message, now)
 

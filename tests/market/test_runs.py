@@ -10,6 +10,7 @@ from market.machines import DeadlinePassed, Event, Tell
 from market.runs import (
     DONE,
     MAX_ATTEMPTS,
+    MAX_PLACES,
     RULES,
     RUN_WITHIN,
     DispatchRun,
@@ -64,10 +65,16 @@ def test_a_run_that_fails_by_its_own_fault_is_not_paid_and_not_tried_again(error
     assert (after.state, after.error, effects) == (RunState.FAILED, error, [])
 
 
-@pytest.mark.parametrize("event", [ended("SandboxError"), RunMisplaced(lease="lse_000001", code="X", message="gone")])
-def test_what_a_provider_fails_is_tried_elsewhere_and_not_for_ever(event: Event) -> None:
+@pytest.mark.parametrize(
+    ("event", "most"),
+    [
+        (ended("SandboxError"), MAX_ATTEMPTS),
+        (RunMisplaced(lease="lse_000001", code="X", message="gone"), MAX_PLACES),
+    ],
+)
+def test_what_a_provider_fails_is_tried_elsewhere_and_not_for_ever(event: Event, most: int) -> None:
     run = RUN
-    for attempt in range(2, MAX_ATTEMPTS + 1):
+    for attempt in range(2, most + 1):
         run, effects = step(run, event, NOW)
         assert (run.state, run.attempt, run.avoid) == (RunState.QUEUED, attempt, "lse_000001")
         assert effects == [DispatchRun(subject=RUN.id, attempt=attempt)]
