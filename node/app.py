@@ -30,6 +30,7 @@ from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
+from node.adapters.sandboxes.languages import load_languages
 from node.adapters.storage import open_storage
 from node.api.app import create_app
 from node.api.server import serve
@@ -147,6 +148,7 @@ def _settings(config: Config) -> Settings:
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),
         pods=pod_terms(config.requester),
+        aliases=load_languages().aliases(),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,
             ring_age=config.requester.service_log_days * DAY,
@@ -197,7 +199,7 @@ def _rate(per_hour: str) -> int:
     return parse_amount(per_hour) * RATE_SCALE // HOUR
 
 
-def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> Callable[[str], str]:
+def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> Callable[[str, int], str]:
     """Open the gateway to this node's services; how to address one by its id. ConfigError when it can not be had."""
     if not settings.is_on:
         return no_gateway
@@ -206,14 +208,14 @@ def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> 
     port = gateway.start(settings.host, settings.port)
     stack.push_async_callback(gateway.close)
     scheme = "https" if tls else "http"
-    return lambda service: f"{scheme}://{host_of(service, settings.domain)}:{port}"
+    return lambda service, inner: f"{scheme}://{host_of(service, settings.domain, inner)}:{port}"
 
 
 async def _serve(
     config: Config,
     node: Node,
     ports: Ports,
-    endpoint_url: Callable[[str], str],
+    endpoint_url: Callable[[str, int], str],
     on_ready: Callable[[Contact], None] | None,
 ) -> None:
     key = await _operator_key(config.folder, node)

@@ -141,7 +141,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     )
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
-    runner = Runner(core.engine, core.peers, core.book, standing)
+    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases)
     budget = Budget(core.wallets.funds)
     jobs, hosting = Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
     deploying = Deploying(ports.storage, hosting, settings.pods)

@@ -1,6 +1,6 @@
 """What a node is put together from: its world, its keys, its settings, and the parts that both sides share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +102,8 @@ class Settings:
     standing: StandingSettings = field(default_factory=StandingSettings)
     builds: BuildTerms = field(default_factory=BuildTerms)
     pods: PodTerms = field(default_factory=PodTerms)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of languages, such as "js", and what they mean."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What a user can do with code: submit it, wait for it, read what came of it."""
 
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 import structlog
@@ -26,7 +27,10 @@ PER_INPUT = 4.0
 class Runner:
     """Runs of accounts; a run of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, peers: Peers, book: Book, standing: Standing) -> None:
+    def __init__(
+        self, engine: Engine, peers: Peers, book: Book, standing: Standing, aliases: Mapping[str, str]
+    ) -> None:
+        self._aliases = aliases
         self._engine = engine
         self._peers = peers
         self._book = book
@@ -107,7 +111,7 @@ class Runner:
 
     def _known(self, language: str) -> str:
         known = self._book.languages()
-        name = language.lower()
+        name = self._aliases.get(language.lower(), language.lower())
         if name not in known:
             raise InvalidParameters(
                 f"no provider runs {language[:32]!r} now; offered are {', '.join(sorted(known)) or 'none'}",

@@ -147,10 +147,11 @@ def _node_of(service: Service) -> str | None:
 
 
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:
-    """Where the service is reached once a pod of it works: its first port by this node's gateway, direct ones there."""
-    url = services.endpoint_url(service.id) if any(is_up(pod) for pod in service.pods) else ""
-    ports = service.workload.ports[:1] if url else ()
-    found = [Endpoint(type=url.partition(":")[0], url=url, internal_port=port.port) for port in ports]
+    """Where the service is reached once a pod of it works: HTTP by this node's gateway, direct ports there."""
+    is_reached = any(is_up(pod) for pod in service.pods)
+    spoken_here = [port.port for port in service.workload.ports if port.protocol == "http"] if is_reached else []
+    urls = {port: services.endpoint_url(service.id, 0 if port == spoken_here[0] else port) for port in spoken_here}
+    found = [Endpoint(type=url.partition(":")[0], url=url, internal_port=port) for port, url in urls.items() if url]
     spoken = {port.port: port.protocol for port in service.workload.ports}
     for place in services.hosting.direct_ports(service):
         kind = spoken.get(place.port, "tcp")

@@ -29,7 +29,7 @@ from node.ports import Clock
 from node.records import Account, ApiKey
 
 
-def no_gateway(service: str) -> str:
+def no_gateway(service: str, port: int) -> str:
     """A node without a gateway reaches no service by address."""
     return ""
 
@@ -38,7 +38,8 @@ def no_gateway(service: str) -> str:
 class Services:
     """The actions, the clock, and the symbol of the token that prices are in.
 
-    `endpoint_url` gives the address under which this node's gateway serves a service, by its id; "" = none.
+    `endpoint_url` gives the address under which this node's gateway serves a service, by its id and port; 0 is its
+    first port that speaks HTTP. "" = none.
     """
 
     jobs: Jobs
@@ -57,7 +58,7 @@ class Services:
     accounts: Accounts
     clock: Clock
     templates: Mapping[str, Template]
-    endpoint_url: Callable[[str], str] = no_gateway
+    endpoint_url: Callable[[str, int], str] = no_gateway
     currency: str = "TUSD"
 
 

@@ -42,9 +42,10 @@ class ServiceRoutes:
         ]
 
 
-def host_of(service: str, domain: str) -> str:
-    """The host name of a service."""
-    return f"{service.replace('_', '-')}.{domain}"
+def host_of(service: str, domain: str, port: int = 0) -> str:
+    """The host name of a service, or of one of its ports."""
+    name = service.replace("_", "-")
+    return f"{port}-{name}.{domain}" if port else f"{name}.{domain}"
 
 
 def _port_of(service: Service, wanted: int) -> int:

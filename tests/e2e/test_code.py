@@ -19,8 +19,8 @@ def coder(market: Market) -> Client:
     return buyer
 
 
-def ran(client: Client, code: str, *inputs: str) -> dict[str, Any]:
-    return client.run_code(code, "python", inputs or ("",), 60)
+def ran(client: Client, code: str, *inputs: str, language: str = "python") -> dict[str, Any]:
+    return client.run_code(code, language, inputs or ("",), 60)
 
 
 def test_code_runs_and_says_what_came_of_it(coder: Client) -> None:
@@ -47,7 +47,8 @@ def test_a_failure_has_its_type_and_is_never_a_success(coder: Client, code: str,
 
 def test_every_input_is_a_run_and_nothing_stays_between_them(coder: Client) -> None:
     code = "import os\nprint(os.path.exists('mark'), input())\nopen('mark', 'w').close()"
-    result = ran(coder, code, "one", "two")
+    result = ran(coder, code, "one", "two", language="Py")
+    assert result["language"] == "python"
     assert [run["stdout"] for run in result["runs"]] == ["False one\n", "False two\n"]
 
 

@@ -80,6 +80,10 @@ class Languages(Struct, frozen=True, kw_only=True):
                 return name
         raise NotFound(f"there is no language {word[:MAX_NAMES]!r}", language=word[:MAX_NAMES])
 
+    def aliases(self) -> dict[str, str]:
+        """Every other name of a language, and what it means."""
+        return {alias: name for name, dialect in self.dialects.items() for alias in dialect.aliases}
+
     def reference(self, name: str) -> str:
         """The image that holds the language."""
         return self.images[self.dialects[name].image].reference

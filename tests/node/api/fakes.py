@@ -463,7 +463,7 @@ class World:
             steps=BuildSteps(self.storage),
             binaries=FakeBinaries(),
             templates=TEMPLATES,
-            endpoint_url=lambda id: f"http://{id}.localhost:8081",
+            endpoint_url=lambda id, port: f"http://{f'{port}-' if port else ''}{id}.localhost:8081",
         )
         self.app: Edge = create_app(self.services, ApiSettings(**settings)) if settings else _shared(self.services)
 

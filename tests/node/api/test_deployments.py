@@ -94,12 +94,13 @@ async def test_a_masked_value_that_comes_back_stays_what_it_is(client: httpx.Asy
 async def test_a_running_deployment_shows_its_endpoint_and_when_it_started(
     client: httpx.AsyncClient, world: World
 ) -> None:
-    made = await created(client, ports=[{"port": 8080}, {"port": 53, "protocol": "tcp"}])
+    made = await created(client, ports=[{"port": 53, "protocol": "tcp"}, {"port": 8080}, {"port": 9090}])
     await pods_run(world, made["id"])
     deployment = (await client.get(f"/v1/deployments/{made['id']}")).json()["deployment"]
     assert deployment["status"] == "running"
     assert deployment["endpoints"] == [
-        {"type": "http", "url": f"http://{made['id']}.localhost:8081", "internalPort": 8080}
+        {"type": "http", "url": f"http://{made['id']}.localhost:8081", "internalPort": 8080},
+        {"type": "http", "url": f"http://9090-{made['id']}.localhost:8081", "internalPort": 9090},
     ]
     assert deployment["startedAt"].startswith("2025-06-15T")
     assert (deployment["readyReplicas"], deployment["pods"][0]["provider"]) == (1, NODE)
