@@ -160,6 +160,9 @@ async def _is_taken_up(runtime: DockerRuntime, containers: DockerContainers) -> 
     except (NeugridError, TimeoutError) as error:
         _log.warning("not taken up yet", why=str(error))
         return False
+    except Exception:  # noqa: BLE001  what an engine may say, and we did not expect, must not keep a node from its money
+        _log.exception("not taken up yet")
+        return False
     return True
 
 

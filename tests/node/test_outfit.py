@@ -13,7 +13,7 @@ from market.signing import Signer
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.owners import SUFFIX, _request
 from node.config import Config, ProviderSettings
-from node.outfit import open_outfit, runtime_settings, sells_code
+from node.outfit import _is_taken_up, open_outfit, runtime_settings, sells_code
 from tests.node.adapters.daemons import Daemon, a_daemon
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
@@ -54,6 +54,14 @@ async def test_what_an_earlier_life_left_is_removed_as_soon_as_the_engine_is_bac
         while names(daemon) != [f"neugrid-slot-{node}-{number}" for number in range(4)]:
             await asyncio.sleep(0.1)
     assert names(daemon) == []
+
+
+async def test_what_nobody_expected_of_an_engine_keeps_no_node_from_its_start() -> None:
+    class Odd:
+        async def warm_up(self) -> None:
+            raise IndexError("list index out of range")
+
+    assert not await _is_taken_up(Odd(), Odd())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
