@@ -102,7 +102,7 @@ class DockerSandboxes:
         """Run code in a sandbox of its own.
 
         Raises NotFound for a language that is not offered, InvalidParameters for code or input that is too large,
-        Unavailable when no sandbox can be had in time.
+        Unavailable when no sandbox can be had in time, or when the engine went away under it.
         """
         name = self._languages.named(spec.language)
         _check(spec)
@@ -111,7 +111,10 @@ class DockerSandboxes:
         begun = time.monotonic()
         async with self._fresh(image, begun) as sandbox:
             waited = _since(begun)
-            return await _Errand(sandbox, self._languages, name).do(spec, waited)
+            result = await _Errand(sandbox, self._languages, name).do(spec, waited)
+        if any(run.error == SANDBOX for run in result.runs):
+            await self._engine.call(lambda _: self._engine.greet())  # an engine that died took the sandbox along
+        return result
 
     async def close(self) -> None:
         """Remove what waits unused and let go of the engine."""

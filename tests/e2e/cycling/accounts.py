@@ -38,6 +38,11 @@ def wrong_bills(stage: Stage) -> Iterator[str]:
         yield from _wrong_bill(job, [lease for lease in leases if lease.job == job.id], sold)
 
 
+def _acknowledged(lease: Lease) -> int:
+    """Seconds that were agreed on before anybody knew that the engine had lost the container: they stay paid."""
+    return -(-(lease.paid_at - lease.started_at) // 1000) if lease.code == "INFRASTRUCTURE" else 0
+
+
 def _wrong_bill(job: Job, bought: list[Lease], sold: dict[str, Lease]) -> Iterator[str]:
     paid = sum(lease.paid for lease in bought)
     if job.cost != paid:
@@ -47,7 +52,7 @@ def _wrong_bill(job: Job, bought: list[Lease], sold: dict[str, Lease]) -> Iterat
     if sum(lease.outcome == LeaseState.FINISHED and lease.paid > 0 for lease in bought) > 1:
         yield f"{job.id} was paid for several attempts that finished: {[lease.id for lease in bought]}"
     for lease in bought:
-        most = max(cost_of(lease.terms, lease.seconds), 0)
+        most = cost_of(lease.terms, max(lease.seconds, _acknowledged(lease)))
         if lease.terms.unit != "run" and lease.paid > most:
             yield f"{lease.id}: {lease.paid} paid, {most} due"
         if lease.id in sold and sold[lease.id].paid > lease.paid:

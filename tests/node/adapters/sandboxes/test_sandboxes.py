@@ -229,6 +229,29 @@ async def test_an_engine_that_is_away_is_unavailable(tmp_path: Path) -> None:
     await sandboxes.close()
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_sandbox_that_goes_with_its_engine_is_no_fault_of_the_code(
+    sandboxes: DockerSandboxes, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """The connection breaks either way: whether the engine still answers tells whose end it was."""
+    if not is_there:
+        monkeypatch.setattr(sandboxes._engine, "greet", lambda: _raise(ConnectionError("gone")))
+    running = asyncio.create_task(python(sandboxes, "import time; time.sleep(2)"))
+    while not (used := list(sandboxes._pool._used.values())):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # the code is on its way
+    used[0].hang_up()
+    if is_there:
+        assert (await running).error == "SandboxError"
+    else:
+        with pytest.raises(Unavailable):
+            await running
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
 KILLED = """
 import asyncio, sys
 from node.adapters.sandboxes.docker import DockerSandboxes
