@@ -15,7 +15,7 @@ from market.machines import Event
 from market.provision_events import WorkloadEnded
 from market.units import Seconds, Timestamp
 from market.workloads import File, Workload
-from node.actions.log_relay import DELIVER_WITHIN, LogRelay, delivered
+from node.actions.log_relay import DELIVER_WITHIN, Deliveries, LogRelay
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import BuildEnd, Builder, BuildSpec, LogLine
@@ -46,6 +46,7 @@ class BuildHost:
         self._builder = builder
         self._store = store
         self._running: dict[str, _Running] = {}
+        self._deliveries = Deliveries()
 
     async def prepare(self, lease: Lease, workload: Workload) -> str:
         """Nothing is fetched before the clock runs: repository and images are the build's own first steps."""
@@ -74,9 +75,10 @@ class BuildHost:
             end = _end_of(running.task)
             ended_at = self._engine.clock.now()
             running.relay.complete()
-            await delivered(delivery)
-        finally:
+        except BaseException:
             delivery.cancel()
+            raise
+        await self._deliveries.finish(delivery)
         return _ended(running.started_at, end, ended_at, running.relay)
 
     async def stop(self, lease: Lease) -> None:

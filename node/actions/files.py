@@ -97,6 +97,11 @@ class Files:
         except FileNotFoundError:
             raise NotFound("no such file", digest=message.digest) from None
 
+    def drop_parts(self, lease: str) -> None:
+        """Remove what fetches for a lease left half done: nobody goes on with them when it is over."""
+        for part in self.folder.glob(f"*.{lease}.part"):
+            part.unlink(missing_ok=True)
+
     def sweep(self, keep: Collection[str], age: float, now: float) -> int:
         """Remove files that are older than `age` seconds at `now` and not in `keep`; how many. Parts go after a day."""
         gone = 0

@@ -37,7 +37,8 @@ class Inputs:
         return self._files.path(file.digest)
 
     async def discard(self, lease: Lease) -> None:
-        """Remove the lease's folder."""
+        """Remove the lease's folder, and what a fetch for it has left half done."""
+        await asyncio.to_thread(self._files.drop_parts, lease.id)
         await asyncio.to_thread(shutil.rmtree, self.of(lease).parent, ignore_errors=True)
 
 

@@ -16,7 +16,11 @@ from node.actions.peers import Peers
 _kept = msgspec.json.Decoder(LogsKept)
 _log = structlog.get_logger("log relay")
 DELIVER_WITHIN: Final = 20.0
-"""Seconds that the end of a lease waits for the rest of its log."""
+"""Seconds that the end of a lease waits for the rest of its log..."""
+LATE: Final = 3600.0
+"""...and for which the rest is offered to a requester that was away meanwhile."""
+MOST_LATE: Final = 64
+"""Logs that are offered so at once; each may hold as much as a lease may write."""
 BATCH: Final = 2000
 MAX_BATCH_BYTES: Final = 512 * 1024
 LINE_COST: Final = 64
@@ -190,9 +194,28 @@ async def _at_most(seconds: float, event: asyncio.Event) -> None:
         pass
 
 
-async def delivered(delivery: "asyncio.Task[None]") -> None:
-    """Until the rest of a log is with its requester; one that takes it too slowly is not waited for."""
-    try:
-        await asyncio.wait_for(delivery, DELIVER_WITHIN)
-    except TimeoutError:
-        _log.warning("log not delivered to its end")
+class Deliveries:
+    """The last parts of logs: the end of a lease waits for its own a little, and it goes on without it."""
+
+    def __init__(self) -> None:
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def finish(self, delivery: "asyncio.Task[None]") -> None:
+        """Until the rest of a log is with its requester; to one that is away it is offered for an hour more."""
+        try:
+            await asyncio.wait_for(asyncio.shield(delivery), DELIVER_WITHIN)
+        except TimeoutError:
+            _log.warning("log not delivered to its end yet")
+            self._go_on(delivery)
+        except BaseException:
+            delivery.cancel()
+            raise
+
+    def _go_on(self, delivery: "asyncio.Task[None]") -> None:
+        if len(self._late) >= MOST_LATE:
+            delivery.cancel()
+            return
+        end = asyncio.get_running_loop().call_later(LATE, delivery.cancel)
+        self._late.add(delivery)
+        delivery.add_done_callback(self._late.discard)
+        delivery.add_done_callback(lambda _: end.cancel())

@@ -12,7 +12,7 @@ from market.leases import Lease, LeaseState
 from market.machines import Event
 from market.provision_events import WorkloadEnded
 from market.workloads import File, WorkloadKind
-from node.actions.log_relay import LogRelay, delivered
+from node.actions.log_relay import Deliveries, LogRelay
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Exit, Runtime
@@ -37,6 +37,7 @@ class Watching:
         self._peers = peers
         self._runtime = runtime
         self._store = store
+        self._deliveries = Deliveries()
 
     async def watch(self, lease: Lease) -> Event | None:
         """Follow one container to its end, also after a restart of the node.
@@ -52,9 +53,10 @@ class Watching:
             await self._drained(reading)
             relay.complete()
             outputs, problem = await self._outputs(lease, end)
-            await delivered(delivery)
-        finally:
+        except BaseException:
             delivery.cancel()
+            raise
+        await self._deliveries.finish(delivery)
         return _ended(lease, end, outputs, problem, relay)
 
     async def _read(self, lease: Lease, relay: LogRelay) -> None:

@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from market.jobs import DONE, Job
+from market.leases import Lease
 from market.runs import DONE as RAN
 from market.runs import Run
-from node.actions.logs import read_lines
+from node.actions.logs import next_line, read_lines
 from node.ports import Reader
 from tests.e2e.cycling.stage import Stage
 
@@ -121,7 +122,16 @@ def unfinished(asked: list[Asked], books: Reader) -> list[str]:
         noun: Any = books.get(Run if one.kind == "code" else Job, one.id)
         if noun is None or noun.state not in (RAN if one.kind == "code" else DONE):
             found.append(f"{one.kind} {one.id}: {noun.state.value if noun else 'acknowledged, and not there'}")
+        elif one.kind != "code" and (lines := _late(noun, books)):
+            found.append(f"{one.kind} {one.id}: {lines}")
     return found
+
+
+def _late(job: Job, books: Reader) -> str:
+    """What is still on its way of a log: a requester that was away gets the rest when it is back."""
+    lease = books.get(Lease, job.lease)
+    told, here = (lease.receipt.log_lines if lease and lease.receipt else 0), next_line(books, job.lease)
+    return f"{here} of {told} lines are here" if here < told else ""
 
 
 def wrong_ends(asked: list[Asked], books: Reader, outages: list[tuple[int, int]]) -> Iterator[str]:

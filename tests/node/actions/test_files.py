@@ -251,6 +251,18 @@ def test_parts_of_transfers_that_nobody_ends_go_after_a_day(tmp_path: Path) -> N
     staged(tmp_path, play)
 
 
+def test_parts_of_a_lease_go_with_it(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        lent = stage.seller.lent
+        for lease in (LEASE, "lse_000002"):
+            (lent.folder / f"{'0' * 64}.{lease}.part").write_bytes(b"x")
+        lent.drop_parts(LEASE)
+        lent.drop_parts(LEASE)
+        assert [path.name for path in lent.folder.iterdir()] == [f"{'0' * 64}.lse_000002.part"]
+
+    staged(tmp_path, play)
+
+
 def test_a_peer_that_gives_a_file_in_crumbs_is_not_fetched_from(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         async def crumb(envelope: Any, message: GetFile) -> bytes:

@@ -12,7 +12,7 @@ from market.dialogue import Line, LogPlace, Logs, LogsKept
 from market.errors import PeerUnreachable, Refused
 from market.receipts import GENESIS, chain_log
 from node.actions import log_relay
-from node.actions.log_relay import LINE_COST, NODE, LogRelay
+from node.actions.log_relay import LINE_COST, NODE, Deliveries, LogRelay
 from tests.builders import NOW, a_lease
 
 
@@ -104,6 +104,49 @@ def test_lines_that_come_soon_after_each_other_go_together(monkeypatch: pytest.M
 
     _, taker = relayed(play)
     assert [len(message.lines) for message in taker.asked] == [1, 49]
+
+
+def test_the_end_of_a_lease_does_not_wait_for_a_log_that_goes_on_being_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_relay, "DELIVER_WITHIN", 0.01)
+    monkeypatch.setattr(log_relay, "RETRY", 0.002)
+
+    async def play() -> None:
+        deliveries, taker = Deliveries(), Taker()
+        taker.away = 10**9
+        relay = LogRelay(taker, a_lease())  # type: ignore[arg-type]
+        relay.add(a_line(1))
+        relay.complete()
+        delivery = asyncio.create_task(relay.deliver())
+        await deliveries.finish(delivery)
+        assert (taker.texts(), relay.count) == ([], 1)
+        taker.away = 0
+        await asyncio.wait_for(delivery, 5)
+        assert taker.texts() == ["0001"]
+
+    asyncio.run(play())
+
+
+def test_so_many_logs_are_offered_late_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_relay, "DELIVER_WITHIN", 0)
+    monkeypatch.setattr(log_relay, "MOST_LATE", 1)
+
+    async def play() -> None:
+        deliveries, never = Deliveries(), asyncio.Event()
+        waiting = [asyncio.create_task(_until(never)) for _ in range(2)]
+        for delivery in waiting:
+            await deliveries.finish(delivery)
+        await asyncio.sleep(0)
+        assert [delivery.cancelled() for delivery in waiting] == [False, True]
+        never.set()
+        await waiting[0]
+
+    asyncio.run(play())
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def test_a_requester_that_is_away_for_long_gets_the_newest_lines_and_is_told_how_many_are_missing() -> None:
