@@ -14,6 +14,7 @@ from market.workloads import files_limit
 from node.adapters.builds.refusals import Refusal
 from node.adapters.docker_engine.build_remains import bytes_of, steps_in
 from node.adapters.docker_engine.calls import Client, Engine, translated
+from node.adapters.docker_engine.profile import BUILD_LABEL
 from node.adapters.docker_engine.pulls import free_at
 
 LOOK: Final = 0.1
@@ -74,7 +75,11 @@ class Guard:
         until = int(time.time()) + 1  # noqa: TID251
         kinds = {"type": "container", "event": ["oom"]}
         events = client.events(since=self._since, until=until, filters=kinds, decode=True)
-        return [event for event in events if event.get("Actor", {}).get("ID") in self._seen]
+        return [event for event in events if self._is_ours(event.get("Actor", {}))]
+
+    def _is_ours(self, actor: dict[str, Any]) -> bool:
+        """A step that was over before it was seen is known by the label that its stage begins with."""
+        return actor.get("ID") in self._seen or actor.get("Attributes", {}).get(BUILD_LABEL) == self._label
 
 
 def _limit(id: str, processes: int, client: Client) -> None:

@@ -21,6 +21,7 @@ from market.workloads import Egress, Source
 from node.adapters.builds.git_image import ensure_git_image
 from node.adapters.builds.settings import BuildSettings
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine import build_guard
 from node.adapters.runtime import DockerRuntime
 from node.ports import BuildEnd, BuildSpec, LogLine
 from tests.builders import resources
@@ -251,6 +252,15 @@ async def test_what_fails_says_why_and_leaves_nothing(yard: Yard, name: str) -> 
     for word in words:
         assert word in end.message
     assert "failed" in yard.steps()[-1]
+
+
+async def test_a_step_that_was_over_before_it_was_seen_ran_out_of_memory_all_the_same(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_guard, "LOOK", 30.0)
+    files, (code, exit_code, _) = FAILS["memory"]
+    end = await yard.built("unseen", files)
+    assert (end.code, end.exit_code) == (code, exit_code), end.message
 
 
 @pytest.mark.parametrize(
