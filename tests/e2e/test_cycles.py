@@ -1,6 +1,5 @@
 """A few cycles of kills in a market on an engine of its own; a thousand are `make cycles-long`."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,9 +10,12 @@ from tests.e2e.cycles import Plan, play, tell
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(600)]
 
+SEED = 736945
+"""One whose kills once left volumes behind; `make cycles` plays another each time."""
+
 
 def test_whatever_is_killed_comes_back_and_leaves_nothing_behind(images: None) -> None:
-    plan = Plan(cycles=6, batch=6, seed=int.from_bytes(os.urandom(3), "big"), has_long=False)
+    plan = Plan(cycles=6, batch=6, seed=SEED, has_long=False)
     folder = Path(tempfile.mkdtemp(prefix="cycles-"))
     report = play(plan, folder)
     tell(report)
