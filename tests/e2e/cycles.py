@@ -1,6 +1,7 @@
 """Work of all kinds in a market that is killed part by part, cycle after cycle; then everything has to add up."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -191,7 +192,8 @@ def _empty(address: str) -> None:
     """Containers that a failure left would outlive an engine that is told to spare them."""
     client = docker.APIClient(address, version="auto")
     for item in client.containers(all=True):
-        client.remove_container(item["Id"], force=True, v=True)
+        with contextlib.suppress(docker.errors.NotFound):  # a shadow of one that is gone
+            client.remove_container(item["Id"], force=True, v=True)
     client.close()
 
 
