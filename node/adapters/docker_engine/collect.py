@@ -46,10 +46,15 @@ def _refuse_links(client: Client, name: str, path: str) -> None:
             raise OutputRefused("only plain folders may lead to an output", path=str(parent))
 
 
+def look_at(client: Client, name: str, path: str) -> Any:
+    """The engine's bare answer to a question about a path in a container; the SDK has no call for it."""
+    where = f"{client.base_url}/v{client.api_version}/containers/{name}/archive"
+    return client.head(where, params={"path": path})
+
+
 def stat(client: Client, name: str, path: str) -> dict[str, Any]:
     """What the engine says of a path under /output; NotFound when there is nothing."""
-    where = f"{client.base_url}/v{client.api_version}/containers/{name}/archive"
-    answer = client.head(where, params={"path": f"{ROOT}/{path}"})
+    answer = look_at(client, name, f"{ROOT}/{path}")
     if answer.status_code == 404:
         raise NotFound(f"there is no {path!r} in the outputs")
     answer.raise_for_status()

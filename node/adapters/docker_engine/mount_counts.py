@@ -14,6 +14,7 @@ from typing import Final
 
 from market.errors import NeugridError, NotFound, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
+from node.adapters.docker_engine.collect import look_at
 from node.adapters.docker_engine.profile import NODE_LABEL
 
 MISCOUNTED: Final = "volume has active mounts"
@@ -71,5 +72,4 @@ class MountCounts:
 
 
 def _look_into(container: str, client: Client) -> None:
-    where = f"{client.base_url}/v{client.api_version}/containers/{container}/archive"
-    client.head(where, params={"path": "/"}).raise_for_status()
+    look_at(client, container, "/").raise_for_status()
