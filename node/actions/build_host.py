@@ -69,16 +69,11 @@ class BuildHost:
         running = self._running.get(lease.id)
         if running is None:
             return await self._lost(lease)
-        delivery = asyncio.create_task(running.relay.deliver())
-        try:
+        async with self._deliveries.of(running.relay):
             await asyncio.wait([running.task])
             end = _end_of(running.task)
             ended_at = self._engine.clock.now()
             running.relay.complete()
-        except BaseException:
-            delivery.cancel()
-            raise
-        await self._deliveries.finish(delivery)
         return _ended(running.started_at, end, ended_at, running.relay)
 
     async def stop(self, lease: Lease) -> None:

@@ -1,6 +1,8 @@
 """The lines of one lease on their way from the provider to the requester: numbered, chained, delivered in order."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -199,6 +201,17 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._late: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def of(self, relay: LogRelay) -> AsyncIterator[None]:
+        """Deliver what the relay is given meanwhile, and then its rest."""
+        delivery = asyncio.create_task(relay.deliver())
+        try:
+            yield
+        except BaseException:
+            delivery.cancel()
+            raise
+        await self.finish(delivery)
 
     async def finish(self, delivery: "asyncio.Task[None]") -> None:
         """Until the rest of a log is with its requester; to one that is away it is offered for an hour more."""

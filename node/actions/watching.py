@@ -46,17 +46,12 @@ class Watching:
         newest part alone, goes on where the requester's log ends.
         """
         relay = LogRelay(self._peers, lease, MOST_WAITING if _stays_up(lease) else 0)
-        delivery = asyncio.create_task(relay.deliver())
-        try:
+        async with self._deliveries.of(relay):
             reading = asyncio.create_task(self._read(lease, relay))
             end = await self._runtime.wait(lease.container)
             await self._drained(reading)
             relay.complete()
             outputs, problem = await self._outputs(lease, end)
-        except BaseException:
-            delivery.cancel()
-            raise
-        await self._deliveries.finish(delivery)
         return _ended(lease, end, outputs, problem, relay)
 
     async def _read(self, lease: Lease, relay: LogRelay) -> None:
