@@ -1,8 +1,9 @@
 """Empty network namespaces to start containers in: half of the time of a start without network goes into making one.
 
 A slot is an idle container without network and without anything else. A job joins its namespace, has it alone while it
-runs, and leaves nothing behind in it: no job has the capability to change an interface or a rule. A slot ends by itself
-after some minutes and is made anew off the path of any job, so that a node that dies leaves none for long.
+runs, and can change no interface and no rule in it: only the kernel remembers closed connections, for a minute. A slot
+ends by itself after some minutes and is made anew off the path of any job, so that a node that dies leaves none for
+long.
 """
 
 import asyncio

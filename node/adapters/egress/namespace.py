@@ -131,6 +131,8 @@ def _nft(script: str) -> None:
 def _bound(address: str, port: int, kind: socket.SocketKind) -> socket.socket:
     bound = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
     try:
+        if kind == socket.SOCK_STREAM:  # what was here before may have left connections that the kernel keeps a minute
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((address, port))
         bound.setblocking(False)
     except OSError as error:

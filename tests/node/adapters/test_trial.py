@@ -80,7 +80,7 @@ async def test_a_container_that_says_nothing_has_proved_nothing(trial: Trial) ->
     assert [judge_profile(silent).status, judge_limits(silent).status] == ["failed", "failed"]
 
 
-def a_trial(oom: bool = True, processes: int = 317, memory: int = 48 * 2**20, kernel: str = "4.4.0") -> Trial:
+def a_trial(oom: bool = True, processes: int = 317, memory: int = 160 * 2**20, kernel: str = "4.4.0") -> Trial:
     asked = {"Memory": memory, "PidsLimit": 320}
     inspected = {"State": {"OOMKilled": oom, "ExitCode": 0}, "HostConfig": asked}
     return Trial(lines=(f"processes {processes}", f"kernel {kernel}"), inspected=inspected)
