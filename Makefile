@@ -19,4 +19,5 @@ mutants: setup   ; @$(PY) -m tests.contracts.mutants
 kills: setup     ; @$(PY) -m tests.e2e.kills
 cycles: engine   ; @$(PY) -m tests.e2e.cycles --cycles 10 --batch 10
 cycles-long: engine ; @$(PY) -m tests.e2e.cycles --cycles 1000
-lock: ; uv export --all-groups --no-emit-project --format requirements-txt --no-header -q -o requirements.lock
+# Keeps what is pinned; with UPGRADE=--upgrade everything is resolved anew.
+lock: ; uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --prerelease if-necessary $(UPGRADE) -q -o requirements.lock
