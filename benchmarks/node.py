@@ -25,12 +25,17 @@ from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
+from node.actions.keys import NewKey
+from node.actions.people import let_in
 from node.actions.service_logs import Output
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
+from node.adapters.passwords import Argon2Passwords
 from node.adapters.storage import open_storage
+from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
+from node.api.limits import UNLIMITED
 from node.api.server import serve
 from node.api.services import Services
 from node.app import leave_loaded_alone
@@ -132,7 +137,8 @@ def _settings(plan: Plan) -> Settings:
 
 async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str, str]:
     """Serve the API; its URL and a key."""
-    _, key = await node.accounts.create_key(await node.accounts.create_account("bench", "admin"), "bench")
+    people = let_in(ports.storage, ports.clock, Argon2Passwords(), JwtTokens(bytes(32), node.funding.payee), 1)
+    _, key = await people.keys.create_for(await people.accounts.operator(), NewKey(name="bench"))
     services = Services(
         jobs=node.jobs,
         hosting=node.hosting,
@@ -147,12 +153,12 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         market=node.market,
         wallets=node.wallets,
         health=node.health,
-        accounts=node.accounts,
+        people=people,
         clock=ports.clock,
         templates={},
     )
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    app = create_app(services, ApiSettings(requests_per_minute=10**9))
+    app = create_app(services, ApiSettings(), UNLIMITED)
     task = asyncio.create_task(serve(app, "127.0.0.1", 0, lambda _, port: bound.set_result(port)))
     stack.push_async_callback(_cancel, [task])
     return f"http://127.0.0.1:{await bound}", key

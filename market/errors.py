@@ -29,6 +29,12 @@ class Unauthorized(NeugridError):
     code = "UNAUTHORIZED"
 
 
+class Forbidden(NeugridError):
+    """Known, but not allowed: `details` hold the `scope` that is missing."""
+
+    code = "FORBIDDEN"
+
+
 class NotFound(NeugridError):
     """There is no such thing, or it belongs to somebody else."""
 

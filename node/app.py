@@ -22,7 +22,9 @@ from market.units import RATE_SCALE, Seconds, parse_amount
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.deploying import PodTerms
+from node.actions.keys import NewKey
 from node.actions.log_keeping import DAY, LogLimits
+from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
@@ -30,8 +32,10 @@ from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
+from node.adapters.passwords import Argon2Passwords
 from node.adapters.sandboxes.languages import load_languages
 from node.adapters.storage import open_storage
+from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.server import serve
 from node.api.services import Services, no_gateway
@@ -40,6 +44,7 @@ from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings
 from node.descriptors import allow_many_files
 from node.engine import supervise
+from node.loops import forgetting
 from node.observe import configure_logs
 from node.outfit import open_outfit
 from node.parts import Identity, Ports, Settings
@@ -87,10 +92,12 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         keys = await asyncio.to_thread(unlock, config.folder)
         ports, chain = await _open(stack, config, keys)
         node = assemble(ports, _identity(keys, ports), _settings(config))
+        people = _people(config, keys, ports)
         stack.callback(_remove_contact, config.folder)
-        tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in node.loops]
+        loops = (*node.loops, ("forgetting", lambda: forgetting.run(people)))
+        tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in loops]
         gateway = _gateway(stack, config.gateway, ports)
-        vital = [asyncio.create_task(_serve(config, node, ports, gateway, on_ready), name="api")]
+        vital = [asyncio.create_task(_serve(config, node, people, ports, gateway, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -132,6 +139,18 @@ def _identity(keys: Keys, ports: Ports) -> Identity:
         vouchers=Signer(keys.signer),
         wallet=Signer(keys.payer).address,
         network_id=network_id(ports.chain.chain_id, ports.chain.channels),
+    )
+
+
+def _people(config: Config, keys: Keys, ports: Ports) -> People:
+    return let_in(
+        ports.storage,
+        ports.clock,
+        Argon2Passwords(),
+        JwtTokens(keys.node, Signer(keys.node).address),
+        ports.chain.chain_id,
+        config.api.hosts,
+        config.api.wallets_may_join,
     )
 
 
@@ -214,30 +233,13 @@ def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> 
 async def _serve(
     config: Config,
     node: Node,
+    people: People,
     ports: Ports,
     endpoint_url: Callable[[str, int], str],
     on_ready: Callable[[Contact], None] | None,
 ) -> None:
-    key = await _operator_key(config.folder, node)
-    services = Services(
-        jobs=node.jobs,
-        runner=node.runner,
-        series=node.series,
-        consoles=node.consoles,
-        files=node.files,
-        market=node.market,
-        wallets=node.wallets,
-        health=node.health,
-        accounts=node.accounts,
-        clock=ports.clock,
-        hosting=node.hosting,
-        projects=node.projects,
-        steps=BuildSteps(ports.storage),
-        endpoint_url=endpoint_url,
-        output=Output(node.engine, node.hosting),
-        binaries=Binaries(GuardedDownloads(), node.files),
-        templates=load_templates(),
-    )
+    key = await _operator_key(config.folder, people)
+    services = _services(node, people, ports, endpoint_url)
     addresses = await ports.network.addresses()
 
     def bound(host: str, port: int) -> None:
@@ -253,19 +255,41 @@ async def _serve(
     await serve(app, config.api.host, config.api.port, bound)
 
 
+def _services(node: Node, people: People, ports: Ports, endpoint_url: Callable[[str, int], str]) -> Services:
+    return Services(
+        jobs=node.jobs,
+        runner=node.runner,
+        series=node.series,
+        consoles=node.consoles,
+        files=node.files,
+        market=node.market,
+        wallets=node.wallets,
+        health=node.health,
+        people=people,
+        clock=ports.clock,
+        hosting=node.hosting,
+        projects=node.projects,
+        steps=BuildSteps(ports.storage),
+        endpoint_url=endpoint_url,
+        output=Output(node.engine, node.hosting),
+        binaries=Binaries(GuardedDownloads(), node.files),
+        templates=load_templates(),
+    )
+
+
 def leave_loaded_alone() -> None:
     """Hide what is loaded by now from the garbage collector: to look through all of it stops the node for 0.2 s."""
     gc.collect()
     gc.freeze()
 
 
-async def _operator_key(folder: Path, node: Node) -> str:
+async def _operator_key(folder: Path, people: People) -> str:
     """The operator's API key: the one in `operator.key`, or a new one."""
     file = folder / "operator.key"
-    operator = await node.accounts.create_account("operator", "admin")
+    operator = await people.accounts.operator()
     if file.exists():
         return file.read_text().strip()
-    _, secret = await node.accounts.create_key(operator, "operator")
+    _, secret = await people.keys.create_for(operator, NewKey(name="operator"))
     file.touch(mode=0o600)
     file.write_text(secret + "\n")
     return secret

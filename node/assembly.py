@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from market.signing import eip712_domain
-from node.actions.accounts import Accounts
 from node.actions.bidding import Bidding
 from node.actions.book import Book
 from node.actions.budget import Budget
@@ -67,7 +66,6 @@ class Node:
     wallets: Wallets
     funding: Funding
     health: Health
-    accounts: Accounts
     selling: Selling | None
     loops: tuple[Loop, ...]
 
@@ -95,7 +93,6 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         wallets=core.wallets,
         funding=core.funding,
         health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
-        accounts=Accounts(ports.storage, ports.clock),
         selling=bidding.selling if bidding else None,
         loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
     )

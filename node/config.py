@@ -46,6 +46,9 @@ Url = Annotated[
 Origin = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
 ]
+HostName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?$(?!\n)", description='a host such as "api.example.org"')
+]
 Registry = Annotated[
     str,
     Meta(
@@ -92,11 +95,16 @@ GVISOR_TIER: Final = "gvisor"
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the HTTP API listens; port 0 takes a free one. `requests_per_minute` counts per key."""
+    """Where the HTTP API listens; port 0 takes a free one."""
 
     host: Name = "127.0.0.1"
     port: Port = 8080
-    requests_per_minute: Positive = 6000
+    limits: Annotated[str, Meta(max_length=1024, description="a path")] = ""
+    """A file of limits instead of the shipped configs/limits.toml."""
+    hosts: tuple[HostName, ...] = ()
+    """Names under which this API is reached, such as "api.example.org": wallets sign in for one of them."""
+    wallets_may_join: bool = False
+    """Whether a wallet that nobody here has becomes a new account when it signs in."""
     origins: tuple[Origin, ...] = ()
     """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
     body_limit: Annotated[int, _whole(1024, 2**40, " bytes")] = 4 * 1024**3

@@ -10,21 +10,80 @@ from market.workloads import Source
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """A user of this node; the operator's account is made at `init`."""
+    """A user of this node; the operator's account is made at `init`. `email` and `wallet` are its logins, "" = none."""
 
     id: str
     name: str
     role: str = "developer"
+    tier: str = "free"
+    email: str = ""
+    wallet: str = ""
+    """The address on the chain that it signs in with, deposits from and is paid out to."""
+    is_blocked: bool = False
+    is_deleted: bool = False
+    """Gone for everybody; the books name it still."""
+    has_single_key: bool = False
+    """A new key revokes the others."""
+    created_at: Timestamp
+    updated_at: Timestamp = Timestamp(0)
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """A way into an account: `id` is "email:<address>" or "wallet:<address>"; `password` is an argon2id hash."""
+
+    id: str
+    account: str
+    password: str = ""
     created_at: Timestamp
 
 
+class Session(Struct, frozen=True, kw_only=True):
+    """Signed in with a password or a wallet: `digest` is that of the present refresh token, each good for one use."""
+
+    id: str
+    account: str
+    digest: str
+    created_at: Timestamp
+    expires_at: Timestamp
+
+
+class Nonce(Struct, frozen=True, kw_only=True):
+    """A number that a wallet has to sign, once."""
+
+    id: str
+    created_at: Timestamp
+    expires_at: Timestamp
+
+
+class DeviceLogin(Struct, frozen=True, kw_only=True):
+    """A device that waits to be let in (RFC 8628); `id` is the digest of its code.
+
+    `account` is whose it became, "" before somebody decided; `polled_at` when it asked last.
+    """
+
+    id: str
+    user_code: str
+    client: str
+    account: str = ""
+    is_denied: bool = False
+    interval: int = 5
+    polled_at: Timestamp = Timestamp(0)
+    created_at: Timestamp
+    expires_at: Timestamp
+
+
 class ApiKey(Struct, frozen=True, kw_only=True):
-    """A key of an account: only the SHA-256 (hex) of the secret is kept; `expires_at` 0 = never."""
+    """A key of an account: only the SHA-256 (hex) of the secret is kept; `expires_at` 0 = never.
+
+    `scopes` are what it may do, () = all that its account may; `profile` is the platform whose errors it reads.
+    """
 
     id: str
     account: str
     name: str
     digest: str
+    scopes: tuple[str, ...] = ()
+    profile: str = ""
     created_at: Timestamp
     expires_at: Timestamp = Timestamp(0)
 

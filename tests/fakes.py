@@ -35,6 +35,19 @@ class FakeClock:
         self._now += milliseconds
 
 
+# --- credentials ---------------------------------------------------------------------------------------------------
+
+
+class FakePasswords:
+    """Hashes that cost nothing."""
+
+    async def hash(self, password: str) -> str:
+        return f"hash of {password}"
+
+    async def fits(self, password: str, hash: str) -> bool:
+        return hash == f"hash of {password}"
+
+
 # --- storage -------------------------------------------------------------------------------------------------------
 
 Key = str | int

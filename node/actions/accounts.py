@@ -1,108 +1,229 @@
-"""Accounts and their API keys: made once, shown once, kept as digests."""
+"""The accounts of this node: who may use it, in which role and tier."""
 
-import hashlib
+import re
 import secrets
-import string
-import zlib
+from collections.abc import Callable
 from typing import Final
 
-from market.errors import NotFound, Unauthorized
-from market.units import Timestamp
-from node.ports import Clock, Storage
-from node.records import Account, ApiKey
+from msgspec import Struct
+from msgspec.structs import replace
 
-PREFIX: Final = "ng_live_"
-_BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_RANDOM: Final = 43
-_CHECK: Final = 6
+from market.errors import Conflict, InvalidParameters, NotFound
+from market.jobs import LIVE, Job
+from market.services import LIVING, Service
+from market.units import Address
+from node.actions.access import ADMIN, ROLES, TIERS, is_admin
+from node.ports import Clock, Passwords, Reader, Storage, Tx
+from node.records import Account, ApiKey, Login, Session
 
-
-def new_secret() -> str:
-    """A key of 256 random bits: prefix, 43 base-62 digits and a CRC-32 of them, so that a typo costs no look-up."""
-    body = "".join(secrets.choice(_BASE62) for _ in range(_RANDOM))
-    return PREFIX + body + _checksum(body)
-
-
-def is_well_formed(secret: str) -> bool:
-    """Whether prefix, length and checksum fit."""
-    body = secret.removeprefix(PREFIX)
-    is_long = secret.startswith(PREFIX) and len(body) == _RANDOM + _CHECK and body.isascii()
-    return is_long and secrets.compare_digest(body[_RANDOM:], _checksum(body[:_RANDOM]))
+EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
+OPERATOR: Final = "operator"
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 256
 
 
-def digest_of(secret: str) -> str:
-    """What is stored of a key: SHA-256; 256 random bits need no slow hash."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+class Wishes(Struct, frozen=True, kw_only=True):
+    """What somebody wants of an account, new or not; None leaves it as it is."""
+
+    email: str | None = None
+    password: str | None = None
+    name: str | None = None
+    role: str | None = None
+    tier: str | None = None
+    is_blocked: bool | None = None
+    has_single_key: bool | None = None
 
 
 class Accounts:
-    """Who may use this node's API."""
+    """Users; `forget` is told whose rights changed."""
 
-    def __init__(self, storage: Storage, clock: Clock) -> None:
+    def __init__(self, storage: Storage, clock: Clock, passwords: Passwords, forget: Callable[[str], None]) -> None:
         self._storage = storage
         self._clock = clock
-        self._known: dict[str, tuple[ApiKey, Account]] = {}
+        self._passwords = passwords
+        self._forget = forget
 
-    def authenticate(self, secret: str, now: int) -> Account:
-        """The account behind a key. Raises Unauthorized for an unknown, revoked or expired one."""
-        if not is_well_formed(secret):
-            raise Unauthorized("this is no API key of this node")
-        digest = digest_of(secret)
-        found = self._known.get(digest) or self._look_up(digest)
-        if found is None or (found[0].expires_at and found[0].expires_at <= now):
-            raise Unauthorized("this API key is not known or has expired")
-        return found[1]
+    async def operator(self) -> Account:
+        """The account that came with the node; it is made when it is missing."""
 
-    async def create_account(self, name: str, role: str) -> Account:
-        """A new account; the one of this name when there is one."""
-        known = self._storage.find(Account, name=name, limit=1)
-        if known:
-            return known[0]
-        account = Account(id=f"user_{secrets.token_hex(8)}", name=name, role=role, created_at=self._clock.now())
-        await self._storage.write(lambda tx: tx.insert(account))
+        def work(tx: Tx) -> Account:
+            known = tx.find(Account, name=OPERATOR, limit=1)
+            new = Account(id=_new_id(), name=OPERATOR, created_at=self._clock.now())
+            account = replace(known[0] if known else new, role=ADMIN, tier=TIERS[-1])
+            tx.put(account)
+            return account
+
+        return await self._storage.write(work)
+
+    async def create(self, wishes: Wishes) -> Account:
+        """A new account with email and password; Conflict when the email is taken."""
+        if wishes.email is None or wishes.password is None:
+            missing = "email" if wishes.email is None else "password"
+            raise InvalidParameters(f"{missing} is needed", field=missing, expected="a text")
+        now = self._clock.now()
+        account = Account(id=_new_id(), name=wishes.email, created_at=now, updated_at=now)
+        return await self._change(lambda tx: account, wishes)
+
+    async def update(self, id: str, wishes: Wishes) -> Account:
+        """Change an account; NotFound, Conflict. The last administrator stays one."""
+        account = await self._change(lambda tx: self._found(tx, id), wishes)
+        self._forget(id)
         return account
 
-    async def create_key(self, account: Account, name: str, expires_in: int | None = None) -> tuple[ApiKey, str]:
-        """A new key and its secret, which is shown only here; `expires_in` in seconds, None = never."""
-        secret, now = new_secret(), self._clock.now()
-        key = ApiKey(
-            id=f"key_{secrets.token_hex(8)}",
-            account=account.id,
-            name=name,
-            digest=digest_of(secret),
-            created_at=now,
-            expires_at=Timestamp(now + expires_in * 1000 if expires_in else 0),
-        )
-        await self._storage.write(lambda tx: tx.insert(key))
-        return key, secret
+    async def delete(self, id: str) -> Account:
+        """End an account: its keys, sessions and logins go; what it ran and paid stays in the books.
 
-    def keys(self, account: Account) -> list[ApiKey]:
-        """The account's keys, without their secrets."""
-        return self._storage.find(ApiKey, account=account.id)
+        NotFound; Conflict for the last administrator, and while something of it runs.
+        """
 
-    async def revoke(self, account: Account, id: str) -> ApiKey:
-        """End a key at once; NotFound when it is not the account's."""
-        key = self._storage.get(ApiKey, id)
-        if key is None or key.account != account.id:
-            raise NotFound("no such key", id=id)
-        await self._storage.write(lambda tx: tx.delete(ApiKey, id))
-        self._known.pop(key.digest, None)
-        return key
+        def work(tx: Tx) -> Account:
+            account = self._found(tx, id)
+            if tx.count(Job, account=id, state=LIVE) or tx.count(Service, account=id, state=LIVING):
+                raise Conflict("something of this user still runs: end it first", id=id)
+            _keep_an_admin(tx, account, replace(account, is_blocked=True))
+            for noun in (ApiKey, Session, Login):
+                for item in tx.find(noun, account=id):
+                    tx.delete(noun, item.id)  # type: ignore[attr-defined]
+            gone = replace(account, email="", wallet="", is_blocked=True, is_deleted=True, updated_at=self._clock.now())
+            tx.put(gone)
+            return gone
 
-    def _look_up(self, digest: str) -> tuple[ApiKey, Account] | None:
-        keys = self._storage.find(ApiKey, digest=digest, limit=1)
-        account = self._storage.get(Account, keys[0].account) if keys else None
-        if account is None:
-            return None
-        if len(self._known) > 10_000:
-            self._known.clear()
-        self._known[digest] = (keys[0], account)
-        return self._known[digest]
+        account = await self._storage.write(work)
+        self._forget(id)
+        return account
+
+    def get(self, id: str) -> Account:
+        """One account; NotFound."""
+        return self._found(self._storage, id)
+
+    def list(self) -> list[Account]:
+        """All accounts, oldest first."""
+        return [account for account in self._storage.find(Account) if not account.is_deleted]
+
+    async def link_wallet(self, account: Account, wallet: Address) -> Account:
+        """Sign in with this wallet from now on; Conflict when it is another account's."""
+
+        def work(tx: Tx) -> Account:
+            now = self._clock.now()
+            current = self._found(tx, account.id)
+            if current.wallet and current.wallet != wallet:
+                raise Conflict("the account has a wallet already", wallet=current.wallet)
+            _take_login(tx, Login(id=wallet_login(wallet), account=account.id, created_at=now))
+            linked = replace(current, wallet=wallet, updated_at=now)
+            tx.put(linked)
+            return linked
+
+        linked = await self._storage.write(work)
+        self._forget(account.id)
+        return linked
+
+    async def of_wallet(self, wallet: Address, *, may_join: bool) -> Account | None:
+        """The account of a wallet; a new one where strangers `may_join`."""
+
+        def work(tx: Tx) -> Account | None:
+            login = tx.get(Login, wallet_login(wallet))
+            if login is not None:
+                return tx.get(Account, login.account)
+            if not may_join:
+                return None
+            now = self._clock.now()
+            account = Account(id=_new_id(), name=wallet, wallet=wallet, created_at=now, updated_at=now)
+            tx.insert(account)
+            tx.insert(Login(id=wallet_login(wallet), account=account.id, created_at=now))
+            return account
+
+        return await self._storage.write(work)
+
+    async def _change(self, find: Callable[[Tx], Account], wishes: Wishes) -> Account:
+        _check(wishes)
+        hash = await self._passwords.hash(wishes.password) if wishes.password is not None else ""
+
+        def work(tx: Tx) -> Account:
+            before = find(tx)
+            after = _wished(before, wishes, self._clock.now())
+            _keep_an_admin(tx, before, after)
+            _move_login(tx, before, after, hash)
+            if hash or after.is_blocked:
+                _end_sessions(tx, after.id)
+            tx.put(after)
+            return after
+
+        return await self._storage.write(work)
+
+    def _found(self, reader: Reader, id: str) -> Account:
+        account = reader.get(Account, id)
+        if account is None or account.is_deleted:
+            raise NotFound("no such user", id=id)
+        return account
 
 
-def _checksum(body: str) -> str:
-    value, digits = zlib.crc32(body.encode()), ""
-    for _ in range(_CHECK):
-        value, rest = divmod(value, 62)
-        digits = _BASE62[rest] + digits
-    return digits
+def email_login(email: str) -> str:
+    """The id of the login by this address."""
+    return f"email:{email.lower()}"
+
+
+def wallet_login(wallet: Address) -> str:
+    """The id of the login by this wallet."""
+    return f"wallet:{wallet}"
+
+
+def _new_id() -> str:
+    return f"user_{secrets.token_hex(8)}"
+
+
+def _check(wishes: Wishes) -> None:
+    if wishes.email is not None and not EMAIL.fullmatch(wishes.email):
+        raise _unfit("email", wishes.email, "an address such as ann@example.org")
+    if wishes.password is not None and not MIN_PASSWORD <= len(wishes.password) <= MAX_PASSWORD:
+        raise _unfit("password", "***", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    if wishes.role is not None and wishes.role not in ROLES:
+        raise _unfit("role", wishes.role, " or ".join(ROLES))
+    if wishes.tier is not None and wishes.tier not in TIERS:
+        raise _unfit("tier", wishes.tier, f"of {', '.join(TIERS)}")
+
+
+def _wished(before: Account, wishes: Wishes, now: int) -> Account:
+    changes = {
+        name: value
+        for name in ("email", "name", "role", "tier", "is_blocked", "has_single_key")
+        if (value := getattr(wishes, name)) is not None
+    }
+    return replace(before, **changes, updated_at=now)
+
+
+def _move_login(tx: Tx, before: Account, after: Account, hash: str) -> None:
+    """Keep the login by email where the account's email is, with the newest password."""
+    if not after.email or (before.email == after.email and not hash):
+        return
+    old = tx.get(Login, email_login(before.email)) if before.email else None
+    password = hash or (old.password if old else "")
+    if old is not None:
+        tx.delete(Login, old.id)
+    login = Login(id=email_login(after.email), account=after.id, password=password, created_at=after.updated_at)
+    _take_login(tx, login)
+
+
+def _take_login(tx: Tx, login: Login) -> None:
+    taken = tx.get(Login, login.id)
+    if taken is not None and taken.account != login.account:
+        kind = login.id.partition(":")[0]
+        raise Conflict(f"this {kind} belongs to another account", field=kind)
+    tx.put(login)
+
+
+def _keep_an_admin(tx: Tx, before: Account, after: Account) -> None:
+    """Conflict when nobody would be left who may look after the node."""
+    if not is_admin(before) or before.is_blocked or (is_admin(after) and not after.is_blocked):
+        return
+    if not any(is_admin(each) and not each.is_blocked for each in tx.find(Account) if each.id != after.id):
+        raise Conflict(f"the node needs one account of the role {ADMIN!r}", field="role", value=after.role)
+
+
+def _end_sessions(tx: Tx, account: str) -> None:
+    for session in tx.find(Session, account=account):
+        tx.delete(Session, session.id)
+
+
+def _unfit(field: str, value: str, expected: str) -> InvalidParameters:
+    shown = value[:80]
+    return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)

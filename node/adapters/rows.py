@@ -20,13 +20,17 @@ from node.records import (
     Account,
     Answer,
     ApiKey,
+    DeviceLogin,
     Entry,
     LogChunk,
     LogHead,
+    Login,
     Mark,
+    Nonce,
     Pending,
     Project,
     SeriesChunk,
+    Session,
     Withdrawal,
 )
 
@@ -146,6 +150,12 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     Offer: _shape(Offer, "offer", "id created=issued_at provider"),
     Account: _shape(Account, "account", "id created=created_at name"),
     ApiKey: _shape(ApiKey, "api_key", "id created=created_at account digest", unique=("digest",)),
+    Login: _shape(Login, "login", "id created=created_at account"),
+    Session: _shape(Session, "session", "id created=created_at account expires=expires_at"),
+    Nonce: _shape(Nonce, "nonce", "id created=created_at expires=expires_at"),
+    DeviceLogin: _shape(
+        DeviceLogin, "device_login", "id created=created_at user_code expires=expires_at", unique=("user_code",)
+    ),
     Project: _shape(Project, "project", "id created=created_at account"),
     Answer: _shape(Answer, "answer", "id created=created_at"),
     Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted_entry),

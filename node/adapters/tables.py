@@ -95,8 +95,35 @@ class OfferRow(Row, table=True):
 
 class AccountRow(Row, table=True):
     __tablename__ = "account"
+    __table_args__ = (Index(None, "created", "id"),)
     id: str = Field(primary_key=True)
     name: str = Field(index=True)
+
+
+class LoginRow(Row, table=True):
+    __tablename__ = "login"
+    id: str = Field(primary_key=True)
+    account: str = Field(index=True)
+
+
+class SessionRow(Row, table=True):
+    __tablename__ = "session"
+    id: str = Field(primary_key=True)
+    account: str = Field(index=True)
+    expires: int = Field(sa_type=BigInteger, index=True)
+
+
+class NonceRow(Row, table=True):
+    __tablename__ = "nonce"
+    id: str = Field(primary_key=True)
+    expires: int = Field(sa_type=BigInteger, index=True)
+
+
+class DeviceLoginRow(Row, table=True):
+    __tablename__ = "device_login"
+    id: str = Field(primary_key=True)
+    user_code: str = Field(index=True, unique=True)
+    expires: int = Field(sa_type=BigInteger, index=True)
 
 
 class ApiKeyRow(Row, table=True):

@@ -9,17 +9,15 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.errors import InvalidParameters, NotFound
 from market.services import Service
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.replies import (
-    MAX_OFFSET,
-    MAX_PAGE,
     Page,
     cut,
     encode,
     idempotency_of,
-    page_of,
+    page_of_hundred,
     pagination_of,
     replay,
     reply,
@@ -36,17 +34,7 @@ TAGS: Final = ["Agents"]
 SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 
 
-def page_of_hundred(
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
-    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
-    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
-) -> Page:
-    """The page of a list whose documented default is 100 items."""
-    return page_of(limit, cursor, offset, page)
-
-
-@post("/agents", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
+@post("/agents", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
     ordered = await agent_order(data, request.services)
@@ -98,20 +86,20 @@ async def show_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentVi
     return reply(_view(request, agent_of(request, agent_id)))
 
 
-@put("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404))
+@put("/agents/{agent_id:str}", guards=[computes], tags=TAGS, security=SECURITY, responses=problems(402, 404))
 async def replace_agent(request: Call, agent_id: FromPath[str], data: JSONBody[AgentChanges]) -> Response[AgentView]:
     """Change what the body names; the rest stays."""
     return await _change(request, agent_id, data)
 
 
-@patch("/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404))
+@patch("/agents/{agent_id:str}", guards=[computes], tags=TAGS, security=SECURITY, responses=problems(402, 404))
 async def update_agent(request: Call, agent_id: FromPath[str], data: JSONBody[AgentChanges]) -> Response[AgentView]:
     """Change what the body names; the rest stays."""
     return await _change(request, agent_id, data)
 
 
 @delete(
-    "/agents/{agent_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404)
+    "/agents/{agent_id:str}", guards=[computes], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404)
 )
 async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Deleted]:
     """End it for good; what it used until then is paid."""
@@ -121,7 +109,7 @@ async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Delet
 
 @post(
     "/agents/{agent_id:str}/start",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -135,7 +123,7 @@ async def start_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentV
 
 @post(
     "/agents/{agent_id:str}/stop",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -149,7 +137,7 @@ async def stop_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentVi
 
 @post(
     "/agents/{agent_id:str}/restart",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -163,7 +151,7 @@ async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[Agen
 
 @post(
     "/agents/{agent_id:str}/scale",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

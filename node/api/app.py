@@ -1,6 +1,7 @@
 """The HTTP API of a node as one ASGI application."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -24,14 +25,17 @@ from node.api import (
     providers,
     runner,
     series,
+    sign_in,
     system,
     templates,
+    users,
     wallet,
 )
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.errors import HANDLERS
-from node.api.limits import SlidingWindow
+from node.api.limit_file import FILE, load_limits
+from node.api.limits import Limiter, Rules
 from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
 from node.api.replies import page_of
@@ -114,6 +118,22 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     wallet.show_withdrawal,
     wallet.list_transactions,
     wallet.refund,
+    sign_in.give_token,
+    sign_in.sign_out,
+    sign_in.give_nonce,
+    sign_in.sign_in_with_wallet,
+    sign_in.link_wallet,
+    sign_in.start_device,
+    sign_in.collect_device_token,
+    sign_in.show_device,
+    sign_in.decide_device,
+    sign_in.show_me,
+    users.list_users,
+    users.create_user,
+    users.show_user,
+    users.replace_user,
+    users.update_user,
+    users.delete_user,
     keys.list_keys,
     keys.create_key,
     keys.revoke_key,
@@ -130,15 +150,18 @@ RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runne
 """Under /api/v1/runner, where the documented runner has them."""
 
 
-def create_app(services: Services, settings: ApiSettings) -> Edge:
-    """The API over the actions of a node; nothing is opened or started by it."""
+def create_app(services: Services, settings: ApiSettings, limits: Rules | None = None) -> Edge:
+    """The API over the actions of a node; nothing is opened or started by it.
+
+    Without `limits` those of the settings' file hold; ConfigError when it is none.
+    """
     metrics = Metrics(lambda: _gauges(services))
     state = {
         "services": services,
         "settings": settings,
         "metrics": metrics,
         "closing": Closing(),
-        "window": SlidingWindow(settings.requests_per_minute, 60),
+        "limiter": Limiter(limits or load_limits(Path(settings.limits) if settings.limits else FILE)),
     }
     app = Litestar(
         route_handlers=[_routes(), _runner(), system.show_metrics],

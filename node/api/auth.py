@@ -1,14 +1,20 @@
-"""Who asks: the guards of the routes. A key comes as X-API-Key or as Bearer; streams may carry it as `?token=`."""
+"""Who asks, and may he: the guards of the routes. A credential comes as X-API-Key or as Bearer.
+
+It is an API key or the token of somebody who signed in; streams may carry it as `?token=`, because browsers can send
+no header there.
+"""
 
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 
-from market.errors import RateLimited, Unauthorized
-from node.api.limits import SlidingWindow, Standing, headers_of
-from node.records import Account
+from market.errors import Unauthorized
+from node.actions.access import Caller
+from node.api.errors import PROFILE
+from node.api.limits import ANONYMOUS, GENERAL, Limiter, LimitReached, Standing, headers_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"
@@ -16,31 +22,71 @@ HEADERS: Final = "neugrid.headers"
 SECURITY: Final[list[SecurityRequirement]] = [{"apiKey": []}, {"bearer": []}]
 
 
-async def signed_in(connection: Connection, _: BaseRouteHandler) -> None:
-    """Let in a known key within its limit; the account is the request's user. Raises Unauthorized, RateLimited."""
-    if _method(connection) == "OPTIONS":
-        return
-    account = _account(connection, _keys_of(connection))
-    _count(connection, account.id)
-    connection.scope["user"] = account
+class Access:
+    """Lets in who has a credential with this scope, within the limits of its tier; the caller is the request's `auth`.
+
+    Raises Unauthorized, Forbidden, RateLimited.
+    """
+
+    def __init__(self, scope: str, action: str = GENERAL) -> None:
+        self.scope = scope
+        self.action = action
+
+    async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
+        if _method(connection) == "OPTIONS":
+            return
+        caller = _caller(connection, _credentials_of(connection))
+        connection.scope["user"], connection.scope["auth"] = caller.account, caller
+        connection.scope[PROFILE] = caller.profile  # type: ignore[typeddict-unknown-key]
+        _count(connection, caller.account.id, caller.account.tier, self.action)
+        caller.must(self.scope)
 
 
-async def known_or_not(connection: Connection, _: BaseRouteHandler) -> None:
-    """Let everybody in; whoever brings a key must bring a right one. The user is None without."""
-    if _method(connection) == "OPTIONS":
-        return
-    keys = _keys_of(connection)
-    account = _account(connection, keys) if keys else None
+class Open:
+    """Lets everybody in; whoever brings a credential must bring a right one. The user is None without."""
+
+    scope = ""
+
+    def __init__(self, action: str = GENERAL) -> None:
+        self.action = action
+
+    async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
+        if _method(connection) == "OPTIONS":
+            return
+        credentials = _credentials_of(connection)
+        caller = _caller(connection, credentials) if credentials else None
+        connection.scope["user"] = caller.account if caller else None
+        connection.scope["auth"] = caller
+        if caller:
+            _count(connection, caller.account.id, caller.account.tier, self.action)
+        else:
+            _count(connection, f"ip:{address_of(connection)}", ANONYMOUS, self.action)
+
+
+signed_in: Final = Access("read")
+computes: Final = Access("compute")
+deploys: Final = Access("compute", "deploy")
+powers: Final = Access("compute", "power")
+submits_code: Final = Access("compute", "code-submit")
+pays: Final = Access("money")
+manages: Final = Access("account")
+makes_keys: Final = Access("account", "key-create")
+administers: Final = Access("admin")
+known_or_not: Final = Open()
+signs_in: Final = Open("auth")
+
+
+def address_of(connection: Connection) -> str:
+    """The address that the request came from."""
     client = connection.client
-    _count(connection, account.id if account else f"ip:{client.host if client else ''}")
-    connection.scope["user"] = account
+    return client.host if client else ""
 
 
 def _method(connection: Connection) -> str:
     return str(connection.scope.get("method", ""))
 
 
-def _keys_of(connection: Connection) -> list[str]:
+def _credentials_of(connection: Connection) -> list[str]:
     headers = connection.headers
     found = [headers.get("x-api-key", "")]
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -48,29 +94,42 @@ def _keys_of(connection: Connection) -> list[str]:
         found.append(token.strip())
     elif scheme:
         raise Unauthorized("expected Authorization: Bearer <key>", expected="Bearer")
-    if _method(connection) == "GET" and "text/event-stream" in headers.get("accept", ""):
+    if _is_stream(connection):
         found.append(connection.query_params.get("token", ""))
-    return [key for key in dict.fromkeys(found) if key]
+    return [each for each in dict.fromkeys(found) if each]
 
 
-def _account(connection: Connection, keys: list[str]) -> Account:
-    if not keys:
+def _is_stream(connection: Connection) -> bool:
+    if connection.scope["type"] == ScopeType.WEBSOCKET:
+        return True
+    return _method(connection) == "GET" and "text/event-stream" in connection.headers.get("accept", "")
+
+
+def _caller(connection: Connection, credentials: list[str]) -> Caller:
+    if not credentials:
         raise Unauthorized("a key is needed: send X-API-Key: <key> or Authorization: Bearer <key>")
-    services = connection.app.state.services
-    now = services.clock.now()
-    accounts: list[Account] = [services.accounts.authenticate(key, now) for key in keys]
-    if any(account.id != accounts[0].id for account in accounts):
-        raise Unauthorized("the headers name different accounts")
-    return accounts[0]
-
-
-def _count(connection: Connection, key: str) -> None:
-    window: SlidingWindow = connection.app.state.window
-    now = connection.app.state.services.clock.now()
-    headers = connection.scope.setdefault(HEADERS, [])  # type: ignore[typeddict-item]
     try:
-        headers += headers_of(window.hit(key, now), now)
-    except RateLimited as refusal:
-        full = Standing(window.limit, 0, int(str(refusal.details["reset_at"])), window.seconds)
-        headers += headers_of(full, now)
+        callers: list[Caller] = [connection.app.state.services.people.callers.of(each) for each in credentials]
+    except Unauthorized:
+        _count(connection, f"ip:{address_of(connection)}", ANONYMOUS, GENERAL)  # who guesses is soon silent
         raise
+    if any(caller.account.id != callers[0].account.id for caller in callers):
+        raise Unauthorized("the headers name different accounts")
+    return callers[0]
+
+
+def _count(connection: Connection, who: str, tier: str, action: str) -> None:
+    limiter: Limiter = connection.app.state.limiter
+    now = connection.app.state.services.clock.now()
+    try:
+        standing = limiter.hit(who, tier, action, now)
+    except LimitReached as refusal:
+        _tell(connection, refusal.standing, now)
+        raise
+    if standing is not None:
+        _tell(connection, standing, now)
+
+
+def _tell(connection: Connection, standing: Standing, now: int) -> None:
+    headers = connection.scope.setdefault(HEADERS, [])  # type: ignore[typeddict-item]
+    headers += headers_of(standing, now)

@@ -15,7 +15,7 @@ from litestar.response import Stream
 from market.errors import InvalidParameters, NeugridError
 from node.actions.console_doors import Execute, FrameKind, Frames, Outcome
 from node.actions.consoles import Consoles
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, signed_in
 from node.api.errors import problems
 from node.api.files import limited_body
 from node.api.replies import reply
@@ -30,7 +30,7 @@ InnerPath = Annotated[str, QueryParameter(min_length=1, max_length=1024, pattern
 _encode = msgspec.json.Encoder().encode
 
 
-@websocket("/jobs/{job_id:str}/exec", guards=[signed_in])
+@websocket("/jobs/{job_id:str}/exec", guards=[computes])
 async def execute(socket: WebSocket[Any, Any, Any], job_id: FromPath[str]) -> None:
     """Run `command` (given once for each word) inside of a running job; `terminal`, `rows` and `columns` as wanted.
 
@@ -73,7 +73,7 @@ async def read_files(request: Call, job_id: FromPath[str], path: InnerPath) -> S
 
 @put(
     "/jobs/{job_id:str}/files",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=None,

@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.services import Service
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.catalog import explanation_view
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
@@ -24,9 +24,7 @@ from node.api.views import Deleted, LogList
 TAGS: Final = ["Deployments"]
 
 
-@post(
-    "/deployments", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422)
-)
+@post("/deployments", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
 async def create_deployment(request: Call, data: JSONBody[NewDeployment]) -> Response[DeploymentCreated]:
     """Bring up a template or an image at a node of your choice, or wherever it fits.
 
@@ -73,7 +71,7 @@ async def show_deployment(request: Call, deployment_id: FromPath[str]) -> Respon
 
 @put(
     "/deployments/{deployment_id:str}",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     responses=problems(402, 404, 409),
@@ -87,7 +85,7 @@ async def replace_deployment(
 
 @patch(
     "/deployments/{deployment_id:str}",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     responses=problems(402, 404, 409),
@@ -101,7 +99,7 @@ async def update_deployment(
 
 @delete(
     "/deployments/{deployment_id:str}",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -115,7 +113,7 @@ async def delete_deployment(request: Call, deployment_id: FromPath[str]) -> Resp
 
 @post(
     "/deployments/{deployment_id:str}/start",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -128,7 +126,7 @@ async def start_deployment(request: Call, deployment_id: FromPath[str]) -> Respo
 
 @post(
     "/deployments/{deployment_id:str}/stop",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -141,7 +139,7 @@ async def stop_deployment(request: Call, deployment_id: FromPath[str]) -> Respon
 
 @post(
     "/deployments/{deployment_id:str}/restart",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -154,7 +152,7 @@ async def restart_deployment(request: Call, deployment_id: FromPath[str]) -> Res
 
 @post(
     "/deployments/{deployment_id:str}/scale",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

@@ -32,6 +32,8 @@ _TAGS: Final = {
     "Providers": "Who offers hardware now.",
     "Market": "Prices and sizes.",
     "Wallet": "The node's money.",
+    "Sign-in": "Tokens for passwords, wallets and devices.",
+    "Users": "Who uses this node.",
     "Keys": "Who may call.",
     "System": "The node itself.",
 }
@@ -57,7 +59,9 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
         }
     ],
     "WithdrawBody": [{"to": "0x00000000000000000000000000000000000000aa"}],
-    "NewKey": [{"name": "ci", "expiresIn": "90d"}],
+    "KeyBody": [{"name": "ci", "expiresIn": "90d", "scopes": ["read", "compute"]}],
+    "TokenBody": [{"email": "ann@example.org", "password": "correct horse battery"}],
+    "NewUser": [{"email": "ann@example.org", "password": "correct horse battery", "role": "developer"}],
 }
 
 

@@ -10,7 +10,9 @@ from node.api.views import Problem
 
 FLAT: Final = ("/v1/pods", "/v1/projects")
 """Where `error` is the sentence itself, beside `code` and `status`."""
-LOWER: Final = ("/v1/agents",)
+FLAT_PROFILES: Final = ("neorun",)
+"""Keys of clients that expect that everywhere."""
+LOWER: Final = ("/v1/agents", "/v1/auth", "/v1/billing", "/v1/services", "/v1/users", "/v1/webhooks")
 """Where codes are in lower case, and `details` hold a `reason`."""
 LOWER_CODES: Final[Mapping[str, str]] = {
     "INVALID_PARAMETERS": "invalid_request",
@@ -32,9 +34,9 @@ class FlatProblem(Struct, frozen=True, kw_only=True, rename="camel"):
     request_id: str
 
 
-def shaped(problem: Problem, path: str) -> Problem | FlatProblem:
-    """The refusal as clients of this path expect it."""
-    if _is_under(path, FLAT):
+def shaped(problem: Problem, path: str, profile: str = "") -> Problem | FlatProblem:
+    """The refusal as clients of this path expect it, or those of the platform that the caller's key is for."""
+    if profile in FLAT_PROFILES or _is_under(path, FLAT):
         return _flat(problem)
     return _lower(problem) if _is_under(path, LOWER) else problem
 

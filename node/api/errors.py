@@ -18,6 +18,8 @@ from node.api.views import ErrorBody, Problem
 MEDIA_TYPE: Final = "application/problem+json"
 REQUEST_ID: Final = "neugrid.request_id"
 """Where the edge leaves the request's id in the ASGI scope."""
+PROFILE: Final = "neugrid.profile"
+"""Where the guards leave the platform whose errors the caller reads."""
 _log = structlog.get_logger("api")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -102,8 +104,8 @@ def problems(*statuses: int, shape: type[Struct] = Problem) -> dict[int, Respons
     }
 
 
-def problem_body(status: int, error: ErrorBody, path: str, id: str) -> bytes:
-    """The envelope as JSON, in the shape that is documented for the path."""
+def problem_body(status: int, error: ErrorBody, path: str, id: str, profile: str = "") -> bytes:
+    """The envelope as JSON, in the shape that is documented for the path, or for the caller's profile."""
     problem = Problem(
         type=f"urn:neugrid:error:{error.code.lower().replace('_', '-')}",
         title=HTTPStatus(status).phrase,
@@ -113,11 +115,12 @@ def problem_body(status: int, error: ErrorBody, path: str, id: str) -> bytes:
         request_id=id,
         error=error,
     )
-    return _encode(shaped(problem, path))
+    return _encode(shaped(problem, path, profile))
 
 
 def _answer(request: Request[Any, Any, Any], status: int, error: ErrorBody, headers: dict[str, str]) -> Response[bytes]:
-    body = problem_body(status, error, request.scope["path"], request_id(request))
+    profile = str(request.scope.get(PROFILE, ""))
+    body = problem_body(status, error, request.scope["path"], request_id(request), profile)
     return Response(content=body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from litestar import Response, put
 from litestar.openapi.datastructures import ResponseSpec
 
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes
 from node.api.errors import PayloadTooLarge, problems
 from node.api.replies import reply
 from node.api.services import Call
@@ -17,7 +17,7 @@ TAGS: Final = ["Files"]
 
 @put(
     "/files",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     status_code=201,

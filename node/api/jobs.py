@@ -11,7 +11,7 @@ from litestar.response import File
 
 from market.errors import InvalidParameters
 from market.jobs import Job, JobState
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, deploys, signed_in
 from node.api.catalog import explanation_view
 from node.api.errors import problems
 from node.api.market_views import ExplanationView
@@ -35,7 +35,7 @@ TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60
 
 
-@post("/jobs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
+@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
     """Post a priced job to the market, an image to run or a project to build; a provider that takes it starts at once.
 
@@ -82,7 +82,7 @@ async def show_job(
 
 @post(
     "/jobs/{job_id:str}/cancel",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from market.errors import InvalidParameters
 from market.units import parse_duration
-from node.api.auth import SECURITY, signed_in
+from node.actions.keys import NewKey
+from node.api.auth import SECURITY, makes_keys, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import reply
@@ -22,33 +23,43 @@ _YEAR: Final = 365 * 86_400
 MAX_LIFE: Final = 10 * _YEAR
 
 
-class NewKey(Body, frozen=True, kw_only=True):
-    """A name for the key, and how long it lives: "30d", "90d", "1y", or null for ever."""
+class KeyBody(Body, frozen=True, kw_only=True):
+    """A name for the key, how long it lives ("30d", "90d", "1y", or null for ever), and what it may do (all you may).
+
+    `rotate` revokes your other keys; `profile` makes a key as clients of that platform expect it.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     expires_in: Annotated[str, Meta(max_length=16)] | None = None
+    scopes: Annotated[tuple[Annotated[str, Meta(max_length=16)], ...], Meta(max_length=8)] = ()
+    rotate: bool = False
+    profile: Annotated[str, Meta(max_length=16)] = ""
 
 
 @get("/keys", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
 async def list_keys(request: Call) -> Response[KeyList]:
     """Your keys; a secret is never shown again."""
-    return reply(KeyList(keys=tuple(_view(key) for key in request.services.accounts.keys(request.account))))
+    return reply(KeyList(keys=tuple(_view(key) for key in request.services.people.keys.list(request.account))))
 
 
-@post("/keys", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def create_key(request: Call, data: JSONBody[NewKey]) -> Response[KeyView]:
+@post("/keys", guards=[makes_keys], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415))
+async def create_key(request: Call, data: JSONBody[KeyBody]) -> Response[KeyView]:
     """A new key; the answer is the only place that shows it."""
-    life = _life(data.expires_in)
-    key, secret = await request.services.accounts.create_key(request.account, data.name, life)
+    new = NewKey(
+        name=data.name,
+        expires_in=_life(data.expires_in),
+        scopes=data.scopes,
+        profile=data.profile,
+        rotate=data.rotate,
+    )
+    key, secret = await request.services.people.keys.create(request.caller, new)
     return reply(_view(key, secret), 201, {"Cache-Control": "no-store"})
 
 
-@delete(
-    "/keys/{key_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404)
-)
+@delete("/keys/{key_id:str}", guards=[manages], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404))
 async def revoke_key(request: Call, key_id: FromPath[str]) -> Response[Deleted]:
     """Revoke a key; it is refused from now on."""
-    await request.services.accounts.revoke(request.account, key_id)
+    await request.services.people.keys.revoke(request.account, key_id)
     return reply(Deleted(message="Key revoked", id=key_id))
 
 
@@ -64,5 +75,12 @@ def _life(text: str | None) -> int | None:
 
 
 def _view(key: ApiKey, secret: str | None = None) -> KeyView:
-    expires = iso(key.expires_at) if key.expires_at else None
-    return KeyView(id=key.id, name=key.name, created_at=iso(key.created_at), expires_at=expires, key=secret)
+    return KeyView(
+        id=key.id,
+        name=key.name,
+        scopes=key.scopes,
+        profile=key.profile or None,
+        created_at=iso(key.created_at),
+        expires_at=iso(key.expires_at) if key.expires_at else None,
+        key=secret,
+    )

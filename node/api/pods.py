@@ -8,12 +8,11 @@ from litestar.params import FromPath, QueryParameter
 
 from market.errors import NotFound
 from market.services import Pod, Service, pod_state
-from node.api.agents import page_of_hundred
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, powers, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
-from node.api.replies import Page, cut, pagination_of, reply
+from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
 from node.api.service_output import show_output
 from node.api.service_present import pod_view, states_in
 from node.api.service_views import PodList, PodView
@@ -63,7 +62,7 @@ async def show_pod(request: Call, pod_id: FromPath[str]) -> Response[PodView]:
 
 @post(
     "/pods/{pod_id:str}/start",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -76,7 +75,7 @@ async def start_pod(request: Call, pod_id: FromPath[str]) -> Response[PodView]:
 
 @post(
     "/pods/{pod_id:str}/stop",
-    guards=[signed_in],
+    guards=[powers],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -89,7 +88,7 @@ async def stop_pod(request: Call, pod_id: FromPath[str]) -> Response[PodView]:
 
 @delete(
     "/pods/{pod_id:str}",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

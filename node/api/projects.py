@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from market.workloads import FolderPath, RefText, Source
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, computes, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
 from node.api.present import iso
@@ -66,7 +66,7 @@ async def list_projects(request: Call, wanted: NamedDependency[Page]) -> Respons
 
 
 @post(
-    "/projects", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415, shape=FlatProblem)
+    "/projects", guards=[computes], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415, shape=FlatProblem)
 )
 async def create_project(request: Call, data: JSONBody[NewProject]) -> Response[ProjectView]:
     """A project of a repository; POST /v1/jobs with its id builds and runs it."""
@@ -90,7 +90,7 @@ async def show_project(request: Call, project_id: FromPath[str]) -> Response[Pro
 
 @delete(
     "/projects/{project_id:str}",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

@@ -95,6 +95,16 @@ def page_of(
     return wanted
 
 
+def page_of_hundred(
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list whose documented default is 100 items."""
+    return page_of(limit, cursor, offset, page)
+
+
 def pagination_of(page: Page, total: int, count: int, next_cursor: str | None) -> Pagination:
     """Where a page of `count` items lies; `next_cursor` says that more follow."""
     return Pagination(

@@ -9,7 +9,7 @@ from msgspec import Meta
 from market.dialogue import MAX_CODE, MAX_INPUT
 from market.errors import InvalidParameters
 from market.runs import Run, RunState
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, signed_in, submits_code
 from node.api.errors import problems
 from node.api.present import iso_or_none
 from node.api.replies import reply
@@ -40,7 +40,9 @@ class SubmitCode(Body, frozen=True, kw_only=True):
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=MAX_INPUTS)] | None = None
 
 
-@post("/submit", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(413, 415, 503))
+@post(
+    "/submit", guards=[submits_code], tags=TAGS, security=SECURITY, status_code=200, responses=problems(413, 415, 503)
+)
 async def submit_code(
     request: Call,
     data: JSONBody[SubmitCode],

@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.datastructures import State
 
 from market.errors import InvalidParameters
-from node.actions.accounts import Accounts
+from node.actions.access import Caller
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
@@ -16,6 +16,7 @@ from node.actions.files import Files
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
+from node.actions.people import People
 from node.actions.projects import Projects
 from node.actions.runner import Runner
 from node.actions.series import Series
@@ -26,7 +27,7 @@ from node.api.bodies import read_body
 from node.api.streams import Closing
 from node.api.template_file import Template
 from node.ports import Clock
-from node.records import Account, ApiKey
+from node.records import Account
 
 
 def no_gateway(service: str, port: int) -> str:
@@ -55,14 +56,14 @@ class Services:
     market: Market
     wallets: Wallets
     health: Health
-    accounts: Accounts
+    people: People
     clock: Clock
     templates: Mapping[str, Template]
     endpoint_url: Callable[[str, int], str] = no_gateway
     currency: str = "TUSD"
 
 
-class Call(Request[Account, ApiKey, State]):
+class Call(Request[Account, Caller, State]):
     """A request: who asks (after a guard let it in), and the actions. Bodies are decoded once, into their struct."""
 
     @property
@@ -82,6 +83,12 @@ class Call(Request[Account, ApiKey, State]):
         """Who asks; only on routes with the guard `signed_in`."""
         account: Account = self.scope["user"]
         return account
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, and what the credential that came allows; only on routes with a guard that demands one."""
+        caller: Caller = self.scope["auth"]
+        return caller
 
     @property
     def now(self) -> int:

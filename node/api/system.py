@@ -6,7 +6,7 @@ from typing import Any, Final
 from litestar import Response, get
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from node.api.auth import SECURITY, known_or_not, signed_in
+from node.api.auth import SECURITY, administers, known_or_not
 from node.api.errors import problems
 from node.api.replies import reply
 from node.api.services import Call
@@ -37,7 +37,7 @@ async def show_version(request: Call) -> Response[Version]:
     return reply(Version(version=VERSION, api=API_VERSION, python=platform.python_version()))
 
 
-@get("/metrics", guards=[signed_in], tags=TAGS, security=SECURITY, media_type="text/plain", responses=problems())
+@get("/metrics", guards=[administers], tags=TAGS, security=SECURITY, media_type="text/plain", responses=problems())
 async def show_metrics(request: Call) -> Response[bytes]:
     """Counters for Prometheus; give its job the key as `authorization`."""
     gpus = await request.services.health.gpus()

@@ -155,10 +155,12 @@ class StoredFile(View, frozen=True, kw_only=True):
 
 
 class KeyView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An API key; `key` is shown once, when it is made."""
+    """An API key; `key` is shown once, when it is made. Without `scopes` it may all that its account may."""
 
     id: str
     name: str
+    scopes: tuple[str, ...] = ()
+    profile: str | None = None
     created_at: str
     expires_at: str | None
     key: str | None = None

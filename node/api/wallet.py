@@ -9,7 +9,7 @@ from msgspec import Meta
 from market.errors import InvalidParameters
 from market.units import Address, format_amount, parse_address
 from node.actions.wallets import RefundResult
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
 from node.api.providers import camelled
@@ -61,7 +61,7 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
     return reply(view)
 
 
-@post("/wallet/withdraw", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
+@post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
 async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
     """Claim all vouchers in one batch and withdraw the earnings; repeat it safely with an `Idempotency-Key`."""
     to = _payable(parse_address(data.to, "to")) if data.to is not None else None
@@ -78,14 +78,14 @@ async def show_withdrawal(request: Call, withdrawal_id: FromPath[str]) -> Respon
     return reply(_view(found, request.services.currency))
 
 
-@get("/wallet/transactions", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+@get("/wallet/transactions", guards=[administers], tags=TAGS, security=SECURITY, responses=problems())
 async def list_transactions(request: Call) -> Response[TransactionList]:
     """What this wallet sent to the chain."""
     found = tuple(camelled(item) for item in await request.services.wallets.transactions())
     return reply(TransactionList(transactions=found))
 
 
-@post("/wallet/refund", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
+@post("/wallet/refund", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(503))
 async def refund(request: Call) -> Response[RefundList]:
     """Take unused deposits back: at once where the provider releases them, else by an exit after its delay."""
     found = await request.services.wallets.refund()

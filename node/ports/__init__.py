@@ -17,6 +17,9 @@ from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample
 from node.ports.containers import Session as Session
+from node.ports.credentials import Claims as Claims
+from node.ports.credentials import Passwords as Passwords
+from node.ports.credentials import Tokens as Tokens
 from node.ports.downloads import Downloads as Downloads
 from node.ports.gpus import Gpus as Gpus
 from node.ports.gpus import GpuUse as GpuUse

@@ -15,11 +15,15 @@ from market.leases import ENDED, OPEN, Lease
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.units import Amount, Timestamp
-from node.actions import accounts
 from node.actions.build_steps import BuildSteps
+from node.actions.keys import PREFIX, checksum, digest_of
+from node.actions.people import let_in
+from node.adapters.passwords import Argon2Passwords
 from node.adapters.storage import open_storage
+from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.edge import Edge
+from node.api.limits import UNLIMITED
 from node.api.server import serve
 from node.assembly import Node, assemble
 from node.config import ApiSettings
@@ -51,15 +55,16 @@ class House:
 
     def __init__(self) -> None:
         self.services = SimpleNamespace()
-        settings = ApiSettings(requests_per_minute=10**9)
-        self.app: Edge = create_app(self.services, settings)  # type: ignore[arg-type]
+        self.app: Edge = create_app(self.services, ApiSettings(), UNLIMITED)  # type: ignore[arg-type]
 
     def move_in(self, node: Node, clock: Pace) -> Edge:
         """The application over the actions of this node."""
-        names = ("jobs", "projects", "files", "market", "wallets", "health", "accounts")
+        names = ("jobs", "projects", "files", "market", "wallets", "health")
         steps = BuildSteps(node.engine.storage)
         actions = {name: getattr(node, name) for name in names}
-        vars(self.services).update(actions, steps=steps, clock=clock, currency="TUSD")
+        tokens = JwtTokens(bytes(32), node.funding.payee)
+        people = let_in(node.engine.storage, clock, Argon2Passwords(), tokens, 1)
+        vars(self.services).update(actions, people=people, steps=steps, clock=clock, currency="TUSD")
         return self.app
 
 
@@ -80,7 +85,7 @@ def live(birth: Birth, house: House) -> None:
 
 def secret_of(role: Role) -> str:
     """The API key of the node's one account."""
-    return accounts.PREFIX + role.secret + accounts._checksum(role.secret)
+    return PREFIX + role.secret + checksum(role.secret)
 
 
 async def _live(birth: Birth, house: House) -> None:
@@ -141,7 +146,7 @@ def _settings(role: Role) -> Settings:
 async def _let_user_in(storage: Storage, role: Role) -> None:
     if storage.get(Account, "user_1") is None:
         account = Account(id="user_1", name="user", created_at=Timestamp(1))
-        digest = accounts.digest_of(secret_of(role))
+        digest = digest_of(secret_of(role))
         key = ApiKey(id="key_1", account="user_1", name="key", digest=digest, created_at=Timestamp(1))
         await storage.write(lambda tx: (tx.put(account), tx.put(key)))
 

@@ -1,98 +1,142 @@
-"""API keys: shown once, kept as digests, and gone at once when they are revoked or expired."""
-
-import asyncio
+"""Accounts: one email each, roles that only fit, sessions and keys that end with what they rest on."""
 
 import pytest
 
-from market.errors import NotFound, Unauthorized
-from node.actions.accounts import PREFIX, Accounts, digest_of, is_well_formed, new_secret
-from node.records import ApiKey
-from tests.fakes import FakeClock, MemoryStorage
+from market.errors import Conflict, InvalidParameters, NotFound, Unauthorized
+from node.actions.accounts import Wishes
+from tests.builders import REQUESTER, a_workload
+from tests.node.actions.desk import Desk, run
+from tests.node.adapters.samples import a_job
+
+ANN = "ann@example.org"
 
 
-class Desk:
-    """Accounts on a storage and a clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.storage = MemoryStorage()
-        self.accounts = Accounts(self.storage, self.clock)
-
-    def key(self, expires_in: int | None = None, name: str = "alice") -> tuple[ApiKey, str]:
-        async def make() -> tuple[ApiKey, str]:
-            account = await self.accounts.create_account(name, "developer")
-            return await self.accounts.create_key(account, "laptop", expires_in)
-
-        return asyncio.run(make())
-
-    def who(self, secret: str) -> str:
-        return self.accounts.authenticate(secret, self.clock.now()).name
-
-
-def test_a_key_is_known_by_its_form_before_it_is_looked_up() -> None:
-    secret = new_secret()
-    assert is_well_formed(secret)
-    assert secret.startswith(PREFIX)
-    swapped = secret[:-1] + ("0" if secret[-1] != "0" else "1")
-    assert not any(
-        is_well_formed(text) for text in ("", PREFIX, secret[:-1], secret + "0", swapped, secret[1:], "ü" * 57)
-    )
-
-
-def test_no_two_keys_are_alike() -> None:
-    assert len({new_secret() for _ in range(100)}) == 100
-
-
-def test_a_key_opens_its_account() -> None:
+def test_an_email_belongs_to_one_account_in_whatever_letters() -> None:
     desk = Desk()
-    _, secret = desk.key()
-    assert desk.who(secret) == "alice"
+    desk.user(ANN)
+    with pytest.raises(Conflict):
+        desk.user("Ann@Example.org")
+    assert len(desk.people.accounts.list()) == 1
 
 
-def test_only_the_digest_of_a_key_is_stored() -> None:
+@pytest.mark.parametrize(
+    ("wishes", "field"),
+    [
+        (Wishes(password="correct horse"), "email"),
+        (Wishes(email=ANN), "password"),
+        (Wishes(email="ann", password="correct horse"), "email"),
+        (Wishes(email="a@b\n", password="correct horse"), "email"),
+        (Wishes(email=ANN, password="short"), "password"),
+        (Wishes(email=ANN, password="x" * 257), "password"),
+        (Wishes(email=ANN, password="correct horse", role="king"), "role"),
+        (Wishes(email=ANN, password="correct horse", tier="gold"), "tier"),
+    ],
+)
+def test_what_is_no_account_is_refused_and_nothing_is_made(wishes: Wishes, field: str) -> None:
     desk = Desk()
-    key, secret = desk.key()
-    assert key.digest == digest_of(secret)
-    assert secret not in str(desk.storage._tables)
+    with pytest.raises(InvalidParameters) as refused:
+        run(desk.people.accounts.create(wishes))
+    assert refused.value.details["field"] == field
+    assert "short" not in str(refused.value.details)
+    assert desk.people.accounts.list() == []
 
 
-@pytest.mark.parametrize("secret", ["", "nonsense", new_secret()], ids=["none", "nonsense", "unknown"])
-def test_what_is_not_a_key_of_this_node_is_refused(secret: str) -> None:
+def test_a_new_email_lets_in_and_the_old_one_does_not() -> None:
     desk = Desk()
-    desk.key()
+    user = desk.user(ANN)
+    run(desk.people.accounts.update(user.id, Wishes(email="ann@new.example")))
+    assert run(desk.people.sign_in.by_password("ann@new.example", "correct horse")).account.id == user.id
+    with pytest.raises(Unauthorized):
+        run(desk.people.sign_in.by_password(ANN, "correct horse"))
+    desk.user(ANN)
+
+
+def test_a_new_password_ends_every_session() -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    grant = run(desk.people.sign_in.by_password(ANN, "correct horse"))
+    desk.who(grant.access_token)
+    run(desk.people.accounts.update(user.id, Wishes(password="battery staple")))
+    with pytest.raises(Unauthorized):
+        desk.who(grant.access_token)
+    with pytest.raises(Unauthorized):
+        run(desk.people.sign_in.by_password(ANN, "correct horse"))
+    run(desk.people.sign_in.by_password(ANN, "battery staple"))
+
+
+def test_who_is_blocked_has_no_way_in() -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    _, secret = desk.key(user)
+    grant = run(desk.people.sign_in.by_password(ANN, "correct horse"))
+    desk.who(secret)
+    run(desk.people.accounts.update(user.id, Wishes(is_blocked=True)))
+    for credential in (secret, grant.access_token):
+        with pytest.raises(Unauthorized):
+            desk.who(credential)
+    for way_in in (
+        desk.people.sign_in.by_password(ANN, "correct horse"),
+        desk.people.sign_in.refresh(grant.refresh_token),
+    ):
+        with pytest.raises(Unauthorized):
+            run(way_in)
+
+
+def test_a_role_counts_from_the_next_request_on() -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    _, secret = desk.key(user)
+    assert "admin" not in desk.people.callers.of(secret).scopes
+    run(desk.people.accounts.update(user.id, Wishes(role="admin")))
+    assert "admin" in desk.people.callers.of(secret).scopes
+
+
+def test_somebody_always_looks_after_the_node() -> None:
+    desk = Desk()
+    operator = run(desk.people.accounts.operator())
+    for change in (Wishes(role="developer"), Wishes(is_blocked=True)):
+        with pytest.raises(Conflict):
+            run(desk.people.accounts.update(operator.id, change))
+    with pytest.raises(Conflict):
+        run(desk.people.accounts.delete(operator.id))
+    desk.user(ANN, role="admin")
+    run(desk.people.accounts.delete(operator.id))
+
+
+def test_the_operator_is_one_account_and_of_the_highest_tier() -> None:
+    desk = Desk()
+    first, again = (run(desk.people.accounts.operator()) for _ in range(2))
+    assert (first.id, first.role, first.tier) == (again.id, "admin", "enterprise")
+
+
+def test_who_is_deleted_is_gone_with_keys_and_logins_and_his_email_is_free() -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    _, secret = desk.key(user)
+    run(desk.people.accounts.link_wallet(user, REQUESTER))
+    run(desk.people.accounts.delete(user.id))
     with pytest.raises(Unauthorized):
         desk.who(secret)
-
-
-def test_a_key_expires() -> None:
-    desk = Desk()
-    _, secret = desk.key(expires_in=60)
-    assert desk.who(secret) == "alice"
-    desk.clock.advance(60_000)
-    with pytest.raises(Unauthorized):
-        desk.who(secret)
-
-
-def test_a_revoked_key_is_dead_at_once_also_where_it_was_used_before() -> None:
-    desk = Desk()
-    key, secret = desk.key()
-    account = desk.accounts.authenticate(secret, desk.clock.now())
-    asyncio.run(desk.accounts.revoke(account, key.id))
-    with pytest.raises(Unauthorized):
-        desk.who(secret)
-    assert desk.accounts.keys(account) == []
-
-
-def test_nobody_revokes_the_key_of_another() -> None:
-    desk = Desk()
-    key, secret = desk.key()
-    _, other = desk.key(name="mallory")
-    mallory = desk.accounts.authenticate(other, desk.clock.now())
     with pytest.raises(NotFound):
-        asyncio.run(desk.accounts.revoke(mallory, key.id))
-    assert desk.who(secret) == "alice"
+        desk.people.accounts.get(user.id)
+    assert desk.people.accounts.list() == []
+    assert desk.user(ANN).id != user.id
+    assert run(desk.people.accounts.of_wallet(REQUESTER, may_join=False)) is None
 
 
-def test_an_account_of_the_same_name_is_the_same_account() -> None:
+def test_nobody_is_deleted_whose_work_runs() -> None:
     desk = Desk()
-    assert desk.key()[0].account == desk.key()[0].account
+    user = desk.user(ANN)
+    desk.storage.put(a_job(account=user.id, workload=a_workload()))
+    with pytest.raises(Conflict):
+        run(desk.people.accounts.delete(user.id))
+
+
+def test_a_wallet_belongs_to_one_account_and_an_account_has_one_wallet() -> None:
+    desk = Desk()
+    ann, bob = desk.user(ANN), desk.user("bob@example.org")
+    run(desk.people.accounts.link_wallet(ann, REQUESTER))
+    with pytest.raises(Conflict):
+        run(desk.people.accounts.link_wallet(bob, REQUESTER))
+    with pytest.raises(Conflict):
+        run(desk.people.accounts.link_wallet(ann, "0x" + "77" * 20))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from tests.node.api.fakes import KEY, World
+from tests.node.api.fakes import KEY, ROOT_KEY, World
 
 
 @pytest.fixture
@@ -33,3 +33,11 @@ async def client(world: World, anyio_backend: str) -> AsyncIterator[httpx.AsyncC
     transport = httpx.ASGITransport(app=world.app)
     async with httpx.AsyncClient(transport=transport, base_url="http://node", headers={"X-API-Key": KEY}) as client:
         yield client
+
+
+@pytest.fixture
+async def root(world: World, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The operator."""
+    transport = httpx.ASGITransport(app=world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://node", headers={"X-API-Key": ROOT_KEY}) as root:
+        yield root

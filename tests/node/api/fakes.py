@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from market.dialogue import Line
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound, Unauthorized
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.jobs import DONE, Job, JobState
 from market.leases import Lease
@@ -25,14 +25,18 @@ from node.actions.answers import Idempotency
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
 from node.actions.jobs import NewJob
+from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.logs import keep_lines
+from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
+from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.edge import Edge
+from node.api.limits import Limiter, Rules
 from node.api.services import Services
 from node.api.template_file import load_templates
 from node.config import ApiSettings
@@ -41,12 +45,14 @@ from node.performers import MACHINES
 from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
-from tests.fakes import MemoryStorage
+from tests.fakes import FakePasswords, MemoryStorage
 
-KEY = "ng_live_alice"
-OTHER_KEY = "ng_live_bob"
+KEY = PREFIX + "A" * 43 + checksum("A" * 43)
+OTHER_KEY = PREFIX + "B" * 43 + checksum("B" * 43)
+ROOT_KEY = PREFIX + "R" * 43 + checksum("R" * 43)
 ALICE = Account(id="user_alice", name="alice", created_at=NOW)
 BOB = Account(id="user_bob", name="bob", created_at=NOW)
+ROOT = Account(id="user_root", name="operator", role="admin", tier="enterprise", created_at=NOW)
 
 
 def a_job(**changes: object) -> Job:
@@ -368,37 +374,6 @@ class FakeHealth:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
 
 
-class FakeAccounts:
-    """Alice and Bob."""
-
-    def __init__(self) -> None:
-        self.known = {KEY: ALICE, OTHER_KEY: BOB}
-        self.made: dict[str, ApiKey] = {}
-        self.lives: list[int | None] = []
-
-    def authenticate(self, key: str, now: int) -> Account:
-        if key not in self.known:
-            raise Unauthorized("this API key is not known or has expired")
-        return self.known[key]
-
-    async def create_key(self, account: Account, name: str, expires_in: int | None) -> tuple[ApiKey, str]:
-        self.lives.append(expires_in)
-        until = Timestamp(NOW + expires_in * 1000 if expires_in else 0)
-        key = ApiKey(
-            id=f"key_{len(self.made)}", account=account.id, name=name, digest="d", created_at=NOW, expires_at=until
-        )
-        self.made[key.id] = key
-        return key, "ng_live_secret"
-
-    def keys(self, account: Account) -> list[ApiKey]:
-        return [key for key in self.made.values() if key.account == account.id]
-
-    async def revoke(self, account: Account, id: str) -> ApiKey:
-        if id not in self.made:
-            raise NotFound("no such key", id=id)
-        return self.made.pop(id)
-
-
 class FakePlacing:
     """A market in which a pod costs `rate` a second, or in which nobody offers anything that fits (0)."""
 
@@ -427,10 +402,20 @@ class FakeBinaries:
         return self.known[url]
 
 
+def some_people(storage: MemoryStorage, clock: Any) -> People:
+    """Alice and Bob, who are users, and the operator, each with a key."""
+    for account, secret in ((ALICE, KEY), (BOB, OTHER_KEY), (ROOT, ROOT_KEY)):
+        storage.put(account)
+        id = f"key_{account.name}"
+        storage.put(ApiKey(id=id, account=account.id, name="first", digest=digest_of(secret), created_at=NOW))
+    tokens = JwtTokens(b"node".ljust(32), PROVIDER)
+    return let_in(storage, clock, FakePasswords(), tokens, CHAIN_ID, may_join=True)
+
+
 class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, limits: Rules | None = None, **settings: Any) -> None:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
         self.series = FakeSeries()
@@ -439,9 +424,9 @@ class World:
         self.market = FakeMarket()
         self.wallets = FakeWallets()
         self.health = FakeHealth()
-        self.accounts = FakeAccounts()
         self.clock = FixedClock()
         self.storage = MemoryStorage()
+        self.people = some_people(self.storage, self.clock)
         self.engine = Engine(self.storage, self.clock, MACHINES)
         self.placing: Any = FakePlacing()
         self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))
@@ -455,7 +440,7 @@ class World:
             market=self.market,
             wallets=self.wallets,
             health=self.health,
-            accounts=self.accounts,
+            people=self.people,
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),
@@ -465,7 +450,9 @@ class World:
             templates=TEMPLATES,
             endpoint_url=lambda id, port: f"http://{f'{port}-' if port else ''}{id}.localhost:8081",
         )
-        self.app: Edge = create_app(self.services, ApiSettings(**settings)) if settings else _shared(self.services)
+        is_special = bool(settings or limits)
+        app = create_app(self.services, ApiSettings(**settings), limits) if is_special else _shared(self.services)
+        self.app: Edge = app
 
 
 async def pods_run(world: World, service: str, state: str = "running", **changes: object) -> None:
@@ -499,6 +486,7 @@ def _app() -> Edge:
 def _shared(services: Services) -> Edge:
     """One application for all tests that need no settings: only its services change."""
     _app().app.state.services = services
+    _app().app.state.limiter = Limiter({})
     return _app()
 
 
@@ -514,4 +502,5 @@ def an_explanation() -> Explanation:
     )
 
 
+CHAIN_ID = 31337
 NO_PRICES = MarketPrices(cpu=None, memory=None, gpu={})

@@ -10,7 +10,7 @@ from market.machines import DeadlinePassed
 from market.services import Service
 from node.api.service_present import WORDS
 from tests.builders import PROVIDER, REQUESTER
-from tests.node.api.fakes import OTHER_KEY, World, pods_run, pods_say
+from tests.node.api.fakes import ALICE, OTHER_KEY, World, pods_run, pods_say
 from tests.node.api.test_logs import frames
 
 pytestmark = pytest.mark.anyio
@@ -226,7 +226,7 @@ async def test_a_followed_deployment_streams_its_lines_until_it_is_deleted(
     id = (await created(client))["id"]
     await pods_run(world, id)
     await pods_say(world, id, "one", "two")
-    lines = world.services.output.follow(world.accounts.known["ng_live_alice"], id)
+    lines = world.services.output.follow(ALICE, id)
     assert [(await anext(lines)).text, (await anext(lines)).text] == ["one", "two"]
     await client.delete(f"/v1/deployments/{id}")
     assert (await client.get(f"/v1/deployments/{id}/logs?follow=true")).status_code == 404

@@ -6,10 +6,9 @@ import httpx
 import pytest
 
 from node.api.bodies import read_body
-from node.api.limits import SlidingWindow
+from node.api.limits import Window
 from node.api.submissions import SubmitJob
 from node.ports import GpuUse
-from tests.builders import NOW
 from tests.node.api.fakes import KEY, OTHER_KEY, World, a_done_job
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +152,7 @@ async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, w
 
 
 async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> None:
-    world = World(requests_per_minute=2)
+    world = World(limits={"free": {"general": (Window(2, 60),)}})
     client = caller(world, **{"X-API-Key": KEY})
     first = await client.get("/v1/jobs")
     assert (first.headers["x-ratelimit-limit"], first.headers["x-ratelimit-remaining"]) == ("2", "1")
@@ -167,38 +166,29 @@ async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> Non
     assert (await client.get("/v1/jobs")).status_code == 200
 
 
-def test_the_window_slides_and_forgets() -> None:
-    window = SlidingWindow(2, 60)
-    assert window.hit("a", NOW).remaining == 1
-    assert window.hit("a", NOW + 50_000).remaining == 0
-    assert window.hit("a", NOW + 60_000).remaining == 0
-    window.hit("b", NOW + 200_000)
-    assert list(window._calls) == ["b"]
-
-
 async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) -> None:
     for name in ("minReputation", "min_reputation"):
         found = (await client.get(f"/v1/providers?{name}=500")).json()["providers"]
         assert [provider["reputation"] for provider in found] == [900]
 
 
-async def test_metrics_tell_what_the_gpus_do(client: httpx.AsyncClient, world: World) -> None:
-    assert "neugrid_gpu" not in (await client.get("/metrics")).text
+async def test_metrics_tell_what_the_gpus_do(root: httpx.AsyncClient, world: World) -> None:
+    assert "neugrid_gpu" not in (await root.get("/metrics")).text
     gpu = GpuUse(
         uuid="GPU-1", model="Fake 9000", vram=2**34, vram_used=2**30, utilisation=37, temperature=61, power=99_500
     )
     world.health.gpus_in_use = (gpu,)
-    text = (await client.get("/metrics")).text
+    text = (await root.get("/metrics")).text
     world.health.gpus_in_use = ()
     for figure in ("utilisation_ratio", "temperature_celsius", "power_watts"):
         assert f'neugrid_gpu_{figure}{{model="Fake 9000",uuid="GPU-1"}}' in text
     assert 'neugrid_gpu_power_watts{model="Fake 9000",uuid="GPU-1"} 99.5' in text
 
 
-async def test_metrics_count_by_template(client: httpx.AsyncClient, world: World) -> None:
+async def test_metrics_count_by_template(root: httpx.AsyncClient, world: World) -> None:
     world.jobs.put(a_done_job())
-    await client.get("/v1/jobs/job_0000000000000001")
-    text = (await client.get("/metrics")).text
+    await root.get("/v1/jobs/job_0000000000000001")
+    text = (await root.get("/metrics")).text
     assert 'route="/v1/jobs/{job_id}"' in text
     assert 'neugrid_market{what="offers"} 2.0' in text
     assert "job_0000000000000001" not in text

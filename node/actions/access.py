@@ -1,0 +1,55 @@
+"""What who may do: roles of accounts, scopes of keys, and whose things are whose."""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from market.errors import Forbidden, NotFound
+from node.ports import Reader
+from node.records import Account
+
+N = TypeVar("N", bound=Struct)
+ADMIN: Final = "admin"
+ROLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "developer": ("read", "compute", "money", "account"),
+    ADMIN: ("read", "compute", "money", "account", "admin"),
+}
+"""What an account of that role may: see its things; make and change what runs; move money; change keys, webhooks and
+its own settings; look after users and the node."""
+SCOPES: Final = ROLES[ADMIN]
+TIERS: Final = ("free", "pro", "enterprise")
+"""How much of it: configs/limits.toml."""
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who asks, and what the credential that came allows; `credential` is the id of the key or the session."""
+
+    account: Account
+    scopes: frozenset[str]
+    credential: str
+    profile: str = ""
+
+    def must(self, scope: str) -> None:
+        """Forbidden when it may not."""
+        if scope not in self.scopes:
+            raise Forbidden(f"this needs the scope {scope!r}, which these credentials do not have", scope=scope)
+
+
+def scopes_of(account: Account, granted: tuple[str, ...] = ()) -> frozenset[str]:
+    """What an account may, as far as it was granted; () is all of it."""
+    own = frozenset(ROLES.get(account.role, ()))
+    return own & frozenset(granted) if granted else own
+
+
+def is_admin(account: Account) -> bool:
+    """Whether it looks after the node, whose wallet it spends."""
+    return account.role == ADMIN
+
+
+def owned(reader: Reader, noun: type[N], id: str, account: Account, name: str = "") -> N:
+    """The account's `noun` of that id; for what is missing and what is another's the same NotFound."""
+    found = reader.get(noun, id)
+    if found is None or getattr(found, "account", None) != account.id:
+        raise NotFound(f"no such {name or noun.__name__.lower()}", id=id)
+    return found

@@ -1,0 +1,110 @@
+"""Letting a device in from another one (RFC 8628): it shows a short code, which is typed where one is signed in."""
+
+import secrets
+from typing import Final
+
+from msgspec.structs import replace
+
+from market.errors import Conflict, NeugridError, NotFound
+from market.units import Timestamp
+from node.actions.keys import Keys, NewKey, digest_of
+from node.ports import Clock, Storage, Tx
+from node.records import Account, DeviceLogin
+
+LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
+"""No vowels, so that no word comes up, and nothing that looks like a digit."""
+GOOD_FOR: Final = 600_000
+KEY_FOR: Final = 90 * 86_400
+SLOWER: Final = 5
+
+
+class DevicePending(NeugridError):
+    """The device can not be let in, or not yet; `reason` is RFC 8628's word for it."""
+
+    code = "DEVICE_PENDING"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message, reason=reason)
+        self.reason = reason
+
+
+class DeviceSignIn:
+    """Devices that wait; one that is let in gets an API key for ninety days."""
+
+    def __init__(self, storage: Storage, clock: Clock, keys: Keys) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._keys = keys
+
+    async def start(self, client: str) -> tuple[DeviceLogin, str]:
+        """A login that waits, and the device's own code, which is shown only here."""
+        now, code = self._clock.now(), secrets.token_urlsafe(32)
+        login = DeviceLogin(
+            id=digest_of(code),
+            user_code=_user_code(),
+            client=client,
+            created_at=now,
+            expires_at=Timestamp(now + GOOD_FOR),
+        )
+        await self._storage.write(lambda tx: tx.insert(login))
+        return login, code
+
+    def waiting(self, user_code: str) -> DeviceLogin:
+        """The login that waits under this code; NotFound."""
+        found = self._storage.find(DeviceLogin, user_code=_normal(user_code), limit=1)
+        if not found or found[0].expires_at <= self._clock.now():
+            raise NotFound("no device waits with this code", user_code=user_code[:16])
+        return found[0]
+
+    async def decide(self, account: Account, user_code: str, *, is_let_in: bool) -> DeviceLogin:
+        """Let the device in as `account`, or not; Conflict when that was decided before."""
+        login = self.waiting(user_code)
+
+        def work(tx: Tx) -> DeviceLogin:
+            current = tx.get(DeviceLogin, login.id)
+            if current is None or current.account or current.is_denied:
+                raise Conflict("this was decided before", user_code=login.user_code)
+            after = replace(current, account=account.id if is_let_in else "", is_denied=not is_let_in)
+            tx.put(after)
+            return after
+
+        return await self._storage.write(work)
+
+    async def collect(self, device_code: str) -> tuple[Account, str]:
+        """The account and the key of a device that was let in, once; DevicePending otherwise."""
+        id = digest_of(device_code)
+        login = await self._storage.write(lambda tx: _asked(tx, id, self._clock.now()))
+        if isinstance(login, DevicePending):
+            raise login
+        account = self._storage.get(Account, login.account)
+        if account is None or account.is_blocked:
+            raise DevicePending("access_denied", "the account of this device is not known or was blocked")
+        _, secret = await self._keys.create_for(account, NewKey(name=login.client, expires_in=KEY_FOR))
+        return account, secret
+
+
+def _asked(tx: Tx, id: str, now: int) -> DeviceLogin | DevicePending:
+    """The login, used up by this, when the device may come in; else why not."""
+    login = tx.get(DeviceLogin, id)
+    if login is None or login.expires_at <= now:
+        return DevicePending("expired_token", "this device code is not known or has expired: begin again")
+    if login.is_denied:
+        return DevicePending("access_denied", "the device was not let in")
+    if login.account:
+        tx.delete(DeviceLogin, id)
+        return login
+    if now - login.polled_at < login.interval * 1000:
+        tx.put(replace(login, interval=login.interval + SLOWER, polled_at=now))
+        return DevicePending("slow_down", f"ask every {login.interval + SLOWER} seconds")
+    tx.put(replace(login, polled_at=now))
+    return DevicePending("authorization_pending", "nobody has let the device in yet")
+
+
+def _user_code() -> str:
+    letters = "".join(secrets.choice(LETTERS) for _ in range(8))
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+def _normal(typed: str) -> str:
+    letters = "".join(letter for letter in typed.upper() if letter in LETTERS)
+    return f"{letters[:4]}-{letters[4:]}"

@@ -1,0 +1,70 @@
+"""Everything about who uses this node, put together: accounts, keys, and the ways in."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from node.actions.accounts import Accounts
+from node.actions.callers import Callers
+from node.actions.device_sign_in import DeviceSignIn
+from node.actions.keys import Keys
+from node.actions.sign_in import SignIn
+from node.actions.wallet_sign_in import WalletSignIn
+from node.ports import Clock, Passwords, Storage, Tokens, Tx
+from node.records import DeviceLogin, Nonce, Session
+
+AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """The actions around users, which share what is remembered of them."""
+
+    accounts: Accounts
+    keys: Keys
+    callers: Callers
+    sign_in: SignIn
+    wallets: WalletSignIn
+    devices: DeviceSignIn
+    storage: Storage
+    clock: Clock
+
+    async def sweep(self) -> None:
+        """Forget sessions, nonces and waiting devices whose time is over, a page at a time."""
+        now = self.clock.now()
+        for noun in (Session, Nonce, DeviceLogin):
+            while old := self.storage.find(noun, expires_until=now, limit=AT_ONCE):
+                await self.storage.write(partial(_delete, noun, [item.id for item in old]))  # type: ignore[attr-defined]
+
+
+def let_in(
+    storage: Storage,
+    clock: Clock,
+    passwords: Passwords,
+    tokens: Tokens,
+    chain: int,
+    hosts: tuple[str, ...] = (),
+    may_join: bool = False,
+) -> People:
+    """The people of one node; `chain`, `hosts` and `may_join` are what wallets sign in on, where, and whether anew."""
+    callers = Callers(storage, clock, tokens)
+    keys = Keys(storage, clock, callers.forget)
+    accounts = Accounts(storage, clock, passwords, callers.forget)
+    sign_in = SignIn(storage, clock, passwords, tokens, callers.forget)
+    return People(
+        accounts=accounts,
+        keys=keys,
+        callers=callers,
+        sign_in=sign_in,
+        wallets=WalletSignIn(storage, clock, accounts, sign_in, chain, hosts, may_join),
+        devices=DeviceSignIn(storage, clock, keys),
+        storage=storage,
+        clock=clock,
+    )
+
+
+def _delete(noun: type[Struct], ids: list[str], tx: Tx) -> None:
+    for id in ids:
+        tx.delete(noun, id)

@@ -1,0 +1,243 @@
+"""Routes of signing in: password, refresh, wallet, device; and of who one is. Names are in snake case here."""
+
+from typing import Annotated, Any, Final
+
+from litestar import Response, get, post
+from litestar.params import FromPath, JSONBody
+from litestar.status_codes import HTTP_400_BAD_REQUEST
+from msgspec import Meta, Struct
+
+from market.errors import Forbidden, InvalidParameters
+from node.actions.access import SCOPES, scopes_of
+from node.actions.device_sign_in import GOOD_FOR, DevicePending
+from node.actions.sign_in import Grant
+from node.api.auth import SECURITY, known_or_not, manages, signed_in, signs_in
+from node.api.errors import problems
+from node.api.present import iso
+from node.api.replies import reply
+from node.api.services import Call
+from node.api.submissions import Body
+from node.api.users import UserView, user_view
+from node.api.views import Deleted
+
+TAGS: Final = ["Sign-in"]
+NO_STORE: Final = {"Cache-Control": "no-store"}
+Short = Annotated[str, Meta(min_length=1, max_length=256)]
+UserCode = Annotated[str, Meta(min_length=1, max_length=16)]
+
+
+class TokenBody(Body, frozen=True, kw_only=True):
+    """Email and password; or, with the grant type "refresh_token", the refresh token that came last."""
+
+    email: Short | None = None
+    password: Short | None = None
+    grant_type: Annotated[str, Meta(max_length=32)] = "password"
+    refresh_token: Short | None = None
+
+
+class SignedBody(Body, frozen=True, kw_only=True):
+    """A Sign-In with Ethereum message (EIP-4361), and the wallet's signature in hex."""
+
+    message: Annotated[str, Meta(min_length=1, max_length=4096)]
+    signature: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class DeviceBody(Body, frozen=True, kw_only=True):
+    """How the device calls itself."""
+
+    client_name: Annotated[str, Meta(min_length=1, max_length=64)] = "device"
+
+
+class DeviceCodeBody(Body, frozen=True, kw_only=True):
+    """The device's own code."""
+
+    device_code: Short
+    grant_type: Annotated[str, Meta(max_length=64)] = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+class DecisionBody(Body, frozen=True, kw_only=True):
+    """The code that the device shows, and whether it is let in."""
+
+    user_code: UserCode
+    approve: bool
+
+
+class TokenView(Struct, frozen=True, kw_only=True):
+    """What one signed in with sends from now on, as `Authorization: Bearer`; `expires_in` in seconds."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105  (its kind)
+    expires_in: int
+    refresh_token: str | None = None
+
+
+class NonceView(Struct, frozen=True, kw_only=True):
+    """What the message that a wallet signs has to name."""
+
+    nonce: str
+    chain_id: int
+    expires_at: str
+
+
+class DeviceView(Struct, frozen=True, kw_only=True):
+    """The device shows `user_code`, and asks every `interval` seconds with `device_code` (RFC 8628)."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: int
+    interval: int
+
+
+class WaitingView(Struct, frozen=True, kw_only=True):
+    """A device that waits to be let in."""
+
+    user_code: str
+    client_name: str
+    created_at: str
+    expires_at: str
+
+
+class MeView(Struct, frozen=True, kw_only=True):
+    """Who asks, and what these credentials may."""
+
+    user: UserView
+    scopes: tuple[str, ...]
+    credential: str
+
+
+class DeviceRefusal(Struct, frozen=True, kw_only=True):
+    """Why the device has no token yet, in RFC 8628's words."""
+
+    error: str
+    error_description: str
+
+
+@post("/auth/token", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(413, 415))
+async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[TokenView]:
+    """A token for email and password, or a new pair for a refresh token, which is good for one use."""
+    sign_in = request.services.people.sign_in
+    if data.grant_type == "refresh_token":
+        return _granted(await sign_in.refresh(_given(data.refresh_token, "refresh_token")))
+    if data.grant_type != "password":
+        expected = "password or refresh_token"
+        raise InvalidParameters(
+            f"grant_type must be {expected}", field="grant_type", value=data.grant_type, expected=expected
+        )
+    email = _given(data.email, "email")
+    request.app.state.limiter.hit(f"email:{email.lower()}", "anonymous", "auth", request.now)
+    return _granted(await sign_in.by_password(email, _given(data.password, "password")))
+
+
+@post("/auth/logout", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404))
+async def sign_out(request: Call) -> Response[Deleted]:
+    """End the session of this token; it and its refresh token are refused from now on."""
+    session = request.caller.credential
+    await request.services.people.sign_in.end(request.account, session)
+    return reply(Deleted(message="Signed out", id=session))
+
+
+@get("/auth/nonce", guards=[signs_in], tags=TAGS, security=[{}], responses=problems())
+async def give_nonce(request: Call) -> Response[NonceView]:
+    """A number for a wallet to sign, once, within ten minutes."""
+    nonce = await request.services.people.wallets.nonce()
+    chain = request.services.people.wallets.chain
+    return reply(NonceView(nonce=nonce.id, chain_id=chain, expires_at=iso(nonce.expires_at)), 200, NO_STORE)
+
+
+@post("/auth/siwe", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(403, 413, 415))
+async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[TokenView]:
+    """Sign-In with Ethereum: the account of the wallet that signed; a new one where this node takes strangers."""
+    return _granted(await request.services.people.wallets.by_message(data.message, data.signature))
+
+
+@post(
+    "/auth/wallet", guards=[manages], tags=TAGS, security=SECURITY, status_code=200, responses=problems(409, 413, 415)
+)
+async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[UserView]:
+    """Give the account a wallet: it signs in with it, what comes from it is its deposit, and it is paid out there."""
+    linked = await request.services.people.wallets.link(request.account, data.message, data.signature)
+    return reply(user_view(linked))
+
+
+@post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(413, 415))
+async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
+    """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
+    login, code = await request.services.people.devices.start(data.client_name)
+    place = f"{str(request.base_url).rstrip('/')}/device"
+    view = DeviceView(
+        device_code=code,
+        user_code=login.user_code,
+        verification_uri=place,
+        verification_uri_complete=f"{place}?code={login.user_code}",
+        expires_in=GOOD_FOR // 1000,
+        interval=login.interval,
+    )
+    return reply(view, 200, NO_STORE)
+
+
+@post(
+    "/auth/device/token",
+    guards=[known_or_not],
+    tags=TAGS,
+    security=[{}],
+    status_code=200,
+    responses=problems(413, 415),
+)
+async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[Any]:
+    """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`."""
+    try:
+        _, key = await request.services.people.devices.collect(data.device_code)
+    except DevicePending as pending:
+        refusal = DeviceRefusal(error=pending.reason, error_description=pending.message)
+        return reply(refusal, HTTP_400_BAD_REQUEST, NO_STORE)
+    return reply(TokenView(access_token=key, expires_in=90 * 86_400), 200, NO_STORE)
+
+
+@get("/auth/device/{user_code:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404))
+async def show_device(request: Call, user_code: FromPath[str]) -> Response[WaitingView]:
+    """The device that shows this code, to be looked at before it is let in."""
+    login = request.services.people.devices.waiting(user_code)
+    view = WaitingView(
+        user_code=login.user_code,
+        client_name=login.client,
+        created_at=iso(login.created_at),
+        expires_at=iso(login.expires_at),
+    )
+    return reply(view)
+
+
+@post(
+    "/auth/device/decision",
+    guards=[manages],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(403, 404, 409, 413, 415),
+)
+async def decide_device(request: Call, data: JSONBody[DecisionBody]) -> Response[Deleted]:
+    """Let the device in as you, or not. It takes credentials that may do all that your account may."""
+    if request.caller.scopes < scopes_of(request.account):
+        raise Forbidden("these credentials may do less than the device would", scope="account")
+    login = await request.services.people.devices.decide(request.account, data.user_code, is_let_in=data.approve)
+    return reply(Deleted(message="Device let in" if data.approve else "Device refused", id=login.user_code))
+
+
+@get("/auth/me", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def show_me(request: Call) -> Response[MeView]:
+    """Who you are here."""
+    caller = request.caller
+    scopes = tuple(scope for scope in SCOPES if scope in caller.scopes)
+    return reply(MeView(user=user_view(caller.account), scopes=scopes, credential=caller.credential))
+
+
+def _granted(grant: Grant) -> Response[TokenView]:
+    view = TokenView(access_token=grant.access_token, expires_in=grant.expires_in, refresh_token=grant.refresh_token)
+    return reply(view, 200, NO_STORE)
+
+
+def _given(value: str | None, field: str) -> str:
+    if value is None:
+        raise InvalidParameters(f"{field} is required", field=field, expected="a text")
+    return value

@@ -1,0 +1,44 @@
+"""The people of a node on storage in memory and a clock that the test moves."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from node.actions.access import Caller, scopes_of
+from node.actions.accounts import Wishes
+from node.actions.keys import NewKey
+from node.actions.people import People, let_in
+from node.adapters.tokens import JwtTokens
+from node.records import Account, ApiKey
+from tests.fakes import FakeClock, FakePasswords, MemoryStorage
+
+R = TypeVar("R")
+CHAIN = 31337
+ISSUER = "0x" + "ab" * 20
+
+
+def run(work: Coroutine[Any, Any, R]) -> R:
+    return asyncio.run(work)
+
+
+class Desk:
+    """Where people come to."""
+
+    def __init__(self, hosts: tuple[str, ...] = (), may_join: bool = True) -> None:
+        self.clock = FakeClock()
+        self.storage = MemoryStorage()
+        tokens = JwtTokens(bytes(32), ISSUER)
+        self.people: People = let_in(self.storage, self.clock, FakePasswords(), tokens, CHAIN, hosts, may_join)
+
+    def user(self, email: str = "ann@example.org", **wishes: Any) -> Account:
+        return run(self.people.accounts.create(Wishes(email=email, password="correct horse", **wishes)))
+
+    def key(self, account: Account | None = None, **wishes: Any) -> tuple[ApiKey, str]:
+        new = NewKey(name="laptop", **wishes)
+        return run(self.people.keys.create_for(account or self.user(), new))
+
+    def caller(self, account: Account, *scopes: str) -> Caller:
+        return Caller(account=account, scopes=scopes_of(account, scopes), credential="key_1")
+
+    def who(self, credential: str) -> str:
+        return self.people.callers.of(credential).account.id

@@ -1,0 +1,92 @@
+"""Letting a device in: it waits, somebody decides, and it collects its key once."""
+
+import pytest
+
+from market.errors import Conflict, NotFound
+from node.actions.access import scopes_of
+from node.actions.device_sign_in import DevicePending
+from node.records import Account
+from tests.node.actions.desk import Desk, run
+
+
+class Waiting(Desk):
+    """A desk at which a device waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.login, self.code = run(self.people.devices.start("laptop"))
+        self.ann = self.user()
+
+    def reason(self) -> str:
+        with pytest.raises(DevicePending) as pending:
+            run(self.people.devices.collect(self.code))
+        return pending.value.reason
+
+    def collect(self) -> tuple[Account, str]:
+        return run(self.people.devices.collect(self.code))
+
+    def decide(self, typed: str = "", is_let_in: bool = True) -> None:
+        run(self.people.devices.decide(self.ann, typed or self.login.user_code, is_let_in=is_let_in))
+
+
+def test_a_device_waits_until_it_is_let_in_and_then_acts_for_who_let_it_in() -> None:
+    desk = Waiting()
+    assert desk.reason() == "authorization_pending"
+    desk.decide()
+    account, key = desk.collect()
+    assert account.id == desk.ann.id
+    assert desk.people.callers.of(key).scopes == scopes_of(desk.ann)
+    assert [each.name for each in desk.people.keys.list(desk.ann)] == ["laptop"]
+
+
+def test_the_key_is_collected_once() -> None:
+    desk = Waiting()
+    desk.decide()
+    desk.collect()
+    assert desk.reason() == "expired_token"
+
+
+def test_the_code_may_be_typed_as_people_type() -> None:
+    desk = Waiting()
+    desk.decide(f" {desk.login.user_code.lower().replace('-', ' ')} ")
+    desk.collect()
+
+
+def test_a_device_that_is_refused_is_told_so() -> None:
+    desk = Waiting()
+    desk.decide(is_let_in=False)
+    assert desk.reason() == "access_denied"
+
+
+def test_what_was_decided_stays() -> None:
+    desk = Waiting()
+    desk.decide(is_let_in=False)
+    with pytest.raises(Conflict):
+        desk.decide()
+    assert desk.reason() == "access_denied"
+
+
+def test_who_asks_too_often_is_slowed_down() -> None:
+    desk = Waiting()
+    assert [desk.reason(), desk.reason()] == ["authorization_pending", "slow_down"]
+    desk.clock.advance(5_000)
+    assert desk.reason() == "slow_down"
+    desk.clock.advance(15_000)
+    assert desk.reason() == "authorization_pending"
+
+
+def test_a_login_that_nobody_decides_is_over_after_ten_minutes() -> None:
+    desk = Waiting()
+    desk.clock.advance(600_000)
+    assert desk.reason() == "expired_token"
+    with pytest.raises(NotFound):
+        desk.decide()
+
+
+def test_codes_that_were_not_given_out_open_nothing() -> None:
+    desk = Waiting()
+    for typed in ("", "BBBB-BBBB", desk.code):
+        with pytest.raises(NotFound):
+            run(desk.people.devices.decide(desk.ann, typed, is_let_in=True))
+    desk.code = "guess"
+    assert desk.reason() == "expired_token"

@@ -1,0 +1,111 @@
+"""How often who may call: exact sliding windows, all of which must have room."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market.errors import ConfigError
+from node.api.limit_file import FILE, load_limits
+from node.api.limits import Limiter, LimitReached, Standing, Window
+from tests.builders import NOW
+
+RULES: Mapping[str, Mapping[str, tuple[Window, ...]]] = {
+    "free": {"general": (Window(3, 60), Window(5, 600)), "deploy": (Window(1, 60),)},
+    "none": {},
+}
+
+
+def left(standing: Standing | None) -> int:
+    assert standing is not None
+    return standing.remaining
+
+
+def test_the_window_slides_and_forgets() -> None:
+    limiter = Limiter({"free": {"general": (Window(2, 60),)}})
+    assert left(limiter.hit("a", "free", "general", NOW)) == 1
+    assert left(limiter.hit("a", "free", "general", NOW + 50_000)) == 0
+    assert left(limiter.hit("a", "free", "general", NOW + 60_000)) == 0
+    limiter.hit("b", "free", "general", NOW + 200_000)
+    assert [key[0] for key in limiter._calls] == ["b"]
+
+
+def test_all_windows_must_have_room_and_a_refusal_counts_in_none() -> None:
+    limiter = Limiter(RULES)
+    limiter.hit("a", "free", "deploy", NOW)
+    for _ in range(9):
+        with pytest.raises(LimitReached) as refused:
+            limiter.hit("a", "free", "deploy", NOW + 1)
+        assert refused.value.details["action"] == "deploy"
+    assert left(limiter.hit("a", "free", "general", NOW + 2)) == 1, "the refused ones were not counted as general"
+
+
+def test_the_longer_window_holds_when_the_shorter_has_moved_on() -> None:
+    limiter = Limiter(RULES)
+    for minute in range(5):
+        limiter.hit("a", "free", "general", NOW + minute * 60_000)
+    with pytest.raises(LimitReached) as refused:
+        limiter.hit("a", "free", "general", NOW + 5 * 60_000)
+    assert (refused.value.standing.seconds, refused.value.details["retry_after"]) == (600, 300)
+
+
+def test_who_has_no_windows_is_not_counted() -> None:
+    assert Limiter(RULES).hit("a", "none", "deploy", NOW) is None
+
+
+@given(st.lists(st.integers(0, 30_000), max_size=200))
+def test_no_window_ever_holds_more_than_its_limit(pauses: list[int]) -> None:
+    limiter, now, passed = Limiter(RULES), NOW, []
+    for pause in pauses:
+        now += pause
+        try:
+            limiter.hit("a", "free", "general", now)
+        except LimitReached:
+            assert any(
+                sum(now - window.seconds * 1000 < at for at in passed) == window.limit
+                for window in RULES["free"]["general"]
+            ), "a call is refused only when a window is full"
+            continue
+        passed.append(now)
+        for window in RULES["free"]["general"]:
+            assert sum(now - window.seconds * 1000 < at for at in passed) <= window.limit
+
+
+def test_the_shipped_limits_are_those_that_are_documented() -> None:
+    free, pro = load_limits()["free"], load_limits()["pro"]
+    assert free["general"] == (Window(100, 60), Window(1000, 86_400))
+    assert pro["general"] == (Window(1000, 60), Window(10_000, 86_400))
+    assert (free["deploy"], free["power"]) == ((Window(10, 3600),), (Window(30, 3600),))
+    assert (free["key-create"], free["code-submit"], free["auth"]) == (
+        (Window(5, 3600),),
+        (Window(60, 60),),
+        (Window(10, 60),),
+    )
+
+
+def test_the_other_dialects_numbers_are_a_file_too() -> None:
+    found = load_limits(FILE.with_name("limits.neoengine.toml"))
+    assert found["free"]["general"][0] == Window(60, 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[free]\n", "tiers"),
+        ("free = 1", "tiers"),
+        ("not toml [", "limits"),
+        ('[anonymous]\n[free]\nfly = ["1/1m"]\n[pro]\n[enterprise]\n', "fly is no action"),
+        ('[anonymous]\n[free]\ngeneral = "1/1m"\n[pro]\n[enterprise]\n', "lists"),
+        ('[anonymous]\n[free]\ngeneral = ["0/1m"]\n[pro]\n[enterprise]\n', "no limit"),
+        ('[anonymous]\n[free]\ngeneral = ["1/1y"]\n[pro]\n[enterprise]\n', "duration"),
+        ('[anonymous]\n[free]\ngeneral = ["1/8d"]\n[pro]\n[enterprise]\n', "7 days"),
+        ("anonymous = 1\nfree = 1\npro = 1\nenterprise = 1\n", "table"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_limits(file)

@@ -1,0 +1,128 @@
+"""Signing in over HTTP: the documented token, and the ways beside it."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from market.signing import Signer
+from market.siwe import SignInMessage, digest_of_text, write_message
+from node.api.limits import Window
+from tests.node.api.fakes import ALICE, CHAIN_ID, KEY, World
+
+pytestmark = pytest.mark.anyio
+ANN = {"email": "ann@example.org", "password": "correct horse"}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "X-API-Key": ""}
+
+
+@pytest.fixture
+async def anon(world: World, anyio_backend: str) -> Any:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://node") as anon:
+        yield anon
+
+
+async def test_email_and_password_become_a_token_as_documented(
+    root: httpx.AsyncClient, anon: httpx.AsyncClient
+) -> None:
+    await root.post("/v1/users", json={**ANN, "role": "developer"})
+    answer = await anon.post("/v1/auth/token", json=ANN)
+    body = answer.json()
+    assert (answer.status_code, body["token_type"], body["expires_in"]) == (200, "Bearer", 3600)
+    assert answer.headers["cache-control"] == "no-store"
+    me = (await anon.get("/v1/auth/me", headers=bearer(body["access_token"]))).json()
+    assert (me["user"]["email"], me["scopes"]) == (ANN["email"], ["read", "compute", "money", "account"])
+    renewed = (
+        await anon.post("/v1/auth/token", json={"grant_type": "refresh_token", "refresh_token": body["refresh_token"]})
+    ).json()
+    out = await anon.post("/v1/auth/logout", headers=bearer(renewed["access_token"]))
+    assert out.json()["success"] is True
+    assert (await anon.get("/v1/auth/me", headers=bearer(renewed["access_token"]))).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"email": "ann@example.org", "password": "wrong"}, 401, None),
+        ({"email": "ann@example.org"}, 400, "password"),
+        ({"password": "x"}, 400, "email"),
+        ({"grant_type": "refresh_token"}, 400, "refresh_token"),
+        ({"grant_type": "implicit"}, 400, "grant_type"),
+        ({"grant_type": "refresh_token", "refresh_token": "x"}, 401, None),
+        ({**ANN, "otp": "1"}, 400, "otp"),
+    ],
+)
+async def test_what_is_no_sign_in_is_refused_in_the_documented_envelope(
+    anon: httpx.AsyncClient, body: dict[str, str], status: int, field: str | None
+) -> None:
+    answer = await anon.post("/v1/auth/token", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (status, "invalid_request" if status == 400 else "unauthorized")
+    assert error["details"].get("field") == field
+
+
+async def test_a_wallet_signs_in(anon: httpx.AsyncClient) -> None:
+    wallet = Signer(b"w" * 32)
+    nonce = (await anon.get("/v1/auth/nonce")).json()
+    assert nonce["chain_id"] == CHAIN_ID
+    message = SignInMessage(
+        domain="localhost",
+        address=wallet.address,
+        uri="http://localhost/",
+        chain=CHAIN_ID,
+        nonce=nonce["nonce"],
+        issued_at=1_700_000_000_000,
+    )
+    text = write_message(message)
+    body = {"message": text, "signature": wallet.sign(digest_of_text(text)).hex()}
+    answer = await anon.post("/v1/auth/siwe", json=body)
+    if answer.status_code == 401:  # the clock of these tests is another
+        assert "issued" in answer.json()["detail"]
+    assert (await anon.post("/v1/auth/siwe", json={**body, "signature": "0x00"})).status_code == 401
+
+
+async def test_a_device_is_let_in(client: httpx.AsyncClient, anon: httpx.AsyncClient) -> None:
+    started = (await anon.post("/v1/auth/device", json={"client_name": "laptop"})).json()
+    assert started["verification_uri_complete"].endswith(f"/device?code={started['user_code']}")
+    code = {"device_code": started["device_code"]}
+    waiting = await anon.post("/v1/auth/device/token", json=code)
+    assert (waiting.status_code, waiting.json()["error"]) == (400, "authorization_pending")
+    shown = (await client.get(f"/v1/auth/device/{started['user_code']}")).json()
+    assert shown["client_name"] == "laptop"
+    decided = await client.post("/v1/auth/device/decision", json={"user_code": started["user_code"], "approve": True})
+    assert decided.json()["message"] == "Device let in"
+    token = (await anon.post("/v1/auth/device/token", json=code)).json()["access_token"]
+    me = (await anon.get("/v1/auth/me", headers=bearer(token))).json()
+    assert me["user"]["id"] == ALICE.id
+
+
+async def test_a_lesser_key_lets_no_device_in(client: httpx.AsyncClient, anon: httpx.AsyncClient) -> None:
+    key = (await client.post("/v1/keys", json={"name": "a", "scopes": ["read", "account"]})).json()["key"]
+    started = (await anon.post("/v1/auth/device", json={})).json()
+    answer = await anon.post(
+        "/v1/auth/device/decision",
+        json={"user_code": started["user_code"], "approve": True},
+        headers={"X-API-Key": key},
+    )
+    assert answer.status_code == 403
+
+
+async def test_who_guesses_is_told_to_wait() -> None:
+    rules = {"anonymous": {"general": (Window(100, 60),), "auth": (Window(3, 60),)}, "free": {}}
+    world = World(limits=rules)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://node") as anon:
+        answers = [(await anon.post("/v1/auth/token", json={**ANN, "password": str(n)})) for n in range(4)]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+        assert answers[-1].headers["retry-after"] == "60"
+        assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
+        assert (await anon.get("/v1/version")).status_code == 200
+
+
+async def test_who_guesses_keys_is_told_to_wait() -> None:
+    world = World(limits={"anonymous": {"general": (Window(3, 60),)}, "free": {}})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://node") as anon:
+        guesses = [await anon.get("/v1/jobs", headers={"X-API-Key": f"{KEY}{n}"}) for n in range(4)]
+        assert [answer.status_code for answer in guesses] == [401, 401, 401, 429]
+        assert (await anon.get("/v1/jobs", headers={"X-API-Key": KEY})).status_code == 200

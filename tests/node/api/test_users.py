@@ -1,0 +1,80 @@
+"""Users over HTTP: administrators look after them, and everybody after himself."""
+
+import httpx
+import pytest
+
+from tests.node.api.fakes import ALICE, BOB, ROOT
+
+pytestmark = pytest.mark.anyio
+ANN = {"email": "ann@example.org", "password": "correct horse", "role": "developer"}
+
+
+async def test_a_user_is_made_seen_changed_and_deleted(root: httpx.AsyncClient) -> None:
+    made = await root.post("/v1/users", json=ANN)
+    user = made.json()
+    assert (made.status_code, made.headers["location"]) == (201, f"/v1/users/{user['id']}")
+    assert (user["email"], user["role"], user["tier"], user["status"]) == (ANN["email"], "developer", "free", "active")
+    assert "password" not in made.text
+    changed = (await root.put(f"/v1/users/{user['id']}", json={"tier": "pro"})).json()
+    assert (changed["tier"], changed["email"]) == ("pro", ANN["email"])
+    assert (await root.patch(f"/v1/users/{user['id']}", json={"isBlocked": True})).json()["status"] == "blocked"
+    gone = await root.delete(f"/v1/users/{user['id']}")
+    assert (gone.json()["success"], gone.json()["id"]) == (True, user["id"])
+    assert (await root.get(f"/v1/users/{user['id']}")).status_code == 404
+
+
+async def test_the_list_has_pages_in_the_documented_shape(root: httpx.AsyncClient) -> None:
+    page = (await root.get("/v1/users?limit=2&offset=1")).json()
+    assert [len(page["users"]), page["total"], page["limit"], page["offset"], page["has_more"]] == [2, 3, 2, 1, False]
+
+
+async def test_an_email_is_taken_once(root: httpx.AsyncClient) -> None:
+    await root.post("/v1/users", json=ANN)
+    again = await root.post("/v1/users", json=ANN)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+
+
+async def test_users_are_for_administrators_to_list_and_make(client: httpx.AsyncClient) -> None:
+    for answer in (await client.get("/v1/users"), await client.post("/v1/users", json=ANN)):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+async def test_everybody_sees_and_changes_himself_alone(client: httpx.AsyncClient) -> None:
+    assert (await client.get(f"/v1/users/{ALICE.id}")).json()["id"] == ALICE.id
+    assert (await client.put(f"/v1/users/{ALICE.id}", json={"name": "Al"})).json()["name"] == "Al"
+    for path in (f"/v1/users/{BOB.id}", f"/v1/users/{ROOT.id}", "/v1/users/user_none"):
+        answers = [
+            await client.get(path),
+            await client.put(path, json={"name": "x"}),
+            await client.patch(path, json={"name": "x"}),
+            await client.delete(path),
+        ]
+        assert [answer.status_code for answer in answers] == [404] * 4
+        assert {answer.json()["error"]["message"] for answer in answers} == {"no such user"}
+
+
+@pytest.mark.parametrize("change", [{"role": "admin"}, {"tier": "enterprise"}, {"isBlocked": False}])
+async def test_nobody_raises_himself(client: httpx.AsyncClient, change: dict[str, object]) -> None:
+    answer = await client.put(f"/v1/users/{ALICE.id}", json=change)
+    assert (answer.status_code, answer.json()["error"]["details"]["scope"]) == (403, "admin")
+
+
+async def test_a_lesser_key_of_an_administrator_changes_no_administrator(root: httpx.AsyncClient) -> None:
+    key = (await root.post("/v1/keys", json={"name": "a", "scopes": ["read", "account"]})).json()["key"]
+    answer = await root.put(f"/v1/users/{ROOT.id}", json={"password": "taken over"}, headers={"X-API-Key": key})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({**ANN, "email": "ann"}, "email"),
+        ({**ANN, "password": "short"}, "password"),
+        ({**ANN, "role": "king"}, "role"),
+        ({**ANN, "is_admin": True}, "is_admin"),
+        ({"email": ANN["email"]}, "password"),
+    ],
+)
+async def test_bad_users_are_refused_by_field(root: httpx.AsyncClient, body: dict[str, object], field: str) -> None:
+    error = (await root.post("/v1/users", json=body)).json()["error"]
+    assert (error["code"], error["details"]["field"]) == ("invalid_request", field)
