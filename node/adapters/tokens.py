@@ -57,11 +57,8 @@ class JwtTokens:
 
     def read(self, token: str, now: int) -> Claims:
         try:
-            if (
-                len(token) > MAX_TOKEN
-                or not _FORM.fullmatch(token)
-                or jwt.get_unverified_header(token).get("typ") != TYPE
-            ):
+            is_formed = len(token) <= MAX_TOKEN and _FORM.fullmatch(token)
+            if not is_formed or jwt.get_unverified_header(token).get("typ") != TYPE:
                 raise Unauthorized("this is no token of this node")
             found = jwt.decode(
                 token, self._secret, [ALGORITHM], options=_CHECKS, audience=AUDIENCE, issuer=self._issuer
