@@ -28,6 +28,7 @@ from node.actions.build_steps import BuildSteps
 from node.actions.keys import NewKey
 from node.actions.people import let_in
 from node.actions.service_logs import Output
+from node.actions.wallet_sign_in import Door
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
@@ -137,7 +138,14 @@ def _settings(plan: Plan) -> Settings:
 
 async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str, str]:
     """Serve the API; its URL and a key."""
-    people = let_in(ports.storage, ports.clock, Argon2Passwords(), JwtTokens(bytes(32), node.funding.payee), 1)
+    people = let_in(
+        ports.storage,
+        ports.clock,
+        Argon2Passwords(),
+        JwtTokens(bytes(32), node.funding.payee),
+        Door(chain=1),
+        node.ledger,
+    )
     _, key = await people.keys.create_for(await people.accounts.operator(), NewKey(name="bench"))
     services = Services(
         jobs=node.jobs,

@@ -49,6 +49,9 @@ class Run(Struct, frozen=True, kw_only=True):
     language: str
     code: str
     inputs: tuple[str, ...] = ("",)
+    price: int = 0
+    currency: str = ""
+    """What each input that succeeds costs its user: see `market/ledger.py`."""
     state: RunState = S.QUEUED
     attempt: int = 1
     avoid: str = ""

@@ -23,11 +23,13 @@ from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.deploying import PodTerms
 from node.actions.keys import NewKey
+from node.actions.ledger import Ledger
 from node.actions.log_keeping import DAY, LogLimits
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
+from node.actions.wallet_sign_in import Door
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
@@ -92,7 +94,7 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         keys = await asyncio.to_thread(unlock, config.folder)
         ports, chain = await _open(stack, config, keys)
         node = assemble(ports, _identity(keys, ports), _settings(config))
-        people = _people(config, keys, ports)
+        people = _people(config, keys, ports, node.ledger)
         stack.callback(_remove_contact, config.folder)
         loops = (*node.loops, ("forgetting", lambda: forgetting.run(people)))
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in loops]
@@ -142,15 +144,14 @@ def _identity(keys: Keys, ports: Ports) -> Identity:
     )
 
 
-def _people(config: Config, keys: Keys, ports: Ports) -> People:
+def _people(config: Config, keys: Keys, ports: Ports, ledger: Ledger) -> People:
     return let_in(
         ports.storage,
         ports.clock,
         Argon2Passwords(),
         JwtTokens(keys.node, Signer(keys.node).address),
-        ports.chain.chain_id,
-        config.api.hosts,
-        config.api.wallets_may_join,
+        Door(chain=ports.chain.chain_id, hosts=config.api.hosts, may_join=config.api.wallets_may_join),
+        ledger,
     )
 
 
@@ -163,6 +164,8 @@ def _settings(config: Config) -> Settings:
         policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
         ask=config.requester.ask,
         top_up=parse_amount(config.requester.top_up),
+        credits=config.requester.credits,
+        run_price=parse_amount(config.requester.run_price),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),

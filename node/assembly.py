@@ -13,6 +13,7 @@ from node.actions.files import Files, Stores
 from node.actions.funding import Funding
 from node.actions.health import Health, Seller
 from node.actions.jobs import Jobs
+from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping
 from node.actions.market import Market
 from node.actions.peers import Peers
@@ -51,6 +52,7 @@ class Node:
     """A node put together: its parts, and the loops that bring it to life."""
 
     engine: Engine
+    ledger: Ledger
     peers: Peers
     book: Book
     jobs: Jobs
@@ -78,6 +80,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     ports.network.serve(core.peers.answer)
     return Node(
         engine=core.engine,
+        ledger=core.ledger,
         peers=core.peers,
         book=core.book,
         jobs=jobs,
@@ -104,7 +107,8 @@ def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
 
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
-    engine = Engine(ports.storage, ports.clock, MACHINES)
+    ledger = Ledger(settings.credits, settings.run_price)
+    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold,))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
     engine.listen(experiences.touch)
@@ -117,6 +121,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
     answer_as_peer(peers, book, stores, wallets)
     return Core(
         engine=engine,
+        ledger=ledger,
         peers=peers,
         book=book,
         files=files,
@@ -138,7 +143,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     )
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
-    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases)
+    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger)
     budget = Budget(core.wallets.funds)
     jobs, hosting = Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
     deploying = Deploying(ports.storage, hosting, settings.pods)

@@ -212,6 +212,10 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Sandboxes that one standing lease for code has."""
     code_cap: Price = "0.2"
     """The most that such a lease may cost in an hour."""
+    credits: Annotated[int, _whole(0, 10**9, " runs")] = 200
+    """Runs of code that a new user may do for nothing..."""
+    run_price: Price = "0.001"
+    """...and what a run costs him after that; "0" = nothing runs without credits."""
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
     build_timeout: Annotated[int, _whole(60, 86_400, " seconds")] = 1800

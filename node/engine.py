@@ -6,7 +6,7 @@ run again after a crash; performers must therefore be repeatable. What a perform
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -40,19 +40,25 @@ class Performer(Struct, frozen=True):
     perform: Callable[[Any], Awaitable[Event | None]]
 
 
+Fold = Callable[[Tx, Any, Any, int], None]
+"""What follows from a noun's change in the same transaction: (tx, before or None, after, now)."""
+
+
 class Changes:
     """One transaction in the making: nouns through their machines, effects collected for after the commit."""
 
-    def __init__(self, tx: Tx, machines: Mapping[str, Machine], now: int) -> None:
+    def __init__(self, tx: Tx, machines: Mapping[str, Machine], now: int, folds: Sequence[Fold] = ()) -> None:
         self.tx = tx
         self.now = now
         self.pending: list[Pending] = []
         self.changed: list[str] = []
         self._machines = machines
+        self._folds = folds
 
     def create(self, noun: Any, *effects: Effect) -> None:
         """Store a new noun with its first effects; Conflict when its id is taken."""
         self.tx.insert(noun)
+        self._fold(None, noun)
         self._record(type(noun).__name__, noun.id, "Created", _encode(noun))
         self._add(effects, created=noun.id)
 
@@ -64,10 +70,15 @@ class Changes:
             raise NotFound(f"no such {noun.lower()}", id=id)
         after, effects = machine.step(before, event, self.now)
         self.tx.put(after)
+        self._fold(before, after)
         if not isinstance(event, QuietEvent):
             self._record(noun, id, type(event).__name__, _encode(event))
         self._add(effects)
         return after
+
+    def _fold(self, before: Any, after: Any) -> None:
+        for fold in self._folds:
+            fold(self.tx, before, after, self.now)
 
     def _record(self, noun: str, id: str, event: str, body: bytes) -> None:
         self.tx.insert(Entry(noun=noun, subject=id, at=self.now, event=event, body=body))  # type: ignore[arg-type]
@@ -106,7 +117,10 @@ class Changes:
 class Engine:
     """Applies events and performs effects. `bind` the performers, then `run` it beside the loops."""
 
-    def __init__(self, storage: Storage, clock: Clock, machines: Mapping[str, Machine]) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, machines: Mapping[str, Machine], folds: Sequence[Fold] = ()
+    ) -> None:
+        self._folds = folds
         self.storage = storage
         self.clock = clock
         self._machines = machines
@@ -131,7 +145,7 @@ class Engine:
         """
 
         def run(tx: Tx) -> tuple[R, Changes]:
-            changes = Changes(tx, self._machines, self.clock.now())
+            changes = Changes(tx, self._machines, self.clock.now(), self._folds)
             return work(changes), changes
 
         writing = asyncio.ensure_future(self.storage.write(run))

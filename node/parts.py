@@ -13,6 +13,7 @@ from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
+from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
 from node.actions.projects import BuildTerms
@@ -102,6 +103,10 @@ class Settings:
     standing: StandingSettings = field(default_factory=StandingSettings)
     builds: BuildTerms = field(default_factory=BuildTerms)
     pods: PodTerms = field(default_factory=PodTerms)
+    credits: int = 200
+    """What a new account may run of code for nothing..."""
+    run_price: int = 0
+    """...and what a run costs after that; 0 = nothing runs without credits."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of languages, such as "js", and what they mean."""
 
@@ -111,6 +116,7 @@ class Core:
     """The parts that buying and selling share."""
 
     engine: Engine
+    ledger: Ledger
     peers: Peers
     book: Book
     files: Files

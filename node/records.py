@@ -173,6 +173,27 @@ class SeriesChunk(Struct, frozen=True, kw_only=True):
     buckets: tuple[Bucket, ...] = ()
 
 
+class Posted(Struct, frozen=True, kw_only=True):
+    """One line of the ledger: `id` is `<transfer>/<number>`, `amount` in the currency's smallest units."""
+
+    id: str
+    account: str
+    currency: str
+    amount: int
+    kind: str
+    subject: str
+    at: Timestamp
+
+
+class Balance(Struct, frozen=True, kw_only=True):
+    """The sum over the lines of one account in one currency; `id` is `<account>/<currency>`. There is none at zero."""
+
+    id: str
+    account: str
+    currency: str
+    amount: int
+
+
 class Withdrawal(Struct, frozen=True, kw_only=True):
     """A withdrawal of earnings: state is "pending", "confirmed" or "failed"."""
 

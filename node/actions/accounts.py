@@ -13,6 +13,7 @@ from market.jobs import LIVE, Job
 from market.services import LIVING, Service
 from market.units import Address
 from node.actions.access import ADMIN, ROLES, TIERS, is_admin
+from node.actions.ledger import Ledger
 from node.ports import Clock, Passwords, Reader, Storage, Tx
 from node.records import Account, ApiKey, Login, Session
 
@@ -35,9 +36,12 @@ class Wishes(Struct, frozen=True, kw_only=True):
 
 
 class Accounts:
-    """Users; `forget` is told whose rights changed."""
+    """Users; `forget` is told whose rights changed; the ledger gives who is new his credits."""
 
-    def __init__(self, storage: Storage, clock: Clock, passwords: Passwords, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, passwords: Passwords, ledger: Ledger, forget: Callable[[str], None]
+    ) -> None:
+        self._ledger = ledger
         self._storage = storage
         self._clock = clock
         self._passwords = passwords
@@ -62,7 +66,7 @@ class Accounts:
             raise InvalidParameters(f"{missing} is needed", field=missing, expected="a text")
         now = self._clock.now()
         account = Account(id=_new_id(), name=wishes.email, created_at=now, updated_at=now)
-        return await self._change(lambda tx: account, wishes)
+        return await self._change(lambda tx: account, wishes, is_new=True)
 
     async def update(self, id: str, wishes: Wishes) -> Account:
         """Change an account; NotFound, Conflict. The last administrator stays one."""
@@ -130,11 +134,12 @@ class Accounts:
             account = Account(id=_new_id(), name=wallet, wallet=wallet, created_at=now, updated_at=now)
             tx.insert(account)
             tx.insert(Login(id=wallet_login(wallet), account=account.id, created_at=now))
+            self._ledger.welcome(tx, account, now)
             return account
 
         return await self._storage.write(work)
 
-    async def _change(self, find: Callable[[Tx], Account], wishes: Wishes) -> Account:
+    async def _change(self, find: Callable[[Tx], Account], wishes: Wishes, *, is_new: bool = False) -> Account:
         _check(wishes)
         hash = await self._passwords.hash(wishes.password) if wishes.password is not None else ""
 
@@ -146,6 +151,8 @@ class Accounts:
             if hash or after.is_blocked:
                 _end_sessions(tx, after.id)
             tx.put(after)
+            if is_new:
+                self._ledger.welcome(tx, after, after.created_at)
             return after
 
         return await self._storage.write(work)

@@ -10,8 +10,9 @@ from node.actions.accounts import Accounts
 from node.actions.callers import Callers
 from node.actions.device_sign_in import DeviceSignIn
 from node.actions.keys import Keys
+from node.actions.ledger import Ledger
 from node.actions.sign_in import SignIn
-from node.actions.wallet_sign_in import WalletSignIn
+from node.actions.wallet_sign_in import Door, WalletSignIn
 from node.ports import Clock, Passwords, Storage, Tokens, Tx
 from node.records import DeviceLogin, Nonce, Session
 
@@ -44,21 +45,20 @@ def let_in(
     clock: Clock,
     passwords: Passwords,
     tokens: Tokens,
-    chain: int,
-    hosts: tuple[str, ...] = (),
-    may_join: bool = False,
+    door: Door,
+    ledger: Ledger,
 ) -> People:
-    """The people of one node; `chain`, `hosts` and `may_join` are what wallets sign in on, where, and whether anew."""
+    """The people of one node."""
     callers = Callers(storage, clock, tokens)
     keys = Keys(storage, clock, callers.forget)
-    accounts = Accounts(storage, clock, passwords, callers.forget)
+    accounts = Accounts(storage, clock, passwords, ledger, callers.forget)
     sign_in = SignIn(storage, clock, passwords, tokens, callers.forget)
     return People(
         accounts=accounts,
         keys=keys,
         callers=callers,
         sign_in=sign_in,
-        wallets=WalletSignIn(storage, clock, accounts, sign_in, chain, hosts, may_join),
+        wallets=WalletSignIn(storage, clock, accounts, sign_in, door),
         devices=DeviceSignIn(storage, clock, keys),
         storage=storage,
         clock=clock,

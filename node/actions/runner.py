@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from market.dialogue import CodeDone, RunCode
 from market.errors import InvalidParameters, NeugridError, NotFound, PeerUnreachable, Refused
@@ -12,6 +13,7 @@ from market.machines import Event
 from market.messages import Kind
 from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
 from node.actions.book import Book
+from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
 from node.engine import Changes, Engine
@@ -28,8 +30,15 @@ class Runner:
     """Runs of accounts; a run of somebody else is answered like one that does not exist."""
 
     def __init__(
-        self, engine: Engine, peers: Peers, book: Book, standing: Standing, aliases: Mapping[str, str]
+        self,
+        engine: Engine,
+        peers: Peers,
+        book: Book,
+        standing: Standing,
+        aliases: Mapping[str, str],
+        ledger: Ledger | None = None,
     ) -> None:
+        self._ledger = ledger or Ledger()
         self._aliases = aliases
         self._engine = engine
         self._peers = peers
@@ -38,7 +47,10 @@ class Runner:
         self._running: set[str] = set()
 
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
-        """Store the run and answer only then; InvalidParameters for a language that nobody here offers."""
+        """Store the run and answer only then.
+
+        Raises InvalidParameters for a language that nobody here offers, InsufficientFunds.
+        """
         run = Run(
             id=secrets.token_hex(12),
             account=account.id,
@@ -49,8 +61,10 @@ class Runner:
         )
 
         def work(changes: Changes) -> Run:
-            changes.create(*post_run(run))
-            return run
+            price, currency = self._ledger.price_of_run(changes.tx, account, len(inputs))
+            priced = replace(run, price=price, currency=currency)
+            changes.create(*post_run(priced))
+            return priced
 
         return await self._engine.transact(work)
 

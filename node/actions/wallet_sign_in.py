@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from market.errors import BadSignature, Forbidden, Unauthorized
 from market.signing import recover
 from market.siwe import SignInMessage, digest_of_text, read_message
@@ -20,8 +22,19 @@ SKEW: Final = 60_000
 LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
+class Door(Struct, frozen=True, kw_only=True):
+    """On which chain wallets sign in, under which names this node is reached, and whether strangers may join.
+
+    Without `hosts` it is reached under the names of loopback alone.
+    """
+
+    chain: int
+    hosts: tuple[str, ...] = ()
+    may_join: bool = False
+
+
 class WalletSignIn:
-    """Lets wallets in. `hosts` are the names under which this node is reached; without any, only those of loopback."""
+    """Lets wallets in."""
 
     def __init__(
         self,
@@ -29,17 +42,13 @@ class WalletSignIn:
         clock: Clock,
         accounts: Accounts,
         sign_in: SignIn,
-        chain: int,
-        hosts: tuple[str, ...] = (),
-        may_join: bool = False,
+        door: Door,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._accounts = accounts
         self._sign_in = sign_in
-        self.chain = chain
-        self._hosts = hosts
-        self._may_join = may_join
+        self.door = door
 
     async def nonce(self) -> Nonce:
         """A number to sign, good for one use and ten minutes."""
@@ -51,7 +60,7 @@ class WalletSignIn:
     async def by_message(self, text: str, signature: str) -> Grant:
         """A session for who signed the message; Unauthorized says what is wrong with it, Forbidden is for strangers."""
         message = await self._proved(text, signature)
-        account = await self._accounts.of_wallet(message.address, may_join=self._may_join)
+        account = await self._accounts.of_wallet(message.address, may_join=self.door.may_join)
         if account is None:
             raise Forbidden("no account has this wallet, and this node takes nobody new", wallet=message.address)
         if account.is_blocked:
@@ -79,15 +88,15 @@ class WalletSignIn:
         return (
             (lambda: not self._is_here(message.domain), f"its domain {message.domain[:64]!r} is not this node's"),
             (lambda: urlsplit(message.uri).netloc != message.domain, "its URI is of another domain"),
-            (lambda: message.chain != self.chain, f"its chain is {message.chain}, this node's is {self.chain}"),
+            (lambda: message.chain != self.door.chain, f"its chain is {message.chain} and not {self.door.chain}"),
             (lambda: not now - NONCE_FOR <= message.issued_at <= now + SKEW, "it was not issued now"),
             (lambda: 0 < message.expires_at <= now, "it has expired"),
             (lambda: message.begins_at > now, "it is not valid yet"),
         )
 
     def _is_here(self, domain: str) -> bool:
-        if self._hosts:
-            return domain.lower() in self._hosts
+        if self.door.hosts:
+            return domain.lower() in self.door.hosts
         return urlsplit(f"//{domain}").hostname in LOCAL
 
 

@@ -193,6 +193,23 @@ class SeriesChunkRow(Row, table=True):
     expires: int = Field(sa_type=BigInteger, index=True)
 
 
+class PostedRow(Row, table=True):
+    __tablename__ = "posted"
+    __table_args__ = (Index(None, "account", "currency", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    currency: str
+    subject: str = Field(index=True)
+
+
+class BalanceRow(Row, table=True):
+    __tablename__ = "balance"
+    id: str = Field(primary_key=True)
+    account: str
+    currency: str = Field(index=True)
+    amount: int = Field(sa_type=BigInteger)
+
+
 class WithdrawalRow(Row, table=True):
     __tablename__ = "withdrawal"
     __table_args__ = (Index(None, "account", "created", "id"),)

@@ -142,7 +142,7 @@ async def sign_out(request: Call) -> Response[Deleted]:
 async def give_nonce(request: Call) -> Response[NonceView]:
     """A number for a wallet to sign, once, within ten minutes."""
     nonce = await request.services.people.wallets.nonce()
-    chain = request.services.people.wallets.chain
+    chain = request.services.people.wallets.door.chain
     return reply(NonceView(nonce=nonce.id, chain_id=chain, expires_at=iso(nonce.expires_at)), 200, NO_STORE)
 
 

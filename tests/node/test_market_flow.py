@@ -20,7 +20,7 @@ from node.records import Account
 from tests.fakes import MemoryStorage
 from tests.world import World
 
-ACCOUNT = Account(id="user_1", name="tester", created_at=Timestamp(0))
+ACCOUNT = Account(id="user_1", name="tester", role="admin", created_at=Timestamp(0))
 
 
 def a_new_job(cap: int = 1_000_000, **changes: Any) -> NewJob:

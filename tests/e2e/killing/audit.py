@@ -8,14 +8,17 @@ from msgspec import Struct
 
 from market.jobs import DONE, Job
 from market.leases import ENDED, Lease, LeaseState, cost_of
+from market.ledger import NODE, user_account
 from market.units import Amount
 from market.vouchers import Channel
+from node.actions.ledger import balance, sums
 from node.actions.logs import next_line
 from node.adapters import sqlite
 from node.adapters.storage import SqlReader
 from node.ports import Reader
-from node.records import Pending, Withdrawal
+from node.records import Balance, Pending, Withdrawal
 from tests.e2e.killing.containers import Run
+from tests.e2e.killing.life import FORTUNE
 from tests.e2e.killing.load import Asked, Users
 from tests.e2e.killing.roles import Role
 from tests.e2e.killing.world import World
@@ -83,11 +86,24 @@ def audit(world: World, users: Users, books: list[Books]) -> Findings:
             *world.violations,
             *(problem for book in books for problem in book.problems),
             *(text for book in buying.values() for text in _wrong_logs(book)),
+            *(text for book in buying.values() for text in _wrong_ledger(book)),
             *_wrong_containers(world, sold, buying.values()),
             *_wrong_withdrawals(world, selling),
         ],
         facts=_facts(world, users, buying.values(), sold),
     )
+
+
+def _wrong_ledger(book: Books) -> Iterator[str]:
+    """The node's own books: zero in sum, nothing set aside any more, and the user paid what his jobs cost."""
+    if any(sums(book.reader).values()):
+        yield f"{book.role.name}: the ledger sums to {sums(book.reader)}"
+    for each in book.reader.find(Balance):
+        if each.account.startswith("hold:"):
+            yield f"{book.role.name}: {each.account} still holds {each.amount}"
+    cost, paid = sum(job.cost for job in book.jobs.values()), balance(book.reader, NODE)
+    if not cost == paid == FORTUNE - balance(book.reader, user_account("user_1")):
+        yield f"{book.role.name}: the jobs cost {cost}, the ledger took {paid}"
 
 
 def _lost(asked: Asked, book: Books) -> Iterator[str]:

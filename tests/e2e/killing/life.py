@@ -12,12 +12,15 @@ from msgspec import Struct
 
 from market.jobs import LIVE, Job
 from market.leases import ENDED, OPEN, Lease
+from market.ledger import CHAIN, Transfer, between, user_account
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.units import Amount, Timestamp
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import PREFIX, checksum, digest_of
+from node.actions.ledger import post
 from node.actions.people import let_in
+from node.actions.wallet_sign_in import Door
 from node.adapters.passwords import Argon2Passwords
 from node.adapters.storage import open_storage
 from node.adapters.tokens import JwtTokens
@@ -63,7 +66,7 @@ class House:
         steps = BuildSteps(node.engine.storage)
         actions = {name: getattr(node, name) for name in names}
         tokens = JwtTokens(bytes(32), node.funding.payee)
-        people = let_in(node.engine.storage, clock, Argon2Passwords(), tokens, 1)
+        people = let_in(node.engine.storage, clock, Argon2Passwords(), tokens, Door(chain=1), node.ledger)
         vars(self.services).update(actions, people=people, steps=steps, clock=clock, currency="TUSD")
         return self.app
 
@@ -81,6 +84,10 @@ def live(birth: Birth, house: House) -> None:
         raise
     finally:
         os._exit(status)
+
+
+FORTUNE = 10**15
+"""What the user of a requester has in its ledger."""
 
 
 def secret_of(role: Role) -> str:
@@ -145,10 +152,16 @@ def _settings(role: Role) -> Settings:
 
 async def _let_user_in(storage: Storage, role: Role) -> None:
     if storage.get(Account, "user_1") is None:
-        account = Account(id="user_1", name="user", created_at=Timestamp(1))
+        is_metered = role.kind == "requester"
+        account = Account(
+            id="user_1", name="user", role="developer" if is_metered else "admin", created_at=Timestamp(1)
+        )  # fmt: skip
         digest = digest_of(secret_of(role))
         key = ApiKey(id="key_1", account="user_1", name="key", digest=digest, created_at=Timestamp(1))
-        await storage.write(lambda tx: (tx.put(account), tx.put(key)))
+        gift = Transfer(
+            id="gift", kind="deposit", subject="user_1", postings=between(CHAIN, user_account("user_1"), FORTUNE)
+        )
+        await storage.write(lambda tx: (tx.put(account), tx.put(key), post(tx, gift, 1)))
 
 
 def _last_words(storage: Storage) -> tuple[str, str]:

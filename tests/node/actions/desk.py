@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 from node.actions.access import Caller, scopes_of
 from node.actions.accounts import Wishes
 from node.actions.keys import NewKey
+from node.actions.ledger import Ledger
 from node.actions.people import People, let_in
+from node.actions.wallet_sign_in import Door
 from node.adapters.tokens import JwtTokens
 from node.records import Account, ApiKey
 from tests.fakes import FakeClock, FakePasswords, MemoryStorage
@@ -28,7 +30,8 @@ class Desk:
         self.clock = FakeClock()
         self.storage = MemoryStorage()
         tokens = JwtTokens(bytes(32), ISSUER)
-        self.people: People = let_in(self.storage, self.clock, FakePasswords(), tokens, CHAIN, hosts, may_join)
+        door = Door(chain=CHAIN, hosts=hosts, may_join=may_join)
+        self.people: People = let_in(self.storage, self.clock, FakePasswords(), tokens, door, Ledger())
 
     def user(self, email: str = "ann@example.org", **wishes: Any) -> Account:
         return run(self.people.accounts.create(Wishes(email=email, password="correct horse", **wishes)))

@@ -26,7 +26,7 @@ from tests.builders import NOW, a_workload
 from tests.fakes import FakeClock, MemoryStorage
 from tests.world import CHAIN_ID, CHANNELS, FakeMachine, World
 
-ACCOUNT = Account(id="user_1", name="tester", created_at=NOW)
+ACCOUNT = Account(id="user_1", name="tester", role="admin", created_at=NOW)
 LEASE = "lse_000001"
 NETWORK = network_id(CHAIN_ID, CHANNELS)
 DOMAIN = eip712_domain(CHAIN_ID, CHANNELS)

@@ -26,12 +26,14 @@ from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
 from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
+from node.actions.ledger import Ledger
 from node.actions.logs import keep_lines
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
+from node.actions.wallet_sign_in import Door
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
@@ -402,14 +404,14 @@ class FakeBinaries:
         return self.known[url]
 
 
-def some_people(storage: MemoryStorage, clock: Any) -> People:
+def some_people(storage: MemoryStorage, clock: Any, ledger: Ledger) -> People:
     """Alice and Bob, who are users, and the operator, each with a key."""
     for account, secret in ((ALICE, KEY), (BOB, OTHER_KEY), (ROOT, ROOT_KEY)):
         storage.put(account)
         id = f"key_{account.name}"
         storage.put(ApiKey(id=id, account=account.id, name="first", digest=digest_of(secret), created_at=NOW))
     tokens = JwtTokens(b"node".ljust(32), PROVIDER)
-    return let_in(storage, clock, FakePasswords(), tokens, CHAIN_ID, may_join=True)
+    return let_in(storage, clock, FakePasswords(), tokens, Door(chain=CHAIN_ID, may_join=True), ledger)
 
 
 class World:
@@ -426,7 +428,8 @@ class World:
         self.health = FakeHealth()
         self.clock = FixedClock()
         self.storage = MemoryStorage()
-        self.people = some_people(self.storage, self.clock)
+        self.ledger = Ledger(grant=200, run_price=1000)
+        self.people = some_people(self.storage, self.clock, self.ledger)
         self.engine = Engine(self.storage, self.clock, MACHINES)
         self.placing: Any = FakePlacing()
         self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))

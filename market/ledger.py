@@ -1,0 +1,124 @@
+"""A ledger in double entry: every transfer sums to zero, and so does the whole book, in each currency.
+
+Accounts are names: `user:<id>` is what a user may spend, `hold:<id>` what is set aside for one thing that he asked
+for, NODE what was paid to the node for work, CHAIN the world outside (deposits come from it, payouts go to it), GRANTS
+what was given away. Pure: nothing is stored here.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from market.jobs import LIVE, Job
+from market.runs import Run, RunState
+from market.services import LIVING, Service, promised
+
+MONEY: Final = "money"
+"""Base units of the token."""
+CREDITS: Final = "credits"
+"""Whole runs of code."""
+NODE: Final = "node"
+CHAIN: Final = "chain"
+GRANTS: Final = "grants"
+
+
+class Posting(Struct, frozen=True):
+    """A change of one account."""
+
+    account: str
+    amount: int
+
+
+class Transfer(Struct, frozen=True, kw_only=True):
+    """What moved at once, and why: `kind` in a word, `subject` the thing that it was for."""
+
+    id: str
+    kind: str
+    subject: str
+    currency: str = MONEY
+    postings: tuple[Posting, ...]
+
+
+class Charge(Struct, frozen=True, kw_only=True):
+    """What an event of a thing means for its user: so much more is set aside (less, when negative) and so much owed."""
+
+    id: str
+    kind: str
+    subject: str
+    account: str
+    currency: str = MONEY
+    hold: int = 0
+    cost: int = 0
+
+
+def user_account(id: str) -> str:
+    """What the user of that id may spend."""
+    return f"user:{id}"
+
+
+def hold_account(subject: str) -> str:
+    """What is set aside for a job, a service or a run."""
+    return f"hold:{subject}"
+
+
+def is_balanced(transfer: Transfer) -> bool:
+    """Whether it takes from somewhere all that it gives, and nothing else is wrong with it."""
+    accounts = [posting.account for posting in transfer.postings]
+    return sum(posting.amount for posting in transfer.postings) == 0 and len(set(accounts)) == len(accounts)
+
+
+def between(source: str, target: str, amount: int) -> tuple[Posting, ...]:
+    """The postings of a plain transfer."""
+    return (Posting(source, -amount), Posting(target, amount))
+
+
+def postings_of(charge: Charge, held: int) -> tuple[Posting, ...]:
+    """The postings of a charge where `held` is set aside for its subject: of that no more is given back than is there.
+
+    What is owed is taken from what the user may spend; giving back and owing are one transfer, so that the hold pays.
+    """
+    hold = max(charge.hold, -held)
+    found = (
+        Posting(user_account(charge.account), -hold - charge.cost),
+        Posting(hold_account(charge.subject), hold),
+        Posting(NODE, charge.cost),
+    )
+    return tuple(posting for posting in found if posting.amount)
+
+
+def charge_of_job(before: Job | None, after: Job) -> Charge | None:
+    """A job holds its cap while it lives, and costs what is owed for its ended attempts. Pods are paid as they run."""
+    if after.service:
+        return None
+    old = before.cost if before else 0
+    return _charge("job", after.id, after.version, after.account, _held(before), _held(after), after.cost - old)
+
+
+def charge_of_service(before: Service | None, after: Service) -> Charge | None:
+    """A service holds what all its pods may cost in one term."""
+    return _charge("service", after.id, after.version, after.account, _promised(before), _promised(after), 0)
+
+
+def charge_of_run(before: Run | None, after: Run) -> Charge | None:
+    """A run holds its price once for each input, and costs it once for each that succeeded."""
+    is_over, price = after.state is not RunState.QUEUED, after.price
+    cost = price * sum(not result.error for result in after.results) if after.state is RunState.SUCCEEDED else 0
+    whole = price * len(after.inputs)
+    was = whole if before is not None and before.state is RunState.QUEUED else 0
+    charge = _charge("run", after.id, after.version, after.account, was, 0 if is_over else whole, cost)
+    return replace(charge, currency=after.currency) if charge else None
+
+
+def _charge(kind: str, id: str, version: int, account: str, was: int, shall: int, cost: int) -> Charge | None:
+    if was == shall and cost == 0:
+        return None
+    return Charge(id=f"{id}:{version}", kind=kind, subject=id, account=account, hold=shall - was, cost=cost)
+
+
+def _held(job: Job | None) -> int:
+    return job.cap - job.cost if job is not None and job.state in LIVE else 0
+
+
+def _promised(service: Service | None) -> int:
+    return promised(service) if service is not None and service.state in LIVING else 0

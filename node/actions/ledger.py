@@ -1,0 +1,165 @@
+"""The ledger of this node: what its users have, have set aside and have paid, in the transactions that cause it.
+
+Administrators spend the node's own wallet and have no account here.
+"""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from market.errors import InsufficientFunds, InvalidParameters
+from market.jobs import LIVE, Job
+from market.leases import Lease
+from market.ledger import (
+    CREDITS,
+    GRANTS,
+    MONEY,
+    Charge,
+    Posting,
+    Transfer,
+    between,
+    charge_of_job,
+    charge_of_run,
+    charge_of_service,
+    hold_account,
+    is_balanced,
+    postings_of,
+    user_account,
+)
+from market.runs import Run
+from market.services import LIVING, Service
+from node.actions.access import is_admin
+from node.ports import Reader, Tx
+from node.records import Account, Balance, Posted
+
+
+class Ledger:
+    """Posts transfers; `grant` are the credits of a new account, `run_price` what a run costs without any."""
+
+    def __init__(self, grant: int = 0, run_price: int = 0) -> None:
+        self._grant = grant
+        self._run_price = run_price
+
+    def fold(self, tx: Tx, before: Any, after: Any, now: int) -> None:
+        """Book what an event of a job, a service, a run or a lease means; InsufficientFunds leaves nothing of it."""
+        charge = self._charge(tx, before, after)
+        if charge is not None and (before is not None or self.is_metered(tx, charge.account)):
+            self._settle(tx, charge, now, is_new=before is None)
+
+    def welcome(self, tx: Tx, account: Account, now: int) -> None:
+        """Give a new account its credits."""
+        if self._grant and not is_admin(account):
+            postings = between(GRANTS, user_account(account.id), self._grant)
+            id = f"{account.id}:welcome"
+            post(tx, Transfer(id=id, kind="grant", subject=account.id, currency=CREDITS, postings=postings), now)
+
+    def price_of_run(self, reader: Reader, account: Account, inputs: int) -> tuple[int, str]:
+        """What one input costs, and in which currency: a credit, or money where the credits do not last.
+
+        InsufficientFunds when neither does.
+        """
+        if is_admin(account):
+            return 0, CREDITS
+        if balance(reader, user_account(account.id), CREDITS) >= inputs:
+            return 1, CREDITS
+        needed, available = self._run_price * inputs, balance(reader, user_account(account.id), MONEY)
+        if not self._run_price or available < needed:
+            raise InsufficientFunds(
+                "there are no credits left, and too little money", needed=needed, available=available
+            )
+        return self._run_price, MONEY
+
+    def is_metered(self, reader: Reader, account: str) -> bool:
+        """Whether it pays by the ledger."""
+        found = reader.get(Account, account)
+        return found is not None and not is_admin(found)
+
+    def _charge(self, tx: Tx, before: Any, after: Any) -> Charge | None:
+        match after:
+            case Job():
+                return charge_of_job(before, after)
+            case Service():
+                return charge_of_service(before, after)
+            case Run():
+                return charge_of_run(before, after) if after.price else None
+            case Lease():
+                return self._charge_of_pod(tx, before, after)
+        return None
+
+    def _charge_of_pod(self, tx: Tx, before: Lease | None, after: Lease) -> Charge | None:
+        """A pod costs what its lease is paid, as it is paid."""
+        paid = after.paid - (before.paid if before else 0)
+        job = tx.get(Job, after.job) if paid > 0 and after.side == "requester" else None
+        if job is None or not job.service or not self.is_metered(tx, job.account):
+            return None
+        return Charge(
+            id=f"{after.id}:{after.paid}", kind="pod", subject=job.service, account=job.account, cost=paid
+        )  # fmt: skip
+
+    def _settle(self, tx: Tx, charge: Charge, now: int, *, is_new: bool) -> None:
+        held = balance(tx, hold_account(charge.subject), charge.currency)
+        if not is_new and not held and charge.kind != "pod" and not self.is_metered(tx, charge.account):
+            return  # an administrator's
+        postings = postings_of(charge, held)
+        transfer = Transfer(
+            id=charge.id, kind=charge.kind, subject=charge.subject, currency=charge.currency, postings=postings
+        )
+        if charge.hold > 0:
+            _require(tx, charge, postings)
+        post(tx, transfer, now)
+
+
+def post(tx: Tx, transfer: Transfer, now: int) -> None:
+    """Write a transfer down; the same again is a Conflict of ids, and one that does not balance is none."""
+    if not is_balanced(transfer):
+        raise InvalidParameters("a transfer has to sum to zero", transfer=transfer.id)
+    for number, posting in enumerate(transfer.postings):
+        line = Posted(
+            id=f"{transfer.id}/{number}",
+            account=posting.account,
+            currency=transfer.currency,
+            amount=posting.amount,
+            kind=transfer.kind,
+            subject=transfer.subject,
+            at=now,  # type: ignore[arg-type]
+        )
+        tx.insert(line)
+        _move(tx, posting, transfer.currency)
+
+
+def balance(reader: Reader, account: str, currency: str = MONEY) -> int:
+    """What an account has."""
+    found = reader.get(Balance, f"{account}/{currency}")
+    return found.amount if found else 0
+
+
+def sums(reader: Reader) -> dict[str, int]:
+    """What all balances of each currency come to: zero, or the books are wrong."""
+    found = dict.fromkeys((MONEY, CREDITS), 0)
+    for each in reader.find(Balance):
+        found[each.currency] = found.get(each.currency, 0) + each.amount
+    return found
+
+
+def held_by(reader: Reader, account: Account) -> int:
+    """What is set aside for what the user's things may still cost, in money."""
+    ids = [job.id for job in reader.find(Job, account=account.id, state=LIVE, service="")]
+    ids += [service.id for service in reader.find(Service, account=account.id, state=LIVING)]
+    return sum(balance(reader, hold_account(id)) for id in ids)
+
+
+def _require(tx: Tx, charge: Charge, postings: tuple[Posting, ...]) -> None:
+    needed = -sum(posting.amount for posting in postings if posting.account == user_account(charge.account))
+    available = balance(tx, user_account(charge.account), charge.currency)
+    if needed > available:
+        raise InsufficientFunds("the balance does not cover the price cap", needed=needed, available=available)
+
+
+def _move(tx: Tx, posting: Posting, currency: str) -> None:
+    id = f"{posting.account}/{currency}"
+    found = tx.get(Balance, id) or Balance(id=id, account=posting.account, currency=currency, amount=0)
+    after = replace(found, amount=found.amount + posting.amount)
+    if after.amount:
+        tx.put(after)
+    else:
+        tx.delete(Balance, id)

@@ -1,0 +1,34 @@
+"""The ledger: its lines, and the balances of its accounts."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "posted",
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "currency", "subject")),
+        sa.Column("created", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_posted")),
+    )
+    op.create_index(op.f("ix_posted_account_currency_created_id"), "posted", ["account", "currency", "created", "id"])
+    op.create_index(op.f("ix_posted_subject"), "posted", ["subject"])
+    op.create_table(
+        "balance",
+        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "currency")),
+        *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("created", "amount")),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_balance")),
+    )
+    op.create_index(op.f("ix_balance_currency"), "balance", ["currency"])
+
+
+def downgrade() -> None:
+    op.drop_table("balance")
+    op.drop_table("posted")

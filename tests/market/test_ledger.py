@@ -1,0 +1,133 @@
+"""What events cost: in double entry, and never more than was set aside or owed."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from market.dialogue import RunEnd
+from market.jobs import Job, JobState
+from market.ledger import (
+    CREDITS,
+    NODE,
+    Charge,
+    Posting,
+    Transfer,
+    between,
+    charge_of_job,
+    charge_of_run,
+    charge_of_service,
+    hold_account,
+    is_balanced,
+    postings_of,
+    user_account,
+)
+from market.runs import Run, RunState
+from market.services import Service, ServiceState
+from market.units import Amount
+from tests.builders import NOW, a_workload
+
+
+def a_job(**changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "id": "job_1",
+        "account": "user_1",
+        "workload": a_workload(),
+        "nonce": "00",
+        "cap": Amount(100),
+        "expires_at": NOW,
+        "created_at": NOW,
+    }
+    return Job(**(fields | changes))
+
+
+def a_service(**changes: Any) -> Service:
+    fields: dict[str, Any] = {
+        "id": "dep_1",
+        "account": "user_1",
+        "name": "web",
+        "workload": a_workload(),
+        "cap": Amount(10),
+        "replicas": 3,
+        "created_at": NOW,
+    }
+    return Service(**(fields | changes))
+
+
+def amounts(charge: Charge | None) -> tuple[int, int]:
+    """How much more is set aside, and how much is owed."""
+    return (charge.hold, charge.cost) if charge else (0, 0)
+
+
+def test_a_job_sets_its_cap_aside_and_gives_back_what_it_did_not_cost() -> None:
+    new, done = a_job(), a_job(state=JobState.SUCCEEDED, cost=Amount(30), version=5)
+    assert amounts(charge_of_job(None, new)) == (100, 0)
+    assert amounts(charge_of_job(new, a_job(state=JobState.PLACED, version=1))) == (0, 0)
+    assert amounts(charge_of_job(a_job(state=JobState.RUNNING, version=4), done)) == (-100, 30)
+
+
+def test_an_attempt_that_is_lost_is_paid_out_of_the_cap() -> None:
+    before, after = a_job(state=JobState.RUNNING), a_job(cost=Amount(7), attempt=2, version=3)
+    assert amounts(charge_of_job(before, after)) == (-7, 7)
+
+
+def test_pods_are_not_charged_as_jobs() -> None:
+    assert charge_of_job(None, a_job(service="dep_1")) is None
+
+
+def test_a_service_sets_a_term_of_all_its_pods_aside_while_it_is_wanted() -> None:
+    up = a_service()
+    assert amounts(charge_of_service(None, up)) == (30, 0)
+    assert amounts(charge_of_service(up, a_service(replicas=5, version=1))) == (20, 0)
+    assert amounts(charge_of_service(up, a_service(is_wanted=False, version=1))) == (-30, 0)
+    assert amounts(charge_of_service(up, a_service(state=ServiceState.DELETED, version=1))) == (-30, 0)
+
+
+def an_end(error: str = "") -> RunEnd:
+    return RunEnd(stdout="", stderr="", exit_code=0 if not error else 1, milliseconds=1, error=error, message="")
+
+
+@pytest.mark.parametrize(
+    ("state", "errors", "cost"),
+    [
+        (RunState.SUCCEEDED, ("", ""), 2),
+        (RunState.FAILED, ("", "TLE"), 0),
+        (RunState.FAILED, ("CompilationError",), 0),
+        (RunState.CANCELLED, (), 0),
+    ],
+)
+def test_only_runs_that_succeed_cost_a_credit(state: RunState, errors: tuple[str, ...], cost: int) -> None:
+    queued = Run(
+        id="r", account="user_1", language="python", code="", inputs=("", ""), price=1, currency=CREDITS, created_at=NOW
+    )
+    done = replace(queued, state=state, results=tuple(map(an_end, errors)), version=1)
+    first, last = charge_of_run(None, queued), charge_of_run(queued, done)
+    assert first is not None
+    assert last is not None
+    assert (first.currency, amounts(first), amounts(last)) == (CREDITS, (2, 0), (-2, cost))
+
+
+@given(hold=st.integers(-1000, 1000), cost=st.integers(0, 1000), held=st.integers(0, 1000))
+def test_every_charge_balances_and_gives_back_no_more_than_is_there(hold: int, cost: int, held: int) -> None:
+    charge = Charge(id="c", kind="job", subject="job_1", account="user_1", hold=hold, cost=cost)
+    postings = postings_of(charge, held)
+    assert is_balanced(Transfer(id="c", kind="job", subject="job_1", postings=postings))
+    moved = {posting.account: posting.amount for posting in postings}
+    assert held + moved.get(hold_account("job_1"), 0) >= 0
+    assert moved.get(NODE, 0) == cost
+    assert moved.get(user_account("user_1"), 0) == -max(hold, -held) - cost
+
+
+@pytest.mark.parametrize(
+    "postings",
+    [
+        (Posting("a", 1),),
+        (Posting("a", 1), Posting("b", -2)),
+        (Posting("a", 1), Posting("a", -1)),
+    ],
+)
+def test_what_does_not_sum_to_zero_between_different_accounts_is_no_transfer(postings: tuple[Posting, ...]) -> None:
+    assert not is_balanced(Transfer(id="t", kind="x", subject="s", postings=postings))
+    assert is_balanced(Transfer(id="t", kind="x", subject="s", postings=between("a", "b", 3)))
