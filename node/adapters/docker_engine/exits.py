@@ -1,5 +1,6 @@
 """How a container ended, told from what the engine reports about it: pure functions of its state."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -11,6 +12,8 @@ SIGNALLED: Final = (137, 143)
 """128 + SIGKILL and 128 + SIGTERM: what an engine leaves behind that is stopped or killed under a container."""
 NOT_STARTED: Final = (126, 127)
 """The command can not be run, or is not in the image."""
+COMMAND: Final = re.compile(r'exec: "|chdir to cwd')
+"""What the runtime says when it is the command, or the folder that it begins in."""
 VANISHED: Final = 255
 """Also what an engine notes for a container that did not survive a crash of it: its true code is lost."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,13 +57,21 @@ def exit_of(
         reason = "timeout"
     elif had_oom or state.get("OOMKilled"):
         reason = "oom"
-    elif _is_doubtful(code, testimony) or (not started and code not in NOT_STARTED) or 0 < started < booted <= finished:
+    elif _is_doubtful(code, testimony) or (not started and not is_refused(state)) or 0 < started < booted <= finished:
         reason = "engine"
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
 
 
 def _is_doubtful(code: int, testimony: Sight) -> bool:
     return code in (*SIGNALLED, VANISHED) and testimony is not Sight.WHOLE
+
+
+def is_refused(state: dict[str, Any]) -> bool:
+    """Whether the container never ran because its command or its folder can not be had in the image.
+
+    A file of the engine's own that is not there any more, because it is on its way out, leaves the same code behind.
+    """
+    return state["ExitCode"] in NOT_STARTED and bool(COMMAND.search(str(state.get("Error", ""))))
 
 
 def has_ended(state: dict[str, Any]) -> bool:

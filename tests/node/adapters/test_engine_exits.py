@@ -143,10 +143,22 @@ def test_what_we_stopped_was_killed_whatever_its_code() -> None:
     assert reason(asked="killed", ExitCode=137, OOMKilled=True) == "killed"
 
 
-def test_a_command_that_can_not_be_run_has_ended_without_running() -> None:
-    state = a_state(Status="created", ExitCode=127, StartedAt="0001-01-01T00:00:00Z")
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('unable to start container process: exec: "nosuch": executable file not found in $PATH: unknown', "exited"),
+        ('unable to start container process: exec: "/nosuch": stat /nosuch: no such file or directory', "exited"),
+        ('chdir to cwd ("/root") set in config.json failed: permission denied', "exited"),
+        ("open /run/containerd/io.containerd.runtime.v2.task/moby/67/init.pid: no such file or directory", "engine"),
+        ("dial unix /run/containerd/containerd.sock: connect: no such file or directory", "engine"),
+        ("", "engine"),
+    ],
+)
+def test_a_command_that_can_not_be_run_has_ended_without_running(said: str, why: str) -> None:
+    """An engine on its way out misses files of its own, and leaves the code of a command that is missing behind."""
+    state = a_state(Status="created", ExitCode=127, StartedAt="0001-01-01T00:00:00Z", Error=said)
     assert has_ended(state)
-    assert reason(**state) == "exited"
+    assert reason(**state) == why
 
 
 def test_a_start_that_came_to_nothing_with_the_engine_is_the_engines_fault() -> None:
