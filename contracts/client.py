@@ -79,6 +79,9 @@ class Calls:
         """Test networks only: the token's deployer makes tokens."""
         return Call(to=self._token, data=encode_call("mint(address,uint256)", to, amount))
 
+    def transfer(self, to: Address, amount: Amount) -> Call:
+        return Call(to=self._token, data=encode_call("transfer(address,uint256)", to, amount))
+
     def deposit(self, payer: Address, signer: Address, payee: Address, amount: Amount) -> Call:
         return self._call("deposit(address,address,address,uint256)", payer, signer, payee, amount)
 

@@ -89,6 +89,14 @@ class Withdrawn(Event, frozen=True, kw_only=True):
     amount: Amount
 
 
+class Transferred(Event, frozen=True, kw_only=True):
+    """Tokens changed hands."""
+
+    sender: Address
+    receiver: Address
+    amount: Amount
+
+
 ChannelEvent = Deposited | Claimed | Settled | ExitStarted | Refunded | Released | Withdrawn
 
 
@@ -108,16 +116,24 @@ class Cursor(Struct, frozen=True):
 class Batch(Struct, frozen=True, kw_only=True):
     """Events in the order of the chain. `rewound_to` says that what came after that block has not happened."""
 
-    events: tuple[ChannelEvent, ...]
+    events: tuple[Any, ...]
     cursor: Cursor
     rewound_to: int | None = None
 
 
-class Indexer:
-    """Reads the events of one Channels contract from `first` on, `confirmations` blocks below the head."""
+class Topic(Struct, frozen=True):
+    """Which logs are read: those of a contract, narrowed by `topics` (None = any), and what is made of each."""
 
-    def __init__(self, rpc: Rpc, channels: Address, first: int, confirmations: int = 0) -> None:
-        self._rpc, self._channels, self._first, self._confirmations = rpc, channels, first, confirmations
+    contract: Address
+    decode: Callable[[dict[str, Any]], Any]
+    topics: tuple[str | None, ...] = ()
+
+
+class Indexer:
+    """Reads the logs of one topic from the block `first` on, `confirmations` blocks below the head."""
+
+    def __init__(self, rpc: Rpc, wanted: Topic, first: int, confirmations: int = 0) -> None:
+        self._rpc, self._wanted, self._first, self._confirmations = rpc, wanted, first, confirmations
         self._span = SPAN
 
     async def batches(self, cursor: Cursor | None = None, poll: float = 1.0) -> AsyncIterator[Batch]:
@@ -161,13 +177,15 @@ class Indexer:
         return batch
 
     async def _read(self, cursor: Cursor, begin: int, end: int) -> Batch:
-        wanted = {"fromBlock": hex(begin), "toBlock": hex(end), "address": self._channels}
+        wanted: dict[str, Any] = {"fromBlock": hex(begin), "toBlock": hex(end), "address": self._wanted.contract}
+        if self._wanted.topics:
+            wanted["topics"] = list(self._wanted.topics)
         before, logs, after = await self._rpc.batch(
             [_header_request(end), ("eth_getLogs", [wanted]), _header_request(end)]
         )
         if before is None or after is None or before["hash"] != after["hash"]:
             raise Unavailable("the chain changed under the reader")
-        events = tuple(event for log in logs if (event := decode_event(log)))
+        events = tuple(event for log in logs if (event := self._wanted.decode(log)))
         trail = (*cursor.trail, Mark(end, after["hash"]))
         return Batch(events=events, cursor=Cursor(trail[-_TRAIL:]))
 
@@ -182,16 +200,34 @@ class Indexer:
         return Cursor(trail)
 
 
+def on_channels(channels: Address) -> Topic:
+    """Everything that happens on one Channels contract."""
+    return Topic(channels, decode_event)
+
+
+def transfers_to(token: Address, receiver: Address) -> Topic:
+    """The tokens that an address is sent."""
+    return Topic(token, _transferred, (_TRANSFER, None, "0x" + "00" * 12 + receiver[2:]))
+
+
 def decode_event(log: dict[str, Any]) -> ChannelEvent | None:
     """The event in a log; None when it is of no interest."""
     decode = _DECODERS.get(log["topics"][0])
-    if decode is None:
-        return None
-    place = {
-        "block": int(log["blockNumber"], 16), "block_hash": log["blockHash"], "log_index": int(log["logIndex"], 16),
+    return decode(_place(log), log["topics"][1:], numbers(bytes.fromhex(log["data"][2:]))) if decode else None
+
+
+def _place(log: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "block": int(log["blockNumber"], 16),
+        "block_hash": log["blockHash"],
+        "log_index": int(log["logIndex"], 16),
         "transaction": log["transactionHash"],
-    }  # fmt: skip
-    return decode(place, log["topics"][1:], numbers(bytes.fromhex(log["data"][2:])))
+    }
+
+
+def _transferred(log: dict[str, Any]) -> Transferred:
+    sender, receiver = (to_address(topic) for topic in log["topics"][1:3])
+    return Transferred(**_place(log), sender=sender, receiver=receiver, amount=Amount(int(log["data"], 16)))
 
 
 _Decoder = Callable[[dict[str, Any], list[str], list[int]], ChannelEvent]
@@ -235,6 +271,7 @@ def _header_request(number: int) -> tuple[str, list[Any]]:
     return ("eth_getBlockByNumber", [hex(number), False])
 
 
+_TRANSFER: Final = topic("Transfer(address,address,uint256)")
 _DECODERS: Final[dict[str, _Decoder]] = {
     topic("Deposited(bytes32,address,address,address,uint256)"): _deposited,
     topic("Claimed(bytes32,address,uint256,uint256)"): _claimed,

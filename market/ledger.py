@@ -1,8 +1,8 @@
 """A ledger in double entry: every transfer sums to zero, and so does the whole book, in each currency.
 
 Accounts are names: `user:<id>` is what a user may spend, `hold:<id>` what is set aside for one thing that he asked
-for, NODE what was paid to the node for work, CHAIN the world outside (deposits come from it, payouts go to it), GRANTS
-what was given away. Pure: nothing is stored here.
+for, `paid:<id>` what his work has cost, CHAIN the world outside (deposits come from it, payouts go to it), GRANTS what
+was given away, HOUSE the node's own wallet, which pays for its administrators. Pure: nothing is stored here.
 """
 
 from typing import Final
@@ -11,14 +11,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.jobs import LIVE, Job
+from market.leases import Lease
+from market.resources import Resources
 from market.runs import Run, RunState
 from market.services import LIVING, Service, promised
+from market.units import GIB
 
 MONEY: Final = "money"
 """Base units of the token."""
 CREDITS: Final = "credits"
 """Whole runs of code."""
-NODE: Final = "node"
+HOUSE: Final = "house"
 CHAIN: Final = "chain"
 GRANTS: Final = "grants"
 
@@ -41,7 +44,10 @@ class Transfer(Struct, frozen=True, kw_only=True):
 
 
 class Charge(Struct, frozen=True, kw_only=True):
-    """What an event of a thing means for its user: so much more is set aside (less, when negative) and so much owed."""
+    """What an event of a thing means for its user: so much more is set aside (less, when negative) and so much owed.
+
+    `seconds` is the use that is owed for, `storage` the disk in it in GiB-seconds.
+    """
 
     id: str
     kind: str
@@ -50,6 +56,8 @@ class Charge(Struct, frozen=True, kw_only=True):
     currency: str = MONEY
     hold: int = 0
     cost: int = 0
+    seconds: int = 0
+    storage: int = 0
 
 
 def user_account(id: str) -> str:
@@ -60,6 +68,11 @@ def user_account(id: str) -> str:
 def hold_account(subject: str) -> str:
     """What is set aside for a job, a service or a run."""
     return f"hold:{subject}"
+
+
+def paid_account(id: str) -> str:
+    """What the work of the user of that id has cost so far."""
+    return f"paid:{id}"
 
 
 def is_balanced(transfer: Transfer) -> bool:
@@ -82,7 +95,7 @@ def postings_of(charge: Charge, held: int) -> tuple[Posting, ...]:
     found = (
         Posting(user_account(charge.account), -hold - charge.cost),
         Posting(hold_account(charge.subject), hold),
-        Posting(NODE, charge.cost),
+        Posting(paid_account(charge.account), charge.cost),
     )
     return tuple(posting for posting in found if posting.amount)
 
@@ -91,8 +104,9 @@ def charge_of_job(before: Job | None, after: Job) -> Charge | None:
     """A job holds its cap while it lives, and costs what is owed for its ended attempts. Pods are paid as they run."""
     if after.service:
         return None
-    old = before.cost if before else 0
-    return _charge("job", after.id, after.version, after.account, _held(before), _held(after), after.cost - old)
+    cost, seconds = (before.cost, before.seconds) if before else (0, 0)
+    charge = _charge("job", after.id, after.version, after.account, _held(before), _held(after), after.cost - cost)
+    return _with_use(charge, max(0, after.seconds - seconds), after.workload.resources) if charge else None
 
 
 def charge_of_service(before: Service | None, after: Service) -> Charge | None:
@@ -114,6 +128,20 @@ def _charge(kind: str, id: str, version: int, account: str, was: int, shall: int
     if was == shall and cost == 0:
         return None
     return Charge(id=f"{id}:{version}", kind=kind, subject=id, account=account, hold=shall - was, cost=cost)
+
+
+def charge_of_pod(before: Lease | None, after: Lease, job: Job) -> Charge | None:
+    """A pod costs what its lease is paid, as it is paid."""
+    cost = after.paid - (before.paid if before else 0)
+    if cost <= 0 or not job.service:
+        return None
+    charge = Charge(id=f"{after.id}:{after.paid}", kind="pod", subject=job.service, account=job.account, cost=cost)
+    seconds = after.seconds - (before.seconds if before else 0)
+    return _with_use(charge, max(0, seconds), job.workload.resources)
+
+
+def _with_use(charge: Charge, seconds: int, resources: Resources) -> Charge:
+    return replace(charge, seconds=seconds, storage=seconds * resources.disk // GIB)
 
 
 def _held(job: Job | None) -> int:

@@ -267,6 +267,8 @@ def _services(node: Node, people: People, ports: Ports, endpoint_url: Callable[[
         files=node.files,
         market=node.market,
         wallets=node.wallets,
+        treasury=node.treasury,
+        billing=node.billing,
         health=node.health,
         people=people,
         clock=ports.clock,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from market.signing import eip712_domain
 from node.actions.bidding import Bidding
+from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.budget import Budget
 from node.actions.consoles import Consoles, Find
@@ -26,11 +27,13 @@ from node.actions.series import Series
 from node.actions.services import Hosting
 from node.actions.standing import Standing
 from node.actions.tenants import Tenants
+from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
 from node.loops import (
     chain,
     deadlines,
+    deposits,
     extending,
     gossip,
     joining,
@@ -66,6 +69,8 @@ class Node:
     lent: Files
     market: Market
     wallets: Wallets
+    treasury: Treasury
+    billing: Billing
     funding: Funding
     health: Health
     selling: Selling | None
@@ -94,10 +99,12 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         lent=core.lent,
         market=Market(core.book, ports.clock),
         wallets=core.wallets,
+        treasury=core.treasury,
+        billing=core.billing,
         funding=core.funding,
         health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         selling=bidding.selling if bidding else None,
-        loops=(*_loops(core, ports, settings, standing, bidding), *selling_loops),
+        loops=(*_loops(core, ports, settings, (standing, hosting), bidding), *selling_loops),
     )
 
 
@@ -129,6 +136,8 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
         stores=stores,
         funding=funding,
         wallets=wallets,
+        treasury=Treasury(engine, ports.chain),
+        billing=Billing(engine),
         experiences=experiences,
         logs=LogKeeping(engine, settings.logs),
         series=Series(engine),
@@ -161,14 +170,18 @@ def _sell(
 
 
 def _loops(
-    core: Core, ports: Ports, settings: Settings, standing: Standing, bidding: Bidding | None
+    core: Core, ports: Ports, settings: Settings, bought: tuple[Standing, Hosting], bidding: Bidding | None
 ) -> tuple[Loop, ...]:
+    standing, hosting = bought
     ticks = schedule.Ticks(
         engine=core.engine,
         book=core.book,
         network=ports.network,
         funding=core.funding,
         wallets=core.wallets,
+        treasury=core.treasury,
+        billing=core.billing,
+        hosting=hosting,
         experiences=core.experiences,
         stores=core.stores,
         series=core.series,
@@ -185,6 +198,7 @@ def _loops(
         ("extending", lambda: extending.run(core.engine, standing)),
         ("schedule", lambda: schedule.run(ticks)),
         ("chain", lambda: chain.run(core.engine, ports.chain, core.funding)),
+        ("deposits", lambda: deposits.run(core.treasury, ports.chain)),
     )
 
 

@@ -8,6 +8,7 @@ from market.pricing import PricingPolicy
 from market.signing import Signer
 from market.units import Address, Amount
 from node.actions.abilities import Source
+from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
@@ -19,6 +20,7 @@ from node.actions.peers import Peers
 from node.actions.projects import BuildTerms
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
+from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
 from node.ports import (
@@ -124,6 +126,8 @@ class Core:
     stores: Stores
     funding: Funding
     wallets: Wallets
+    treasury: Treasury
+    billing: Billing
     experiences: Experiences
     logs: LogKeeping
     series: Series

@@ -182,6 +182,9 @@ class Posted(Struct, frozen=True, kw_only=True):
     amount: int
     kind: str
     subject: str
+    seconds: int = 0
+    storage: int = 0
+    """The use that it is for: time, and disk in GiB-seconds."""
     at: Timestamp
 
 
@@ -203,6 +206,33 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     amount: Amount
     state: str
     transaction: str = ""
+    created_at: Timestamp
+
+
+class Payout(Struct, frozen=True, kw_only=True):
+    """What a user takes out of the ledger to his wallet: state is "pending", "confirmed" or "failed"."""
+
+    id: str
+    account: str
+    to: Address
+    amount: Amount
+    state: str = "pending"
+    transaction: str = ""
+    created_at: Timestamp
+
+
+class Invoice(Struct, frozen=True, kw_only=True):
+    """A month ("2026-11") of an account that used something; time in seconds, disk in GiB-seconds."""
+
+    id: str
+    account: str
+    period: str
+    amount: Amount
+    seconds: int
+    storage: int
+    runs: int
+    credits: int
+    due_at: Timestamp
     created_at: Timestamp
 
 

@@ -42,6 +42,7 @@ from node.ports import (
     Gossip,
     Hear,
     Image,
+    IncomingNews,
     LogLine,
     OutputFile,
     Peer,
@@ -387,6 +388,17 @@ class FakeChain:
     async def news(self, cursor: str) -> AsyncIterator[ChainNews]:
         await asyncio.Event().wait()
         yield ChainNews(channels=(), cursor=cursor)
+
+    async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
+        def move() -> None:
+            self._ledger.tokens[self._wallet] -= amount
+            self._ledger.tokens[to] += amount
+
+        return self._once(key, move)
+
+    async def received(self, cursor: str) -> AsyncIterator[IncomingNews]:
+        await asyncio.Event().wait()
+        yield IncomingNews(transfers=(), cursor=cursor)
 
     async def journal(self) -> list[dict[str, object]]:
         return [{"key": key} for key in self._ledger.keys]

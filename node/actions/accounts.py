@@ -13,7 +13,7 @@ from market.jobs import LIVE, Job
 from market.services import LIVING, Service
 from market.units import Address
 from node.actions.access import ADMIN, ROLES, TIERS, is_admin
-from node.actions.ledger import Ledger
+from node.actions.ledger import Ledger, adopt
 from node.ports import Clock, Passwords, Reader, Storage, Tx
 from node.records import Account, ApiKey, Login, Session
 
@@ -115,6 +115,7 @@ class Accounts:
             _take_login(tx, Login(id=wallet_login(wallet), account=account.id, created_at=now))
             linked = replace(current, wallet=wallet, updated_at=now)
             tx.put(linked)
+            adopt(tx, linked, wallet, now)
             return linked
 
         linked = await self._storage.write(work)
@@ -135,6 +136,7 @@ class Accounts:
             tx.insert(account)
             tx.insert(Login(id=wallet_login(wallet), account=account.id, created_at=now))
             self._ledger.welcome(tx, account, now)
+            adopt(tx, account, wallet, now)
             return account
 
         return await self._storage.write(work)

@@ -1,5 +1,6 @@
 """Ids of new nouns: first the time, then chance, so that what is made together lies together on disk."""
 
+import hashlib
 import secrets
 from typing import Final
 
@@ -17,3 +18,8 @@ def new_id(prefix: str, now: int) -> str:
         number, digit = divmod(number, base)
         digits = DIGITS[digit] + digits
     return f"{prefix}_{digits}"
+
+
+def stable_id(*parts: str) -> str:
+    """A short stable id from these parts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

@@ -1,6 +1,6 @@
 """The ledger of this node: what its users have, have set aside and have paid, in the transactions that cause it.
 
-Administrators spend the node's own wallet and have no account here.
+Administrators have nothing here: the node's own wallet pays for them.
 """
 
 from typing import Any
@@ -13,16 +13,19 @@ from market.leases import Lease
 from market.ledger import (
     CREDITS,
     GRANTS,
+    HOUSE,
     MONEY,
     Charge,
     Posting,
     Transfer,
     between,
     charge_of_job,
+    charge_of_pod,
     charge_of_run,
     charge_of_service,
     hold_account,
     is_balanced,
+    paid_account,
     postings_of,
     user_account,
 )
@@ -43,8 +46,8 @@ class Ledger:
     def fold(self, tx: Tx, before: Any, after: Any, now: int) -> None:
         """Book what an event of a job, a service, a run or a lease means; InsufficientFunds leaves nothing of it."""
         charge = self._charge(tx, before, after)
-        if charge is not None and (before is not None or self.is_metered(tx, charge.account)):
-            self._settle(tx, charge, now, is_new=before is None)
+        if charge is not None:
+            _settle(tx, charge, now)
 
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
         """Give a new account its credits."""
@@ -69,11 +72,6 @@ class Ledger:
             )
         return self._run_price, MONEY
 
-    def is_metered(self, reader: Reader, account: str) -> bool:
-        """Whether it pays by the ledger."""
-        found = reader.get(Account, account)
-        return found is not None and not is_admin(found)
-
     def _charge(self, tx: Tx, before: Any, after: Any) -> Charge | None:
         match after:
             case Job():
@@ -87,30 +85,28 @@ class Ledger:
         return None
 
     def _charge_of_pod(self, tx: Tx, before: Lease | None, after: Lease) -> Charge | None:
-        """A pod costs what its lease is paid, as it is paid."""
-        paid = after.paid - (before.paid if before else 0)
-        job = tx.get(Job, after.job) if paid > 0 and after.side == "requester" else None
-        if job is None or not job.service or not self.is_metered(tx, job.account):
-            return None
-        return Charge(
-            id=f"{after.id}:{after.paid}", kind="pod", subject=job.service, account=job.account, cost=paid
-        )  # fmt: skip
+        is_paid = after.side == "requester" and after.paid > (before.paid if before else 0)
+        job = tx.get(Job, after.job) if is_paid else None
+        return charge_of_pod(before, after, job) if job else None
 
-    def _settle(self, tx: Tx, charge: Charge, now: int, *, is_new: bool) -> None:
-        held = balance(tx, hold_account(charge.subject), charge.currency)
-        if not is_new and not held and charge.kind != "pod" and not self.is_metered(tx, charge.account):
-            return  # an administrator's
+
+def _settle(tx: Tx, charge: Charge, now: int) -> None:
+    held = balance(tx, hold_account(charge.subject), charge.currency)
+    account = tx.get(Account, charge.account)
+    if not held and (account is None or is_admin(account)):
+        postings = between(HOUSE, paid_account(charge.account), charge.cost) if charge.cost else ()
+    else:
         postings = postings_of(charge, held)
-        transfer = Transfer(
-            id=charge.id, kind=charge.kind, subject=charge.subject, currency=charge.currency, postings=postings
-        )
         if charge.hold > 0:
             _require(tx, charge, postings)
-        post(tx, transfer, now)
+    transfer = Transfer(
+        id=charge.id, kind=charge.kind, subject=charge.subject, currency=charge.currency, postings=postings
+    )
+    post(tx, transfer, now, charge.seconds, charge.storage)
 
 
-def post(tx: Tx, transfer: Transfer, now: int) -> None:
-    """Write a transfer down; the same again is a Conflict of ids, and one that does not balance is none."""
+def post(tx: Tx, transfer: Transfer, now: int, seconds: int = 0, storage: int = 0) -> None:
+    """Write a transfer down, with the use that it is for; again it is a Conflict, and out of balance it is none."""
     if not is_balanced(transfer):
         raise InvalidParameters("a transfer has to sum to zero", transfer=transfer.id)
     for number, posting in enumerate(transfer.postings):
@@ -121,10 +117,25 @@ def post(tx: Tx, transfer: Transfer, now: int) -> None:
             amount=posting.amount,
             kind=transfer.kind,
             subject=transfer.subject,
+            seconds=seconds,
+            storage=storage,
             at=now,  # type: ignore[arg-type]
         )
         tx.insert(line)
         _move(tx, posting, transfer.currency)
+
+
+def stray_account(wallet: str) -> str:
+    """What a wallet sent that no account has yet."""
+    return f"stray:{wallet}"
+
+
+def adopt(tx: Tx, account: Account, wallet: str, now: int) -> None:
+    """Give an account what its new wallet sent before it was linked."""
+    amount = balance(tx, stray_account(wallet))
+    if amount:
+        postings = between(stray_account(wallet), user_account(account.id), amount)
+        post(tx, Transfer(id=f"{account.id}:adopt:{wallet}", kind="deposit", subject=wallet, postings=postings), now)
 
 
 def balance(reader: Reader, account: str, currency: str = MONEY) -> int:

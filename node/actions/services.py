@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -37,8 +38,9 @@ from node.actions.pods import pod_job
 from node.actions.service_costs import Costs
 from node.engine import Changes, Engine
 from node.ports import Reader
-from node.records import Account, Answer
+from node.records import Account, Answer, Balance
 
+_log = structlog.get_logger("services")
 LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
 MAX_SERVICES: Final = 256
@@ -166,6 +168,15 @@ class Hosting:
     async def delete_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
         """Take one pod away for good: one replica less."""
         return await self._tell_pod(account, id, PodDeleteAsked(pod=id))
+
+    async def stop_unpaid(self) -> None:
+        """Take down what users let run who have nothing left: what they still owe is covered by what was set aside."""
+        owing = [each.account.partition(":") for each in self._storage.find(Balance, amount_until=-1)]
+        for account in (id for kind, _, id in owing if kind == "user"):
+            for service in self._storage.find(Service, account=account, state=LIVING):
+                if service.is_wanted:
+                    _log.warning("stopped: its user has nothing left", service=service.id, account=service.account)
+                    await self._engine.attempt("Service", service.id, StopAsked())
 
     def cost(self, service: Service) -> Amount:
         """What all of its pods have cost so far; it grows while they run."""

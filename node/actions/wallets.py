@@ -1,7 +1,6 @@
 """The wallet's view: balances, earnings, withdrawals in batches, and refunds of what was deposited and not used."""
 
 import asyncio
-import hashlib
 import secrets
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +17,7 @@ from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
 from node.actions.funding import Funding, succeeded
+from node.actions.ids import stable_id
 from node.actions.payments import reserved_on
 from node.actions.peers import Peers
 from node.engine import Engine
@@ -70,7 +70,7 @@ class Wallets:
         self._peers = peers
         self._chain = chain
         self._funding = funding
-        self._address = address
+        self.address = address
         self._storage = engine.storage
         self._funds: Amount | None = None
         self._paying = asyncio.Lock()
@@ -78,24 +78,24 @@ class Wallets:
 
     async def balance(self) -> WalletBalance:
         """What the wallet holds, what is deposited for others, what others promised."""
-        balances = await self._chain.balances(self._address)
-        paying = self._storage.find(Channel, payer=self._address)
+        balances = await self._chain.balances(self.address)
+        paying = self._storage.find(Channel, payer=self.address)
         return WalletBalance(
-            address=self._address,
+            address=self.address,
             token=balances.token,
             native=balances.native,
             deposited=Amount(sum(channel.deposited for channel in paying)),
             promised=Amount(sum(channel.promised for channel in paying)),
             claimable=self._funding.unclaimed_amount(),
-            earned=await self._chain.earned(self._address),
+            earned=await self._chain.earned(self.address),
         )
 
     async def earnings(self) -> WalletEarnings:
         """What the vouchers brought, and where it is now."""
-        channels = self._storage.find(Channel, payee=self._address)
+        channels = self._storage.find(Channel, payee=self.address)
         total = sum(channel.promised for channel in channels)
         claimed = sum(channel.claimed for channel in channels)
-        withdrawable = await self._chain.earned(self._address)
+        withdrawable = await self._chain.earned(self.address)
         withdrawn = sum(item.amount for item in self._storage.find(Withdrawal, state="confirmed"))
         return WalletEarnings(
             total=Amount(total),
@@ -115,12 +115,12 @@ class Wallets:
         id = f"wdr_{stable_id(account.id, idempotency_key)}" if idempotency_key else f"wdr_{secrets.token_hex(12)}"
         async with self._paying:
             known = self._storage.get(Withdrawal, id)
-            if known is not None and known.to != (to or self._address):
+            if known is not None and known.to != (to or self.address):
                 raise IdempotencyMismatch(
                     "this Idempotency-Key came with another address before", expected=known.to, got=to
                 )
             if known is None:
-                known = await self._open_withdrawal(id, account, to or self._address, amount)
+                known = await self._open_withdrawal(id, account, to or self.address, amount)
             return await self._pay_out(known) if known.state == "pending" else known
 
     async def finish_withdrawals(self) -> None:
@@ -143,7 +143,7 @@ class Wallets:
     async def refund(self) -> list[RefundResult]:
         """Take back what is left on our channels: at once where the provider releases it, else by an exit."""
         results = []
-        for channel in self._storage.find(Channel, payer=self._address):
+        for channel in self._storage.find(Channel, payer=self.address):
             if channel.deposited > channel.promised:
                 results.append(await self._ask_back(channel))
         return results
@@ -167,11 +167,11 @@ class Wallets:
     async def refresh_funds(self) -> None:
         """Read what the wallet can spend; unknown while the chain does not answer."""
         try:
-            balances = await self._chain.balances(self._address)
+            balances = await self._chain.balances(self.address)
         except NeugridError:
             self._funds = None
             return
-        free = sum(channel.available for channel in self._storage.find(Channel, payer=self._address))
+        free = sum(channel.available for channel in self._storage.find(Channel, payer=self.address))
         self._funds = Amount(balances.token + free)
 
     def funds(self) -> Amount | None:
@@ -180,7 +180,7 @@ class Wallets:
 
     async def _open_withdrawal(self, id: str, account: Account, to: Address, amount: Amount | None) -> Withdrawal:
         await self._funding.claim_all()
-        earned = await self._chain.earned(self._address)
+        earned = await self._chain.earned(self.address)
         if earned == 0 or (amount is not None and amount > earned):
             raise InsufficientFunds("there is not so much to withdraw", needed=amount or 1, available=earned)
         if amount is not None and amount < earned:
@@ -215,7 +215,7 @@ class Wallets:
 
     async def finish_exits(self) -> None:
         """Finish the exits whose delay is over: what nobody claimed comes back."""
-        for channel in self._storage.find(Channel, payer=self._address):
+        for channel in self._storage.find(Channel, payer=self.address):
             seen = await self._chain.channel(channel.id) if channel.exiting else None
             if seen is not None and seen.exiting and seen.exit_ready_at <= self._engine.clock.now():
                 key = f"finish-exit:{channel.id[:16]}:{seen.exit_ready_at}"
@@ -257,8 +257,3 @@ def _at_rest(reader: Reader, id: str, envelope: Envelope) -> Channel:
 
 def _instant(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
-
-
-def stable_id(*parts: str) -> str:
-    """A short stable id from these parts."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

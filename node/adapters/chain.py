@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,18 @@ import msgspec
 import structlog
 
 from contracts.client import Calls, Reader
-from contracts.events import Claimed, Cursor, Deposited, ExitStarted, Indexer, Refunded, Released
+from contracts.events import (
+    Claimed,
+    Cursor,
+    Deposited,
+    ExitStarted,
+    Indexer,
+    Refunded,
+    Released,
+    Transferred,
+    on_channels,
+    transfers_to,
+)
 from contracts.follow import Patience
 from contracts.networks import BoundRpc, Deployment, require_deployment
 from contracts.rpc import Rpc
@@ -21,9 +33,11 @@ from market.errors import InsufficientFunds, Unavailable
 from market.signing import Signer
 from market.units import Address, Amount
 from node.adapters.clock import SystemClock
-from node.ports import ChainNews
+from node.ports import ChainNews, Incoming, IncomingNews
 
 _log = structlog.get_logger("chain")
+NOBODY: Final = Address("0x" + "00" * 20)
+"""From whom tokens come that are made."""
 POLL: Final = 1.0
 LOOK_EVERY: Final = 30.0
 LOOK_SOON: Final = 1.0
@@ -95,12 +109,30 @@ class EvmChain:
         return await self._wallet.entries()
 
     async def news(self, cursor: str) -> AsyncIterator[ChainNews]:
-        indexer = Indexer(self._rpc, self.channels, self._deployment.block, self._confirmations)
+        indexer = Indexer(self._rpc, on_channels(self.channels), self._deployment.block, self._confirmations)
         start = msgspec.json.decode(cursor, type=Cursor) if cursor else None
         async for batch in indexer.batches(start, POLL):
             yield ChainNews(
                 channels=tuple({event.channel for event in batch.events if isinstance(event, _OF_CHANNEL)}),
                 exits=tuple({event.channel for event in batch.events if isinstance(event, ExitStarted)}),
+                is_rewound=batch.rewound_to is not None,
+                cursor=msgspec.json.encode(batch.cursor).decode(),
+            )
+
+    async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
+        if not await self._wallet.knows(key):
+            balances = await self._reader.balances(self._wallet.address)
+            if balances.token < amount:
+                raise InsufficientFunds("the wallet holds too few tokens", needed=amount, available=balances.token)
+        return await self._send(self._calls.transfer(to, amount), key)
+
+    async def received(self, cursor: str) -> AsyncIterator[IncomingNews]:
+        wanted = transfers_to(self._deployment.token, self._wallet.address)
+        indexer = Indexer(self._rpc, wanted, self._deployment.block, self._confirmations)
+        start = msgspec.json.decode(cursor, type=Cursor) if cursor else None
+        async for batch in indexer.batches(start, POLL):
+            yield IncomingNews(
+                transfers=_incoming(batch.events, self.channels),
                 is_rewound=batch.rewound_to is not None,
                 cursor=msgspec.json.encode(batch.cursor).decode(),
             )
@@ -131,6 +163,17 @@ class EvmChain:
 
     async def _send(self, call: Call, key: str) -> Receipt:
         return await self._wallet.send(call, key)
+
+
+def _incoming(events: Sequence[Transferred], channels: Address) -> tuple[Incoming, ...]:
+    """Transfers from people: what the contract pays back was ours before. Mined anew, each has the same id."""
+    found, numbers = [], Counter[str]()
+    for event in events:
+        number = numbers[event.transaction]
+        numbers[event.transaction] += 1
+        if event.sender not in (channels, NOBODY) and event.amount:
+            found.append(Incoming(id=f"{event.transaction}/{number}", sender=event.sender, amount=event.amount))
+    return tuple(found)
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

@@ -210,6 +210,22 @@ class BalanceRow(Row, table=True):
     amount: int = Field(sa_type=BigInteger)
 
 
+class PayoutRow(Row, table=True):
+    __tablename__ = "payout"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    state: str = Field(index=True)
+
+
+class InvoiceRow(Row, table=True):
+    __tablename__ = "invoice"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+    period: str
+
+
 class WithdrawalRow(Row, table=True):
     __tablename__ = "withdrawal"
     __table_args__ = (Index(None, "account", "created", "id"),)

@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 
 from node.api import (
     agents,
+    billing,
     consoles,
     deployments,
     files,
@@ -112,6 +113,9 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     providers.show_provider,
     providers.show_prices,
     providers.show_stats,
+    billing.show_usage,
+    billing.list_invoices,
+    billing.show_invoice,
     wallet.show_balance,
     wallet.show_earnings,
     wallet.withdraw,

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
+from node.actions.billing import Billing
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
@@ -22,6 +23,7 @@ from node.actions.runner import Runner
 from node.actions.series import Series
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
+from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.api.bodies import read_body
 from node.api.streams import Closing
@@ -55,6 +57,8 @@ class Services:
     files: Files
     market: Market
     wallets: Wallets
+    treasury: Treasury
+    billing: Billing
     health: Health
     people: People
     clock: Clock

@@ -1,14 +1,15 @@
 """Routes of the node's wallet: balance, earnings, withdrawals, transactions, refunds."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from market.errors import InvalidParameters
-from market.units import Address, format_amount, parse_address
-from node.actions.wallets import RefundResult
+from market.units import Address, Amount, format_amount, parse_address
+from node.actions.access import ADMIN, is_admin
+from node.actions.wallets import RefundResult, WalletEarnings
 from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
@@ -17,9 +18,11 @@ from node.api.replies import idempotency_key, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.wallet_views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
-from node.records import Withdrawal
+from node.records import Payout, Posted, Withdrawal
 
 TAGS: Final = ["Wallet"]
+_NONE: Final = Amount(0)
+NOTHING: Final = WalletEarnings(total=_NONE, unclaimed=_NONE, withdrawable=_NONE, withdrawn=_NONE, fees=_NONE)
 
 
 class WithdrawBody(Body, frozen=True, kw_only=True):
@@ -31,8 +34,11 @@ class WithdrawBody(Body, frozen=True, kw_only=True):
 
 @get("/wallet/balance", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
 async def show_balance(request: Call) -> Response[BalanceView]:
-    """What the node's wallet holds, and what lies in channels."""
-    found = await request.services.wallets.balance()
+    """What you may spend; for administrators what the node's wallet holds, and what lies in channels."""
+    services = request.services
+    if not is_admin(request.account):
+        return reply(_funds_view(request))
+    found = await services.wallets.balance()
     view = BalanceView(
         address=found.address,
         balance=format_amount(found.token),
@@ -41,15 +47,15 @@ async def show_balance(request: Call) -> Response[BalanceView]:
         promised=format_amount(found.promised),
         claimable=format_amount(found.claimable),
         earned=format_amount(found.earned),
-        currency=request.services.currency,
+        currency=services.currency,
     )
     return reply(view)
 
 
 @get("/wallet/earnings", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
 async def show_earnings(request: Call) -> Response[EarningsView]:
-    """What this provider earned, and how far it has come to hand."""
-    found = await request.services.wallets.earnings()
+    """What this provider earned, and how far it has come to hand; users of a node earn nothing with it."""
+    found = await request.services.wallets.earnings() if is_admin(request.account) else NOTHING
     view = EarningsView(
         total=format_amount(found.total),
         unclaimed=format_amount(found.unclaimed),
@@ -61,27 +67,42 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
     return reply(view)
 
 
-@post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
+@post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 415, 422, 503))
 async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
-    """Claim all vouchers in one batch and withdraw the earnings; repeat it safely with an `Idempotency-Key`."""
+    """Send your balance to your linked wallet; repeat it safely with an `Idempotency-Key`.
+
+    For administrators: claim all vouchers in one batch and withdraw the node's earnings.
+    """
     to = _payable(parse_address(data.to, "to")) if data.to is not None else None
     amount = price_of_text(data.amount, "amount") if data.amount is not None else None
     key = idempotency_key(request)
-    made = await request.services.wallets.withdraw(request.account, to, amount, key)
+    if is_admin(request.account):
+        request.caller.must(ADMIN)
+        made: Withdrawal | Payout = await request.services.wallets.withdraw(request.account, to, amount, key)
+    else:
+        made = await request.services.treasury.withdraw(request.account, to, amount, key)
     return reply(_view(made, request.services.currency), 201, {"Location": f"/v1/wallet/withdraw/{made.id}"})
 
 
 @get("/wallet/withdraw/{withdrawal_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
 async def show_withdrawal(request: Call, withdrawal_id: FromPath[str]) -> Response[WithdrawalView]:
     """How a withdrawal stands."""
-    found = request.services.wallets.withdrawal(request.account, withdrawal_id)
-    return reply(_view(found, request.services.currency))
+    services, account = request.services, request.account
+    found: Withdrawal | Payout = (
+        services.wallets.withdrawal(account, withdrawal_id)
+        if is_admin(account)
+        else services.treasury.payout(account, withdrawal_id)
+    )
+    return reply(_view(found, services.currency))
 
 
-@get("/wallet/transactions", guards=[administers], tags=TAGS, security=SECURITY, responses=problems())
+@get("/wallet/transactions", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
 async def list_transactions(request: Call) -> Response[TransactionList]:
-    """What this wallet sent to the chain."""
-    found = tuple(camelled(item) for item in await request.services.wallets.transactions())
+    """What moved your balance, newest first; for administrators what the node's wallet sent to the chain."""
+    if is_admin(request.account):
+        found = tuple(camelled(item) for item in await request.services.wallets.transactions())
+    else:
+        found = tuple(_line(line) for line in request.services.treasury.lines(request.account))
     return reply(TransactionList(transactions=found))
 
 
@@ -110,7 +131,29 @@ def _refund(found: RefundResult) -> RefundView:
     )
 
 
-def _view(found: Withdrawal, currency: str) -> WithdrawalView:
+def _funds_view(request: Call) -> BalanceView:
+    funds = request.services.treasury.funds(request.account)
+    return BalanceView(
+        address=request.account.wallet,
+        deposit_address=request.services.wallets.address,
+        balance=format_amount(funds.available),
+        held=format_amount(funds.held),
+        credits=funds.credits,
+        currency=request.services.currency,
+    )
+
+
+def _line(line: Posted) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "kind": line.kind,
+        "subject": line.subject,
+        "amount": format_amount(line.amount),
+        "createdAt": iso(line.at),
+    }
+
+
+def _view(found: Withdrawal | Payout, currency: str) -> WithdrawalView:
     return WithdrawalView(
         id=found.id,
         status=found.state,

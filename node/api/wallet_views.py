@@ -6,15 +6,22 @@ from node.api.views import View
 
 
 class BalanceView(View, frozen=True, kw_only=True):
-    """The node's wallet: tokens in hand, native coin in wei, money in channels, vouchers to claim, earnings."""
+    """What a user may spend, what is set aside for what runs, and his credits for code.
+
+    `address` is his linked wallet; what comes from it to `deposit_address` is credited. For administrators the node's
+    wallet: tokens in hand, native coin in wei, money in channels, vouchers to claim, earnings.
+    """
 
     address: str
+    deposit_address: str | None = None
     balance: str
-    native: str
-    deposited: str
-    promised: str
-    claimable: str
-    earned: str
+    held: str = "0.0"
+    credits: int = 0
+    native: str = "0"
+    deposited: str = "0.0"
+    promised: str = "0.0"
+    claimable: str = "0.0"
+    earned: str = "0.0"
     currency: str
 
 

@@ -14,12 +14,15 @@ from msgspec import Struct
 from market.errors import NeugridError
 from market.units import Amount
 from node.actions.answers import ANSWER_KEPT
+from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Stores
 from node.actions.funding import Funding
 from node.actions.log_keeping import LogKeeping
 from node.actions.series import Series
+from node.actions.services import Hosting
+from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
 from node.ports import Network, Tx
@@ -39,6 +42,9 @@ class Ticks(Struct, frozen=True, kw_only=True):
     network: Network
     funding: Funding
     wallets: Wallets
+    treasury: Treasury
+    billing: Billing
+    hosting: Hosting
     experiences: Experiences
     stores: Stores
     series: Series
@@ -72,6 +78,9 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (ticks.logs.sweep, 600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
+        (ticks.treasury.finish, 10),
+        (ticks.hosting.stop_unpaid, 5),
+        (ticks.billing.close_months, 3600),
         (ticks.wallets.finish_exits, 60),
     ]
     return [*common, (lambda: _claim(ticks), 15)] if ticks.is_provider else common

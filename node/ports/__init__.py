@@ -13,6 +13,8 @@ from node.ports.builds import BuildSpec as BuildSpec
 from node.ports.builds import Hear as Hear
 from node.ports.chain import Chain as Chain
 from node.ports.chain import ChainNews as ChainNews
+from node.ports.chain import Incoming as Incoming
+from node.ports.chain import IncomingNews as IncomingNews
 from node.ports.clock import Clock as Clock
 from node.ports.containers import Containers as Containers
 from node.ports.containers import Sample as Sample

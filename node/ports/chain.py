@@ -21,6 +21,22 @@ class ChainNews(Struct, frozen=True, kw_only=True):
     cursor: str
 
 
+class Incoming(Struct, frozen=True, kw_only=True):
+    """Tokens that somebody sent to this wallet; `id` is the transaction and its number within it."""
+
+    id: str
+    sender: Address
+    amount: Amount
+
+
+class IncomingNews(Struct, frozen=True, kw_only=True):
+    """Confirmed transfers to this wallet, and where to go on."""
+
+    transfers: tuple[Incoming, ...]
+    is_rewound: bool = False
+    cursor: str
+
+
 class Chain(Protocol):
     """The channels on chain, through this node's wallet. Reads raise Unavailable when no RPC answers.
 
@@ -57,6 +73,14 @@ class Chain(Protocol):
     async def start_exit(self, signer: Address, payee: Address, amount: Amount, key: str) -> Receipt: ...
 
     async def finish_exit(self, signer: Address, payee: Address, key: str) -> Receipt: ...
+
+    async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
+        """Send tokens of this wallet. Raises InsufficientFunds before anything is sent."""
+        ...
+
+    def received(self, cursor: str) -> AsyncIterator[IncomingNews]:
+        """What came after `cursor` ("" = from the deployment on), without end; waits while no RPC answers."""
+        ...
 
     async def journal(self) -> list[dict[str, Any]]:
         """The wallet's transactions, oldest first: key, hash, state, gas and block of each."""

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.client import Calls, Reader
 from contracts.deploy import deploy
-from contracts.events import Cursor, Deposited, Indexer
+from contracts.events import Cursor, Deposited, Indexer, on_channels
 from contracts.follow import Patience
 from contracts.networks import Deployment
 from contracts.rpc import Rpc
@@ -107,7 +107,7 @@ async def test_the_market_works_on_it(rpc: Rpc, wallet: Wallet) -> None:
         await wallet.submit(call, f"step/{number}")
         await mine(rpc)
         await wallet.send(call, f"step/{number}")
-    batch = await Indexer(rpc, market.channels, market.block).read(Cursor())
+    batch = await Indexer(rpc, on_channels(market.channels), market.block).read(Cursor())
     assert [event.amount for event in batch.events if isinstance(event, Deposited)] == [400]
     assert (await Reader(rpc, market).balances(FAUCET.address)).token == 600
 

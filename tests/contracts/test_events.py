@@ -6,7 +6,17 @@ import msgspec
 import pytest
 
 from contracts.client import Calls
-from contracts.events import Claimed, Cursor, Deposited, ExitStarted, Indexer, Released, Settled, Withdrawn
+from contracts.events import (
+    Claimed,
+    Cursor,
+    Deposited,
+    ExitStarted,
+    Indexer,
+    Released,
+    Settled,
+    Withdrawn,
+    on_channels,
+)
 from contracts.networks import Deployment
 from contracts.values import Call, Claim
 from contracts.wallet import Wallet
@@ -51,7 +61,7 @@ async def test_a_channels_life_is_told_in_order(tmp_path: Path) -> None:
         await payer.send(calls.start_exit(ALICE.address, BOB.address, Amount(300)), "exit")
         await payee.send(calls.release(FAUCET.address, ALICE.address, Amount(500)), "release")
         await payee.send(calls.withdraw(BOB.address), "withdraw")
-        batch = await Indexer(chain.rpc, market.channels, market.block).read(Cursor())
+        batch = await Indexer(chain.rpc, on_channels(market.channels), market.block).read(Cursor())
         kinds = [type(event) for event in batch.events]
         assert kinds == [Deposited, Claimed, Settled, ExitStarted, Released, Withdrawn]
         deposited, claimed, settled, exiting, released, withdrawn = batch.events
@@ -73,7 +83,7 @@ async def test_a_channels_life_is_told_in_order(tmp_path: Path) -> None:
 async def test_a_cursor_goes_on_where_it_stopped_even_through_storage(tmp_path: Path) -> None:
     async with a_chain(tmp_path) as chain, a_wallet(chain, signer=FAUCET) as wallet:
         market = await a_funded_market(chain, wallet)
-        indexer = Indexer(chain.rpc, market.channels, market.block)
+        indexer = Indexer(chain.rpc, on_channels(market.channels), market.block)
         await wallet.send(a_deposit(market, 1), "one")
         first = await indexer.read(Cursor())
         kept = msgspec.json.decode(msgspec.json.encode(first.cursor), type=Cursor)
@@ -86,7 +96,7 @@ async def test_a_cursor_goes_on_where_it_stopped_even_through_storage(tmp_path: 
 async def test_only_confirmed_blocks_are_read(tmp_path: Path) -> None:
     async with a_chain(tmp_path) as chain, a_wallet(chain, signer=FAUCET) as wallet:
         market = await a_funded_market(chain, wallet)
-        indexer = Indexer(chain.rpc, market.channels, market.block, confirmations=2)
+        indexer = Indexer(chain.rpc, on_channels(market.channels), market.block, confirmations=2)
         await wallet.send(a_deposit(market, 1), "one")
         before = await indexer.read(Cursor())
         await chain.mine(2)
@@ -97,7 +107,7 @@ async def test_only_confirmed_blocks_are_read(tmp_path: Path) -> None:
 async def test_a_reorg_takes_back_what_it_undid(tmp_path: Path) -> None:
     async with a_chain(tmp_path) as chain, a_wallet(chain, signer=FAUCET) as wallet:
         market = await a_funded_market(chain, wallet)
-        indexer = Indexer(chain.rpc, market.channels, market.block)
+        indexer = Indexer(chain.rpc, on_channels(market.channels), market.block)
         await wallet.send(a_deposit(market, 1), "stays")
         first = await indexer.read(Cursor())
         snapshot = await chain.rpc.call("evm_snapshot")
@@ -119,7 +129,7 @@ async def test_while_the_chain_is_silent_the_reader_waits(tmp_path: Path) -> Non
         market = await a_funded_market(chain, wallet)
         await wallet.send(a_deposit(market, 1), "one")
         chain.wire.lost = 3
-        async for batch in Indexer(chain.rpc, market.channels, market.block).batches(poll=0.01):
+        async for batch in Indexer(chain.rpc, on_channels(market.channels), market.block).batches(poll=0.01):
             assert len(batch.events) == 1
             break
         assert chain.wire.lost == 0

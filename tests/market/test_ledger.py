@@ -11,7 +11,6 @@ from market.dialogue import RunEnd
 from market.jobs import Job, JobState
 from market.ledger import (
     CREDITS,
-    NODE,
     Charge,
     Posting,
     Transfer,
@@ -21,6 +20,7 @@ from market.ledger import (
     charge_of_service,
     hold_account,
     is_balanced,
+    paid_account,
     postings_of,
     user_account,
 )
@@ -116,7 +116,7 @@ def test_every_charge_balances_and_gives_back_no_more_than_is_there(hold: int, c
     assert is_balanced(Transfer(id="c", kind="job", subject="job_1", postings=postings))
     moved = {posting.account: posting.amount for posting in postings}
     assert held + moved.get(hold_account("job_1"), 0) >= 0
-    assert moved.get(NODE, 0) == cost
+    assert moved.get(paid_account("user_1"), 0) == cost
     assert moved.get(user_account("user_1"), 0) == -max(hold, -held) - cost
 
 

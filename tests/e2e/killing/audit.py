@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from market.jobs import DONE, Job
 from market.leases import ENDED, Lease, LeaseState, cost_of
-from market.ledger import NODE, user_account
+from market.ledger import paid_account, user_account
 from market.units import Amount
 from market.vouchers import Channel
 from node.actions.ledger import balance, sums
@@ -101,7 +101,7 @@ def _wrong_ledger(book: Books) -> Iterator[str]:
     for each in book.reader.find(Balance):
         if each.account.startswith("hold:"):
             yield f"{book.role.name}: {each.account} still holds {each.amount}"
-    cost, paid = sum(job.cost for job in book.jobs.values()), balance(book.reader, NODE)
+    cost, paid = sum(job.cost for job in book.jobs.values()), balance(book.reader, paid_account("user_1"))
     if not cost == paid == FORTUNE - balance(book.reader, user_account("user_1")):
         yield f"{book.role.name}: the jobs cost {cost}, the ledger took {paid}"
 

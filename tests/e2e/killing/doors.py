@@ -24,6 +24,7 @@ from node.ports import (
     Exit,
     Gossip,
     Image,
+    IncomingNews,
     LogLine,
     OutputFile,
     Peer,
@@ -188,6 +189,13 @@ class WiredChain:
             news = msgspec.convert(await self._wire.call("chain.news", cursor), ChainNews)
             cursor = news.cursor
             yield news
+
+    async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
+        return await self._send("pay", to, amount, key)
+
+    async def received(self, cursor: str) -> AsyncIterator[IncomingNews]:
+        await asyncio.Event().wait()
+        yield IncomingNews(transfers=(), cursor=cursor)
 
     async def _send(self, name: str, *args: Any) -> Receipt:
         return msgspec.convert(await self._wire.call(f"chain.{name}", *args), Receipt)

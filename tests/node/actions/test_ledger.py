@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from market.errors import Conflict, InsufficientFunds, InvalidParameters, InvalidTransition, NotFound
 from market.job_events import CancelAsked
 from market.jobs import post_job
-from market.ledger import CHAIN, CREDITS, MONEY, NODE, Posting, Transfer, between, hold_account, user_account
+from market.ledger import CHAIN, CREDITS, MONEY, Posting, Transfer, between, hold_account, paid_account, user_account
 from market.service_events import DeleteAsked, ScaleAsked, StartAsked, StopAsked
 from market.service_rules import post_service
 from market.services import Service
@@ -91,7 +91,11 @@ def test_a_job_holds_its_cap_and_its_end_gives_it_back() -> None:
     assert (books.has(user_account(ANN.id)), books.has(hold_account("job_1"))) == (700, 300)
     assert held_by(books.storage, ANN) == 300
     books.tell("Job", "job_1", CancelAsked())
-    assert (books.has(user_account(ANN.id)), books.has(hold_account("job_1")), books.has(NODE)) == (1000, 0, 0)
+    assert (books.has(user_account(ANN.id)), books.has(hold_account("job_1")), books.has(paid_account(ANN.id))) == (
+        1000,
+        0,
+        0,
+    )
     books.check()
 
 

@@ -13,6 +13,7 @@ from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, Inva
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.jobs import DONE, Job, JobState
 from market.leases import Lease
+from market.ledger import CHAIN, Transfer, between, user_account
 from market.offers import Offer
 from market.runs import Run
 from market.series import PERIODS, Point
@@ -22,17 +23,19 @@ from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
 from node.actions.answers import Idempotency
+from node.actions.billing import Billing
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
 from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
-from node.actions.ledger import Ledger
+from node.actions.ledger import Ledger, post
 from node.actions.logs import keep_lines
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
+from node.actions.treasury import Treasury
 from node.actions.wallet_sign_in import Door
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
 from node.adapters.tokens import JwtTokens
@@ -48,6 +51,7 @@ from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
 from tests.fakes import FakePasswords, MemoryStorage
+from tests.world import FakeChain, FakeLedger
 
 KEY = PREFIX + "A" * 43 + checksum("A" * 43)
 OTHER_KEY = PREFIX + "B" * 43 + checksum("B" * 43)
@@ -308,6 +312,8 @@ class FakeMarket:
 class FakeWallets:
     """A wallet with earnings of 5 tokens."""
 
+    address = Address(PROVIDER)
+
     def __init__(self) -> None:
         self.withdrawals: dict[str, Withdrawal] = {}
 
@@ -408,6 +414,13 @@ def some_people(storage: MemoryStorage, clock: Any, ledger: Ledger) -> People:
     """Alice and Bob, who are users, and the operator, each with a key."""
     for account, secret in ((ALICE, KEY), (BOB, OTHER_KEY), (ROOT, ROOT_KEY)):
         storage.put(account)
+        gift = Transfer(
+            id=f"gift:{account.id}",
+            kind="deposit",
+            subject=account.id,
+            postings=between(CHAIN, user_account(account.id), 10**12),
+        )
+        post(storage, gift, NOW)
         id = f"key_{account.name}"
         storage.put(ApiKey(id=id, account=account.id, name="first", digest=digest_of(secret), created_at=NOW))
     tokens = JwtTokens(b"node".ljust(32), PROVIDER)
@@ -430,7 +443,8 @@ class World:
         self.storage = MemoryStorage()
         self.ledger = Ledger(grant=200, run_price=1000)
         self.people = some_people(self.storage, self.clock, self.ledger)
-        self.engine = Engine(self.storage, self.clock, MACHINES)
+        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold,))
+        self.chain = FakeChain(FakeLedger(), Address(PROVIDER))
         self.placing: Any = FakePlacing()
         self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))
         services: Any = Services
@@ -442,6 +456,8 @@ class World:
             files=self.files,
             market=self.market,
             wallets=self.wallets,
+            treasury=Treasury(self.engine, self.chain),
+            billing=Billing(self.engine),
             health=self.health,
             people=self.people,
             clock=self.clock,

@@ -4,11 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from market.ledger import Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
+from node.actions.ledger import post
 from node.records import ApiKey
 from tests.builders import NOW, PROVIDER, REQUESTER
-from tests.node.api.fakes import OTHER_KEY, World
+from tests.node.api.fakes import ALICE, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
 
@@ -57,8 +60,8 @@ async def test_statistics_are_in_camel_case(client: httpx.AsyncClient) -> None:
     assert (stats["offers"], stats["providers"], stats["total"]["gpus"]) == (2, 2, {"nvidia-a100": 4})
 
 
-async def test_the_balance_is_in_tokens(client: httpx.AsyncClient) -> None:
-    balance = (await client.get("/v1/wallet/balance")).json()
+async def test_the_balance_is_in_tokens(root: httpx.AsyncClient) -> None:
+    balance = (await root.get("/v1/wallet/balance")).json()
     assert (balance["balance"], balance["native"], balance["currency"]) == ("12.5", str(10**18), "TUSD")
 
 
@@ -69,13 +72,13 @@ async def test_earnings_add_up(client: httpx.AsyncClient) -> None:
     )
 
 
-async def test_a_withdrawal_goes_where_it_is_told(client: httpx.AsyncClient) -> None:
+async def test_a_withdrawal_goes_where_it_is_told(root: httpx.AsyncClient) -> None:
     to = "0x" + "Ab" * 20
-    made = await client.post("/v1/wallet/withdraw", json={"to": to}, headers={"Idempotency-Key": "w1"})
+    made = await root.post("/v1/wallet/withdraw", json={"to": to}, headers={"Idempotency-Key": "w1"})
     assert (made.status_code, made.json()["to"], made.json()["amount"]) == (201, to.lower(), "5.0")
-    found = await client.get(made.headers["location"])
+    found = await root.get(made.headers["location"])
     assert found.json() == made.json()
-    foreign = await client.get(made.headers["location"], headers={"X-API-Key": OTHER_KEY})
+    foreign = await root.get(made.headers["location"], headers={"X-API-Key": OTHER_KEY})
     assert foreign.status_code == 404
 
 
@@ -97,8 +100,8 @@ async def test_a_withdrawal_that_can_not_be_read_is_refused(
     assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, field)
 
 
-async def test_more_than_was_earned_is_a_402(client: httpx.AsyncClient) -> None:
-    assert (await client.post("/v1/wallet/withdraw", json={"amount": "999"})).status_code == 402
+async def test_more_than_was_earned_is_a_402(root: httpx.AsyncClient) -> None:
+    assert (await root.post("/v1/wallet/withdraw", json={"amount": "999"})).status_code == 402
 
 
 async def test_transactions_and_refunds_are_told(root: httpx.AsyncClient) -> None:
@@ -131,3 +134,74 @@ async def test_a_key_lives_as_long_as_it_is_told(
 async def test_a_life_that_can_not_be_read_is_refused(client: httpx.AsyncClient, text: str) -> None:
     answer = await client.post("/v1/keys", json={"name": "a", "expiresIn": text})
     assert answer.json()["error"]["details"]["field"] == "expiresIn"
+
+
+async def test_a_user_sees_what_he_may_spend_and_where_to_send_more(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/v1/wallet/balance")).json()
+    assert (found["balance"], found["held"], found["credits"], found["depositAddress"]) == (
+        "1000000.0",
+        "0.0",
+        0,
+        PROVIDER,
+    )
+    assert (await client.get("/v1/wallet/earnings")).json()["total"] == "0.0"
+    [line] = (await client.get("/v1/wallet/transactions")).json()["transactions"]
+    assert (line["kind"], line["amount"]) == ("deposit", "1000000.0")
+
+
+async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncClient, world: World) -> None:
+    refused = await client.post("/v1/wallet/withdraw", json={"amount": "1"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "CONFLICT")
+    world.storage.put(replace(ALICE, wallet=REQUESTER))
+    world.people.callers.forget(ALICE.id)
+    key = {"Idempotency-Key": "w1"}
+    for _ in range(2):
+        made = await client.post("/v1/wallet/withdraw", json={"amount": "2.5"}, headers=key)
+        assert (made.status_code, made.json()["status"], made.json()["to"]) == (201, "confirmed", REQUESTER)
+    assert (await client.post("/v1/wallet/withdraw", json={"amount": "3"}, headers=key)).status_code == 422
+    assert (await client.get(made.headers["location"])).json()["amount"] == "2.5"
+    assert (await client.get("/v1/wallet/balance")).json()["balance"] == "999997.5"
+    other = {"X-API-Key": OTHER_KEY}
+    assert (await client.get(made.headers["location"], headers=other)).status_code == 404
+    elsewhere = await client.post("/v1/wallet/withdraw", json={"to": PROVIDER})
+    assert elsewhere.status_code == 409
+    assert (await client.post("/v1/wallet/withdraw", json={"amount": "9999999"})).status_code == 402
+
+
+async def test_usage_and_invoices_are_in_the_documented_shape(client: httpx.AsyncClient, world: World) -> None:
+    bought = Transfer(
+        id="job_1:5",
+        kind="job",
+        subject="job_1",
+        postings=between(user_account(ALICE.id), paid_account(ALICE.id), 2_500_000),
+    )
+    post(world.storage, bought, NOW, 7200, 730 * 3600)
+    usage = (await client.get("/v1/billing/usage?period=current")).json()
+    assert usage["usage"] == {
+        "compute_hours": 2.0,
+        "storage_gb": 1.0,
+        "network_gb": 0.0,
+        "runs": 0,
+        "credits": 0,
+    }
+    assert usage["cost"] == {"compute": 2.5, "storage": 0.0, "network": 0.0, "total": 2.5}
+    assert (await client.get("/v1/billing/invoices")).json()["invoices"] == []
+    world.clock.time += 40 * 86_400_000
+    await world.services.billing.close_months()
+    await world.services.billing.close_months()
+    [invoice] = (await client.get("/v1/billing/invoices")).json()["invoices"]
+    assert (invoice["period"], invoice["amount"], invoice["status"]) == (usage["period"], 2.5, "paid")
+    assert invoice["id"].startswith("inv_")
+    assert (await client.get(f"/v1/billing/invoices/{invoice['id']}")).json() == invoice
+    other = {"X-API-Key": OTHER_KEY}
+    assert (await client.get(f"/v1/billing/invoices/{invoice['id']}", headers=other)).status_code == 404
+    last = (await client.get("/v1/billing/usage?period=last_month")).json()
+    assert (last["period"], last["cost"]["total"]) == (usage["period"], 2.5)
+
+
+@pytest.mark.parametrize(
+    "period", ["2026", "2026-13", "yesterday", "2026-00", "0000-01", "2026-1x", "2026-1", "\uff19\uff19\uff19\uff19-01"]
+)
+async def test_a_period_that_is_none_is_refused(client: httpx.AsyncClient, period: str) -> None:
+    answer = await client.get("/v1/billing/usage", params={"period": period})
+    assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "period")
