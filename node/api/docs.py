@@ -107,16 +107,21 @@ class Document(JsonRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The document as JSON; made when it is first asked for, so that a node starts without it."""
-        schemas = openapi_schema["components"]["schemas"]
-        for name, examples in EXAMPLES.items():
-            schemas[name]["examples"] = examples
-        for body in _bodies(Body):
-            if body.__name__ in schemas:
-                schemas[body.__name__]["additionalProperties"] = False
-        for path in STREAMS:
-            content = openapi_schema["paths"][path]["get"]["responses"]["200"]["content"]
-            content["text/event-stream"] = {"schema": {"type": "string"}}
-        return self.render_json(request, openapi_schema)
+        return self.render_json(request, completed(openapi_schema))
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The framework's document with what it can not see: examples, closed bodies, streams of events."""
+    schemas = document["components"]["schemas"]
+    for name, examples in EXAMPLES.items():
+        schemas[name]["examples"] = examples
+    for body in _bodies(Body):
+        if body.__name__ in schemas:
+            schemas[body.__name__]["additionalProperties"] = False
+    for path in STREAMS:
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return document
 
 
 def _bodies(body: type[Body]) -> Iterator[type[Body]]:
