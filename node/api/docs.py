@@ -112,6 +112,7 @@ class Document(JsonRenderPlugin):
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:
     """The framework's document with what it can not see: examples, closed bodies, streams of events."""
+    _tidy(document)
     schemas = document["components"]["schemas"]
     for name, examples in EXAMPLES.items():
         schemas[name]["examples"] = examples
@@ -122,6 +123,21 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         content = document["paths"][path]["get"]["responses"]["200"]["content"]
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return document
+
+
+def _tidy(value: Any) -> None:
+    """Take out examples that the framework draws by chance, and what it makes of an annotated `tuple[X, ...]`.
+
+    It reads the dots as one more type, which would be any at all.
+    """
+    if isinstance(value, dict):
+        value.pop("examples", None)
+        options = value.get("oneOf", [])
+        if {} in options and len(options) == 2:
+            value |= next(option for option in options if option)
+            del value["oneOf"]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _tidy(item)
 
 
 def _bodies(body: type[Body]) -> Iterator[type[Body]]:
