@@ -60,7 +60,7 @@ def test_a_broken_stream_goes_on_behind_the_last_line() -> None:
     lines, slept = followed(script)
     assert lines == ["a", "b", "c"]
     assert script.headers("last-event-id") == ["", "1", "1"]
-    assert (len(slept), slept[0] >= 1) == (2, True)
+    assert (len(slept), min(slept) >= 1) == (2, True)
 
 
 def test_a_stream_of_the_real_api_is_complete_wherever_it_is_cut(url: str, world: World) -> None:

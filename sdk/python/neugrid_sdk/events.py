@@ -134,7 +134,7 @@ def _connection(request: Request, place: _Place, shape: type[T], names: tuple[st
                 break
             if _is_wanted(event, names) and place.is_new(event):
                 yield Item(_decoded(event, shape))
-        place.pause = reader.pause
+        place.pause = reader.pause or place.pause
         if place.is_over:
             break
     yield Close()
