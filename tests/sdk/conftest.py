@@ -1,6 +1,7 @@
 """The real API over fakes: in the loop of an asynchronous test, and on a port of this machine for all others."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -11,6 +12,7 @@ from neugrid_sdk import AsyncClient, Client
 from node.api.edge import Edge
 from node.api.server import serve
 from tests.node.api.fakes import KEY, World
+from tests.sdk.typescript import Built, build
 
 
 @pytest.fixture
@@ -78,3 +80,11 @@ def client(url: str) -> Iterator[Client]:
 async def aclient(world: World, anyio_backend: str) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(KEY, "http://node", transport=httpx.ASGITransport(app=world.app)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """The TypeScript SDK, installed and compiled once in a folder of its own, which goes again."""
+    folder = tmp_path_factory.mktemp("typescript")
+    yield build(folder)
+    shutil.rmtree(folder)

@@ -5,10 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
+from market.dialogue import RunEnd
+from market.jobs import Job
+from market.runs import Run, RunState
 from node.ports import LogLine
+from node.records import Account
 from tests.builders import NOW
-from tests.node.api.fakes import World, a_done_job, a_job
+from tests.node.api.fakes import FakeJobs, FakeRunner, World, a_done_job, a_job
 
 Answer = Callable[[httpx.Request], httpx.Response]
 DONE = "job_0000000000000001"
@@ -112,6 +117,33 @@ class Cutting(httpx.BaseTransport):
 
     def close(self) -> None:
         self._real.close()
+
+
+class EndingJobs(FakeJobs):
+    """Jobs that say Hello, and end when somebody waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = [LogLine(at=NOW, stream="stdout", text="Hello")]
+
+    async def wait(self, account: Account, id: str, seconds: float) -> Job:
+        return self.put(a_done_job(id=self.get(account, id).id))
+
+
+class EndingRunner(FakeRunner):
+    """Code that has printed 42 at once."""
+
+    def put(self, run: Run) -> Run:
+        result = RunEnd(stdout="42\n", milliseconds=3)
+        return super().put(replace(run, state=RunState.SUCCEEDED, finished_at=NOW + 9, results=(result,)))
+
+
+def with_fakes(world: World, **fakes: Any) -> World:
+    """The world with these actions instead of its own."""
+    for name, fake in fakes.items():
+        setattr(world, name, fake)
+        object.__setattr__(world.services, name, fake)
+    return world
 
 
 def with_lines(world: World, *texts: str) -> World:

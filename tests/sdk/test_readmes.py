@@ -8,47 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from market.dialogue import RunEnd
-from market.jobs import Job
-from market.runs import Run, RunState
-from node.ports import LogLine
-from node.records import Account
-from tests.builders import NOW
-from tests.node.api.fakes import KEY, FakeJobs, FakeRunner, World, a_done_job
+from tests.node.api.fakes import KEY, World
+from tests.sdk.scripts import EndingJobs, EndingRunner, with_fakes
+from tests.sdk.typescript import Built
 
 SDK = Path("sdk")
 PLACEHOLDERS = ("ng_live_...", "http://127.0.0.1:8080")
 
 
-class EndingJobs(FakeJobs):
-    """Jobs that say Hello, and end when somebody waits for them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines = [LogLine(at=NOW, stream="stdout", text="Hello")]
-
-    async def wait(self, account: Account, id: str, seconds: float) -> Job:
-        return self.put(a_done_job(id=self.get(account, id).id))
-
-
-class EndingRunner(FakeRunner):
-    """Code that has printed 42 at once."""
-
-    def put(self, run: Run) -> Run:
-        result = RunEnd(stdout="42\n", milliseconds=3)
-        return super().put(replace(run, state=RunState.SUCCEEDED, finished_at=NOW + 9, results=(result,)))
-
-
 @pytest.fixture
 def world() -> World:
-    world = World()
-    ending = {"jobs": EndingJobs(), "runner": EndingRunner()}
-    for name, fake in ending.items():
-        setattr(world, name, fake)
-        object.__setattr__(world.services, name, fake)
-    return world
+    return with_fakes(World(), jobs=EndingJobs(), runner=EndingRunner())
 
 
 def examples(readme: Path, language: str) -> list[tuple[str, str]]:
@@ -72,3 +43,8 @@ def test_the_python_examples_do_what_they_say(url: str, number: int) -> None:
         [sys.executable, "-c", with_node(code, url)], env=environment, capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == (text, "")
+
+
+def test_the_typescript_example_does_what_it_says(built: Built, url: str) -> None:
+    ((code, text),) = examples(SDK / "typescript/README.md", "ts")
+    assert built.printed_by(with_node(code, url)) == text
