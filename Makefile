@@ -1,7 +1,7 @@
 # One line a task. Everything runs from .venv, which `make setup` builds from requirements.lock.
 PY := .venv/bin/python
 
-.PHONY: setup engine demo dev test check bench attacks contracts mutants kills cycles cycles-long lock
+.PHONY: setup engine demo dev test check bench attacks contracts mutants kills cycles cycles-long openapi lock
 
 setup:      ; @sh .ci/setup.sh
 engine: setup ; @sh .ci/engine.sh
@@ -19,5 +19,6 @@ mutants: setup   ; @$(PY) -m tests.contracts.mutants
 kills: setup     ; @$(PY) -m tests.e2e.kills
 cycles: engine   ; @$(PY) -m tests.e2e.cycles --cycles 10 --batch 10
 cycles-long: engine ; @$(PY) -m tests.e2e.cycles --cycles 1000
+openapi: setup ; @$(PY) -m node.api.spec >sdk/openapi.json
 # Keeps what is pinned; with UPGRADE=--upgrade everything is resolved anew.
 lock: ; uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --prerelease if-necessary $(UPGRADE) -q -o requirements.lock

@@ -5,7 +5,7 @@ import statistics
 import sys
 from pathlib import Path
 
-FOLDERS = ("market", "contracts", "node", "cli")
+FOLDERS = ("market", "contracts", "node", "cli", "sdk/python")
 MAX_FILE, MAX_FUNCTION = 350, 40
 
 

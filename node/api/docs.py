@@ -112,16 +112,37 @@ class Document(JsonRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """The document as JSON; made when it is first asked for, so that a node starts without it."""
-        schemas = openapi_schema["components"]["schemas"]
-        for name, examples in EXAMPLES.items():
-            schemas[name]["examples"] = examples
-        for body in _bodies(Body):
-            if body.__name__ in schemas:
-                schemas[body.__name__]["additionalProperties"] = False
-        for path in STREAMS:
-            content = openapi_schema["paths"][path]["get"]["responses"]["200"]["content"]
-            content["text/event-stream"] = {"schema": {"type": "string"}}
-        return self.render_json(request, openapi_schema)
+        return self.render_json(request, completed(openapi_schema))
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """The framework's document with what it can not see: examples, closed bodies, streams of events."""
+    _tidy(document)
+    schemas = document["components"]["schemas"]
+    for name, examples in EXAMPLES.items():
+        schemas[name]["examples"] = examples
+    for body in _bodies(Body):
+        if body.__name__ in schemas:
+            schemas[body.__name__]["additionalProperties"] = False
+    for path in STREAMS:
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return document
+
+
+def _tidy(value: Any) -> None:
+    """Take out examples that the framework draws by chance, and what it makes of an annotated `tuple[X, ...]`.
+
+    It reads the dots as one more type, which would be any at all.
+    """
+    if isinstance(value, dict):
+        value.pop("examples", None)
+        options = value.get("oneOf", [])
+        if {} in options and len(options) == 2:
+            value |= next(option for option in options if option)
+            del value["oneOf"]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _tidy(item)
 
 
 def _bodies(body: type[Body]) -> Iterator[type[Body]]:

@@ -1,0 +1,56 @@
+"""A client of Neugrid: `Client` blocks, `AsyncClient` is awaited; both have the same resources."""
+
+from neugrid_sdk.client import AsyncClient, Client
+from neugrid_sdk.errors import (
+    BadAnswer,
+    Conflict,
+    Forbidden,
+    IdempotencyMismatch,
+    InsufficientFunds,
+    InternalError,
+    InvalidParameters,
+    InvalidTransition,
+    MethodNotAllowed,
+    NeugridError,
+    NoAnswer,
+    NotFound,
+    PayloadTooLarge,
+    PeerUnreachable,
+    QuotaExceeded,
+    RateLimited,
+    TimedOut,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+    WrongChain,
+)
+from neugrid_sdk.paging import Page
+from neugrid_sdk.retries import Retries
+
+__all__ = [
+    "AsyncClient",
+    "BadAnswer",
+    "Client",
+    "Conflict",
+    "Forbidden",
+    "IdempotencyMismatch",
+    "InsufficientFunds",
+    "InternalError",
+    "InvalidParameters",
+    "InvalidTransition",
+    "MethodNotAllowed",
+    "NeugridError",
+    "NoAnswer",
+    "NotFound",
+    "Page",
+    "PayloadTooLarge",
+    "PeerUnreachable",
+    "QuotaExceeded",
+    "RateLimited",
+    "Retries",
+    "TimedOut",
+    "Unauthorized",
+    "Unavailable",
+    "UnsupportedMediaType",
+    "WrongChain",
+]
