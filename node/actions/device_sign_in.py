@@ -19,13 +19,14 @@ SLOWER: Final = 5
 
 
 class DevicePending(NeugridError):
-    """The device can not be let in, or not yet; `reason` is RFC 8628's word for it."""
+    """The device can not be let in, or not yet; `details` hold the `reason` as RFC 8628 calls it."""
 
     code = "DEVICE_PENDING"
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message, reason=reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        """RFC 8628's word."""
+        return str(self.details["reason"])
 
 
 class DeviceSignIn:
@@ -78,7 +79,7 @@ class DeviceSignIn:
             raise login
         account = self._storage.get(Account, login.account)
         if account is None or account.is_blocked:
-            raise DevicePending("access_denied", "the account of this device is not known or was blocked")
+            raise DevicePending("the account of this device is not known or was blocked", reason="access_denied")
         _, secret = await self._keys.create_for(account, NewKey(name=login.client, expires_in=KEY_FOR))
         return account, secret
 
@@ -87,17 +88,17 @@ def _asked(tx: Tx, id: str, now: int) -> DeviceLogin | DevicePending:
     """The login, used up by this, when the device may come in; else why not."""
     login = tx.get(DeviceLogin, id)
     if login is None or login.expires_at <= now:
-        return DevicePending("expired_token", "this device code is not known or has expired: begin again")
+        return DevicePending("this device code is not known or has expired: begin again", reason="expired_token")
     if login.is_denied:
-        return DevicePending("access_denied", "the device was not let in")
+        return DevicePending("the device was not let in", reason="access_denied")
     if login.account:
         tx.delete(DeviceLogin, id)
         return login
     if now - login.polled_at < login.interval * 1000:
         tx.put(replace(login, interval=login.interval + SLOWER, polled_at=now))
-        return DevicePending("slow_down", f"ask every {login.interval + SLOWER} seconds")
+        return DevicePending(f"ask every {login.interval + SLOWER} seconds", reason="slow_down")
     tx.put(replace(login, polled_at=now))
-    return DevicePending("authorization_pending", "nobody has let the device in yet")
+    return DevicePending("nobody has let the device in yet", reason="authorization_pending")
 
 
 def _user_code() -> str:

@@ -11,10 +11,10 @@ from litestar.enums import ScopeType
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 
-from market.errors import Unauthorized
+from market.errors import RateLimited, Unauthorized
 from node.actions.access import Caller
 from node.api.errors import PROFILE
-from node.api.limits import ANONYMOUS, GENERAL, Limiter, LimitReached, Standing, headers_of
+from node.api.limits import ANONYMOUS, GENERAL, Limiter, Standing, headers_of, standing_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"
@@ -123,8 +123,8 @@ def _count(connection: Connection, who: str, tier: str, action: str) -> None:
     now = connection.app.state.services.clock.now()
     try:
         standing = limiter.hit(who, tier, action, now)
-    except LimitReached as refusal:
-        _tell(connection, refusal.standing, now)
+    except RateLimited as refusal:
+        _tell(connection, standing_of(refusal), now)
         raise
     if standing is not None:
         _tell(connection, standing, now)

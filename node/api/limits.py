@@ -53,7 +53,7 @@ class Limiter:
     def hit(self, who: str, tier: str, action: str, now: int) -> Standing | None:
         """Count one call at `now` (epoch ms); where the least is left, or None without any window.
 
-        RateLimited when a window is full; its `standing` is that window's.
+        RateLimited when a window is full; `standing_of` it is that window's.
         """
         self._sweep(now)
         places = [self._place(who, name, window, now) for name, window in self._windows(tier, action)]
@@ -100,18 +100,10 @@ def headers_of(standing: Standing, now: int) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class LimitReached(RateLimited):
-    """Too many calls; `standing` is the window that has no room."""
-
-    def __init__(self, message: str, standing: Standing, retry_after: int) -> None:
-        super().__init__(
-            message,
-            action=standing.action,
-            limit=standing.limit,
-            window=standing.seconds,
-            retry_after=retry_after,
-        )
-        self.standing = standing
+def standing_of(refusal: RateLimited) -> Standing:
+    """The window that had no room."""
+    action, limit, seconds, reset_at = (refusal.details[name] for name in ("action", "limit", "window", "reset_at"))
+    return Standing(str(action), int(str(limit)), 0, int(str(reset_at)), int(str(seconds)))
 
 
 def _counted(standing: Standing) -> Standing:
@@ -120,9 +112,14 @@ def _counted(standing: Standing) -> Standing:
     )  # fmt: skip
 
 
-def _refusal(full: Standing, now: int) -> LimitReached:
+def _refusal(full: Standing, now: int) -> RateLimited:
     wait = max(1, -(-(full.reset_at - now) // 1000))
     what = "requests" if full.action == GENERAL else f"requests of the kind {full.action!r}"
-    return LimitReached(
-        f"more than {full.limit} {what} in {full.seconds} s; try again in {wait} s", full, wait
-    )  # fmt: skip
+    return RateLimited(
+        f"more than {full.limit} {what} in {full.seconds} s; try again in {wait} s",
+        action=full.action,
+        limit=full.limit,
+        window=full.seconds,
+        retry_after=wait,
+        reset_at=full.reset_at,
+    )

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.errors import ConfigError
+from market.errors import ConfigError, RateLimited
 from node.api.limit_file import FILE, load_limits
-from node.api.limits import Limiter, LimitReached, Standing, Window
+from node.api.limits import Limiter, Standing, Window, standing_of
 from tests.builders import NOW
 
 RULES: Mapping[str, Mapping[str, tuple[Window, ...]]] = {
@@ -36,7 +36,7 @@ def test_all_windows_must_have_room_and_a_refusal_counts_in_none() -> None:
     limiter = Limiter(RULES)
     limiter.hit("a", "free", "deploy", NOW)
     for _ in range(9):
-        with pytest.raises(LimitReached) as refused:
+        with pytest.raises(RateLimited) as refused:
             limiter.hit("a", "free", "deploy", NOW + 1)
         assert refused.value.details["action"] == "deploy"
     assert left(limiter.hit("a", "free", "general", NOW + 2)) == 1, "the refused ones were not counted as general"
@@ -46,9 +46,9 @@ def test_the_longer_window_holds_when_the_shorter_has_moved_on() -> None:
     limiter = Limiter(RULES)
     for minute in range(5):
         limiter.hit("a", "free", "general", NOW + minute * 60_000)
-    with pytest.raises(LimitReached) as refused:
+    with pytest.raises(RateLimited) as refused:
         limiter.hit("a", "free", "general", NOW + 5 * 60_000)
-    assert (refused.value.standing.seconds, refused.value.details["retry_after"]) == (600, 300)
+    assert (standing_of(refused.value).seconds, refused.value.details["retry_after"]) == (600, 300)
 
 
 def test_who_has_no_windows_is_not_counted() -> None:
@@ -62,7 +62,7 @@ def test_no_window_ever_holds_more_than_its_limit(pauses: list[int]) -> None:
         now += pause
         try:
             limiter.hit("a", "free", "general", now)
-        except LimitReached:
+        except RateLimited:
             assert any(
                 sum(now - window.seconds * 1000 < at for at in passed) == window.limit
                 for window in RULES["free"]["general"]
