@@ -10,8 +10,9 @@ import pytest
 
 from neugrid_sdk import AsyncClient, Client
 from node.api.edge import Edge
+from node.api.limits import Limiter
 from node.api.server import serve
-from tests.node.api.fakes import KEY, World
+from tests.node.api.fakes import KEY, ROOT_KEY, World
 from tests.sdk.typescript import Built, build
 
 
@@ -66,6 +67,7 @@ def world() -> World:
 def url(served: Served, world: World) -> str:
     """Where the world of this test is served."""
     served.app.app.state.services = world.services
+    served.app.app.state.limiter = Limiter({})
     return served.url
 
 
@@ -79,6 +81,14 @@ def client(url: str) -> Iterator[Client]:
 @pytest.fixture
 async def aclient(world: World, anyio_backend: str) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(KEY, "http://node", transport=httpx.ASGITransport(app=world.app)) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(world: World, anyio_backend: str) -> AsyncIterator[AsyncClient]:
+    """The one whose node it is."""
+    transport = httpx.ASGITransport(app=world.app)
+    async with AsyncClient(ROOT_KEY, "http://node", transport=transport) as client:
         yield client
 
 

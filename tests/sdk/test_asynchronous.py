@@ -112,22 +112,29 @@ async def test_the_market(aclient: AsyncClient) -> None:
     assert (await aclient.market.stats()).providers == 2
 
 
-async def test_the_wallet(aclient: AsyncClient) -> None:
-    assert (await aclient.wallet.balance()).balance == Decimal("12.5")
-    assert (await aclient.wallet.earnings()).withdrawable == 5
-    made = await aclient.wallet.withdraw(amount=Decimal("1.25"), idempotency_key="w")
-    assert (made.amount, (await aclient.wallet.withdrawal(made.id)).status) == (Decimal("1.25"), "confirmed")
+async def test_the_wallet_of_the_node(operator: AsyncClient) -> None:
+    assert (await operator.wallet.balance()).balance == Decimal("12.5")
+    assert (await operator.wallet.earnings()).withdrawable == 5
+    made = await operator.wallet.withdraw(amount=Decimal("1.25"), idempotency_key="w")
+    assert (made.amount, (await operator.wallet.withdrawal(made.id)).status) == (Decimal("1.25"), "confirmed")
     with pytest.raises(InsufficientFunds) as caught:
-        await aclient.wallet.withdraw(amount="100")
+        await operator.wallet.withdraw(amount="100")
     assert caught.value.status == 402
-    assert [found["gasUsed"] async for found in aclient.wallet.transactions()] == [21_000]
-    assert [refund.amount for refund in await aclient.wallet.refund()] == [Decimal("1.5")]
+    assert [found["gasUsed"] async for found in operator.wallet.transactions()] == [21_000]
+    assert [refund.amount for refund in await operator.wallet.refund()] == [Decimal("1.5")]
+
+
+async def test_a_user_sees_what_he_may_spend(aclient: AsyncClient) -> None:
+    found = await aclient.wallet.balance()
+    assert (found.balance, found.held, found.deposit_address) == (1_000_000, 0, PROVIDER)
+    assert (await aclient.wallet.earnings()).total == 0
 
 
 async def test_keys_are_told_once_and_shown_nowhere(aclient: AsyncClient) -> None:
     key = await aclient.keys.create("ci", "90d")
-    assert (key.key, "ng_live_secret" in repr(key)) == ("ng_live_secret", False)
-    assert [found.name async for found in aclient.keys.list()] == ["ci"]
+    assert key.key is not None
+    assert (key.key.startswith("ng_live_"), key.key in repr(key)) == (True, False)
+    assert "ci" in [found.name async for found in aclient.keys.list()]
     assert (await aclient.keys.revoke(key.id)).id == key.id
 
 

@@ -26,6 +26,7 @@ from neugrid_sdk.effects import Answer
 from neugrid_sdk.errors import KINDS, error_in
 from node.api.envelopes import LOWER_CODES
 from node.api.errors import STATUS
+from node.api.limits import Window
 from tests.node.api.fakes import KEY, World
 from tests.sdk.scripts import Script, says
 
@@ -104,7 +105,7 @@ async def test_the_real_refusals_of_all_three_shapes(aclient: AsyncClient) -> No
 
 @pytest.mark.anyio
 async def test_too_many_requests_are_told_with_the_time_to_wait() -> None:
-    world = World(requests_per_minute=1)
+    world = World(limits={"free": {"general": (Window(1, 60),)}})
     async with AsyncClient(KEY, "http://node", transport=httpx.ASGITransport(app=world.app)) as client:
         slept: list[float] = []
 

@@ -16,7 +16,7 @@ from market.runs import RunState
 from neugrid_sdk import Client, Conflict, IdempotencyMismatch, InvalidParameters, TimedOut, Unauthorized
 from node.records import Entry
 from tests.builders import NOW
-from tests.node.api.fakes import World, a_done_job, a_job, an_explanation
+from tests.node.api.fakes import KEY, World, a_done_job, a_job, an_explanation
 from tests.sdk.scripts import DONE, MANY, Losing, with_lines, with_many_jobs
 
 
@@ -72,7 +72,7 @@ def test_one_page_tells_the_total_and_where_the_next_one_begins(client: Client, 
 
 def test_a_lost_answer_is_asked_for_again_and_one_job_is_posted(url: str, world: World) -> None:
     lossy = Losing()
-    with Client("ng_live_alice", url, transport=lossy) as client:
+    with Client(KEY, url, transport=lossy) as client:
         client._driver.sleep = lambda seconds: None
         job = client.jobs.submit(image="busybox", max_price=1)
     assert (lossy.sent, len(world.jobs.submitted), len(world.jobs.answers)) == (2, 1, 1)

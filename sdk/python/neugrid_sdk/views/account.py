@@ -8,10 +8,17 @@ from neugrid_sdk.views.view import View
 
 
 class Balance(View, frozen=True, kw_only=True):
-    """Tokens in hand, native coin in wei, money in channels, vouchers to claim, earnings."""
+    """What one may spend, what is set aside for what runs, and credits for code.
+
+    For the node's administrators its wallet: tokens in hand, native coin in wei, money in channels, vouchers to claim,
+    earnings. What comes from `address` to `deposit_address` is credited.
+    """
 
     address: str
+    deposit_address: str | None = None
     balance: Decimal
+    held: Decimal = Decimal(0)
+    credits: int = 0
     native: Decimal
     deposited: Decimal
     promised: Decimal
