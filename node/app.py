@@ -269,6 +269,7 @@ def _services(node: Node, people: People, ports: Ports, endpoint_url: Callable[[
         wallets=node.wallets,
         treasury=node.treasury,
         billing=node.billing,
+        news=node.news,
         health=node.health,
         people=people,
         clock=ports.clock,

@@ -12,6 +12,7 @@ from node.actions.deploying import Deploying
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
+from node.actions.happenings import Happenings, News
 from node.actions.health import Health, Seller
 from node.actions.jobs import Jobs
 from node.actions.ledger import Ledger
@@ -71,6 +72,7 @@ class Node:
     wallets: Wallets
     treasury: Treasury
     billing: Billing
+    news: News
     funding: Funding
     health: Health
     selling: Selling | None
@@ -101,6 +103,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         wallets=core.wallets,
         treasury=core.treasury,
         billing=core.billing,
+        news=core.news,
         funding=core.funding,
         health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         selling=bidding.selling if bidding else None,
@@ -115,7 +118,8 @@ def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
     ledger = Ledger(settings.credits, settings.run_price)
-    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold,))
+    happenings = Happenings()
+    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
     engine.listen(experiences.touch)
@@ -136,7 +140,8 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
         stores=stores,
         funding=funding,
         wallets=wallets,
-        treasury=Treasury(engine, ports.chain),
+        treasury=Treasury(engine, ports.chain, happenings),
+        news=News(engine, happenings),
         billing=Billing(engine),
         experiences=experiences,
         logs=LogKeeping(engine, settings.logs),
@@ -182,6 +187,7 @@ def _loops(
         treasury=core.treasury,
         billing=core.billing,
         hosting=hosting,
+        news=core.news,
         experiences=core.experiences,
         stores=core.stores,
         series=core.series,

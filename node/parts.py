@@ -14,6 +14,7 @@ from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
+from node.actions.happenings import News
 from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
@@ -128,6 +129,7 @@ class Core:
     wallets: Wallets
     treasury: Treasury
     billing: Billing
+    news: News
     experiences: Experiences
     logs: LogKeeping
     series: Series

@@ -120,6 +120,53 @@ class Entry(Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class Happened(Struct, frozen=True, kw_only=True):
+    """Something that a user wants to hear of; `body` is JSON, `seq` is given by the storage, 0 before."""
+
+    seq: int = 0
+    account: str
+    event: str
+    subject: str
+    body: bytes
+    at: Timestamp
+
+
+class Webhook(Struct, frozen=True, kw_only=True):
+    """Where a user wants to be told of what happens; `events` () is all. The secrets are sealed.
+
+    `failures` are deliveries in a row that were given up; `old_secret` still signs until `old_until`, after a rotation.
+    """
+
+    id: str
+    account: str
+    url: str
+    events: tuple[str, ...] = ()
+    secret: bytes
+    old_secret: bytes = b""
+    old_until: Timestamp = Timestamp(0)
+    is_active: bool = True
+    failures: int = 0
+    created_at: Timestamp
+    updated_at: Timestamp = Timestamp(0)
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """A happening on its way to a webhook; `id` is `<webhook>:<seq>`, state "pending", "delivered" or "failed".
+
+    `answers` are the last tries: when (epoch ms), the status (0 = none came), and a word about it.
+    """
+
+    id: str
+    webhook: str
+    event: str
+    body: bytes
+    state: str = "pending"
+    attempts: int = 0
+    not_before: Timestamp = Timestamp(0)
+    answers: tuple[tuple[int, int, str], ...] = ()
+    created_at: Timestamp
+
+
 class Pending(Struct, frozen=True, kw_only=True):
     """An effect that is not performed yet; `id` is unique per (subject, effect), so that adding twice adds once."""
 

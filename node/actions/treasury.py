@@ -10,10 +10,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError
+from market.happenings import Happening
 from market.ledger import CHAIN, CREDITS, MONEY, Transfer, between, user_account
-from market.units import Address, Amount
+from market.units import Address, Amount, format_amount
 from node.actions.access import owned
 from node.actions.accounts import wallet_login
+from node.actions.happenings import Happenings
 from node.actions.ids import stable_id
 from node.actions.ledger import balance, held_by, post, stray_account
 from node.engine import Engine
@@ -35,7 +37,8 @@ class Funds(Struct, frozen=True, kw_only=True):
 class Treasury:
     """Deposits and payouts."""
 
-    def __init__(self, engine: Engine, chain: Chain) -> None:
+    def __init__(self, engine: Engine, chain: Chain, happenings: Happenings) -> None:
+        self._happenings = happenings
         self._engine = engine
         self._chain = chain
         self._storage = engine.storage
@@ -52,7 +55,7 @@ class Treasury:
 
         def work(tx: Tx) -> None:
             for incoming in transfers:
-                _credit(tx, incoming, now)
+                self._credit(tx, incoming, now)
             tx.put(Mark(id=CURSOR, value=cursor))
 
         await self._storage.write(work)
@@ -134,19 +137,25 @@ class Treasury:
     def _close(self, tx: Tx, payout: Payout) -> None:
         """Keep how it ended; what did not leave is the user's again."""
         tx.put(payout)
+        data = {"payout_id": payout.id, "amount": format_amount(payout.amount), "transaction": payout.transaction}
+        happening = Happening(account=payout.account, event=f"payout.{payout.state}", subject=payout.id, data=data)
+        self._happenings.record(tx, happening, self._engine.clock.now())
         if payout.state == "failed":
             postings = between(CHAIN, user_account(payout.account), payout.amount)
             id = f"{payout.id}:back"
             post(tx, Transfer(id=id, kind="payout", subject=payout.id, postings=postings), self._engine.clock.now())
 
-
-def _credit(tx: Tx, incoming: Incoming, now: int) -> None:
-    """What a wallet sent is its account's; what nobody's wallet sent waits until somebody links it."""
-    id = f"deposit:{incoming.id}"
-    if tx.get(Posted, f"{id}/0") is not None:
-        return
-    login = tx.get(Login, wallet_login(incoming.sender))
-    owner = user_account(login.account) if login else stray_account(incoming.sender)
-    _log.info("deposit", sender=incoming.sender, amount=incoming.amount, account=owner)
-    postings = between(CHAIN, owner, incoming.amount)
-    post(tx, Transfer(id=id, kind="deposit", subject=incoming.id, postings=postings), now)
+    def _credit(self, tx: Tx, incoming: Incoming, now: int) -> None:
+        """What a wallet sent is its account's; what nobody's wallet sent waits until somebody links it."""
+        id = f"deposit:{incoming.id}"
+        if tx.get(Posted, f"{id}/0") is not None:
+            return
+        login = tx.get(Login, wallet_login(incoming.sender))
+        owner = user_account(login.account) if login else stray_account(incoming.sender)
+        _log.info("deposit", sender=incoming.sender, amount=incoming.amount, account=owner)
+        postings = between(CHAIN, owner, incoming.amount)
+        post(tx, Transfer(id=id, kind="deposit", subject=incoming.id, postings=postings), now)
+        if login is not None:
+            data = {"amount": format_amount(incoming.amount), "transaction": incoming.id.partition("/")[0]}
+            happening = Happening(account=login.account, event="deposit.received", subject=incoming.id, data=data)
+            self._happenings.record(tx, happening, now)

@@ -21,8 +21,10 @@ from node.records import (
     Answer,
     ApiKey,
     Balance,
+    Delivery,
     DeviceLogin,
     Entry,
+    Happened,
     Invoice,
     LogChunk,
     LogHead,
@@ -35,6 +37,7 @@ from node.records import (
     Project,
     SeriesChunk,
     Session,
+    Webhook,
     Withdrawal,
 )
 
@@ -132,12 +135,10 @@ def _decoder(noun: type[Struct]) -> Callable[[Any, str], Any]:
     return from_row
 
 
-_entry_of = _decoder(Entry)
-
-
-def _counted_entry(key: Any, body: str) -> Entry:
-    entry: Entry = _entry_of(key, body)
-    return replace(entry, seq=key)
+def _counted(noun: type[Struct]) -> Callable[[Any, str], Any]:
+    """Of nouns that the storage counts: the number is the key alone."""
+    decode = _decoder(noun)
+    return lambda key, body: replace(decode(key, body), seq=key)
 
 
 SHAPES: Final[Mapping[type[Struct], Shape]] = {
@@ -162,7 +163,12 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     ),
     Project: _shape(Project, "project", "id created=created_at account"),
     Answer: _shape(Answer, "answer", "id created=created_at"),
-    Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted_entry),
+    Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted(Entry)),
+    Happened: _shape(
+        Happened, "happened", "seq created=at account event", key="seq", order=("seq",), decode=_counted(Happened)
+    ),
+    Webhook: _shape(Webhook, "webhook", "id created=created_at account"),
+    Delivery: _shape(Delivery, "delivery", "id created=created_at webhook state not_before"),
     Pending: _shape(Pending, "pending", "id created=created_at subject effect not_before"),
     LogChunk: _shape(LogChunk, "log_chunk", "id created=first lease first"),
     LogHead: _shape(LogHead, "log_head", "id kind oldest newest created="),

@@ -159,6 +159,40 @@ class EntryRow(Row, table=True):
     subject: str
 
 
+class HappenedRow(Row, table=True):
+    """What users hear of: `seq` only ever grows, also when the last was deleted."""
+
+    __tablename__ = "happened"
+    __table_args__ = (
+        Index(None, "account", "seq"),
+        Index(None, "created"),
+        {"sqlite_autoincrement": True},
+    )
+    seq: int = Field(sa_type=BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    account: str
+    event: str
+
+
+class WebhookRow(Row, table=True):
+    __tablename__ = "webhook"
+    __table_args__ = (Index(None, "account", "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+
+
+class DeliveryRow(Row, table=True):
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index(None, "webhook", "created", "id"),
+        Index(None, "state", "not_before"),
+        Index(None, "created"),
+    )
+    id: str = Field(primary_key=True)
+    webhook: str
+    state: str
+    not_before: int = Field(sa_type=BigInteger)
+
+
 class PendingRow(Row, table=True):
     __tablename__ = "pending"
     id: str = Field(primary_key=True)

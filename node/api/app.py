@@ -21,6 +21,7 @@ from node.api import (
     jobs,
     keys,
     logs,
+    news,
     pods,
     projects,
     providers,
@@ -142,13 +143,14 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     keys.create_key,
     keys.revoke_key,
     runner.list_languages,
+    news.follow_account,
     system.show_health,
     system.show_readiness,
     system.show_version,
 ]
 
 
-SOCKETS: Final[list[ControllerRouterHandler]] = [consoles.execute]
+SOCKETS: Final[list[ControllerRouterHandler]] = [consoles.execute, news.converse]
 """WebSockets, which OpenAPI has no words for."""
 RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runner.show_result]
 """Under /api/v1/runner, where the documented runner has them."""

@@ -36,6 +36,7 @@ _TAGS: Final = {
     "Sign-in": "Tokens for passwords, wallets and devices.",
     "Users": "Who uses this node.",
     "Keys": "Who may call.",
+    "Events": "What happens to what is yours.",
     "System": "The node itself.",
 }
 EXAMPLES: Final[dict[str, list[Any]]] = {
@@ -67,6 +68,7 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
 
 
 STREAMS: Final = (
+    "/v1/events",
     "/v1/jobs/{job_id}/logs",
     "/v1/jobs/{job_id}/events",
     "/v1/deployments/{deployment_id}/logs",

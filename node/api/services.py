@@ -14,6 +14,7 @@ from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
 from node.actions.files import Files
+from node.actions.happenings import News
 from node.actions.health import Health
 from node.actions.jobs import Jobs
 from node.actions.market import Market
@@ -59,6 +60,7 @@ class Services:
     wallets: Wallets
     treasury: Treasury
     billing: Billing
+    news: News
     health: Health
     people: People
     clock: Clock

@@ -19,6 +19,7 @@ from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Stores
 from node.actions.funding import Funding
+from node.actions.happenings import News
 from node.actions.log_keeping import LogKeeping
 from node.actions.series import Series
 from node.actions.services import Hosting
@@ -45,6 +46,7 @@ class Ticks(Struct, frozen=True, kw_only=True):
     treasury: Treasury
     billing: Billing
     hosting: Hosting
+    news: News
     experiences: Experiences
     stores: Stores
     series: Series
@@ -81,6 +83,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (ticks.treasury.finish, 10),
         (ticks.hosting.stop_unpaid, 5),
         (ticks.billing.close_months, 3600),
+        (ticks.news.sweep, 3600),
         (ticks.wallets.finish_exits, 60),
     ]
     return [*common, (lambda: _claim(ticks), 15)] if ticks.is_provider else common

@@ -62,7 +62,7 @@ class House:
 
     def move_in(self, node: Node, clock: Pace) -> Edge:
         """The application over the actions of this node."""
-        names = ("jobs", "projects", "files", "market", "wallets", "treasury", "billing", "health")
+        names = ("jobs", "projects", "files", "market", "wallets", "treasury", "billing", "news", "health")
         steps = BuildSteps(node.engine.storage)
         actions = {name: getattr(node, name) for name in names}
         tokens = JwtTokens(bytes(32), node.funding.payee)

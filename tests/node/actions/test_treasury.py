@@ -7,6 +7,7 @@ import pytest
 
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound, Unavailable
 from market.units import Address, Amount
+from node.actions.happenings import Happenings
 from node.actions.ledger import Ledger, sums
 from node.actions.treasury import Treasury
 from node.engine import Engine
@@ -43,7 +44,7 @@ class House(Desk):
         self.tokens.tokens[NODE] = 1000
         self.chain = Chain(self.tokens, NODE)
         engine = Engine(self.storage, self.clock, MACHINES, (Ledger().fold,))
-        self.treasury = Treasury(engine, self.chain)
+        self.treasury = Treasury(engine, self.chain, Happenings())
         self.ann = run(self.people.accounts.link_wallet(self.user(), REQUESTER))
 
     def comes(self, *transfers: tuple[str, Address, int], cursor: str = "1") -> None:

@@ -16,6 +16,7 @@ from node.records import (
     Answer,
     ApiKey,
     Balance,
+    Delivery,
     DeviceLogin,
     Entry,
     Invoice,
@@ -30,6 +31,7 @@ from node.records import (
     Project,
     SeriesChunk,
     Session,
+    Webhook,
     Withdrawal,
 )
 from tests.builders import DIGEST, NOW, PAYER, PEER, PROVIDER, REQUESTER, a_channel, a_gpu_offer, a_workload, resources
@@ -156,6 +158,15 @@ EVERY_NOUN: tuple[Struct, ...] = (
         start=NOW,
         expires=Timestamp(NOW + 1),
         buckets=(Bucket(NOW, 1, 0, (500, 2**40, 1, 2, 0), (500, 2**40, 1, 2, 0)),),
+    ),
+    Webhook(id="whk_000001", account="acc_000001", url="https://example.org/", secret=b"\x00", created_at=NOW),
+    Delivery(
+        id="whk_000001:7",
+        webhook="whk_000001",
+        event="job.created",
+        body=b"{}",
+        answers=((NOW, 500, "no"),),
+        created_at=NOW,
     ),
     Posted(
         id="job_000001:1/0",

@@ -19,7 +19,7 @@ from market.units import Timestamp
 from node.adapters.rows import SHAPES
 from node.adapters.storage import open_storage
 from node.ports import Storage, Tx
-from node.records import Answer, ApiKey, Entry, LogChunk, Mark, Pending
+from node.records import Answer, ApiKey, Entry, Happened, LogChunk, Mark, Pending
 from tests.builders import NOW, PROVIDER, a_voucher
 from tests.fakes import MemoryStorage
 from tests.node.adapters.samples import (
@@ -82,7 +82,7 @@ async def test_every_noun_comes_back_as_it_was_put(storage: Storage, noun: Struc
 
 
 def test_every_noun_that_is_stored_has_a_sample() -> None:
-    assert {type(noun) for noun in EVERY_NOUN} | {Entry} == set(SHAPES)
+    assert {type(noun) for noun in EVERY_NOUN} | {Entry, Happened} == set(SHAPES)
 
 
 async def test_what_is_not_there_is_none(storage: Storage) -> None:

@@ -26,6 +26,7 @@ from node.actions.answers import Idempotency
 from node.actions.billing import Billing
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
+from node.actions.happenings import Happenings, News
 from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import Ledger, post
@@ -441,9 +442,10 @@ class World:
         self.health = FakeHealth()
         self.clock = FixedClock()
         self.storage = MemoryStorage()
+        self.happenings = Happenings()
         self.ledger = Ledger(grant=200, run_price=1000)
         self.people = some_people(self.storage, self.clock, self.ledger)
-        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold,))
+        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
         self.chain = FakeChain(FakeLedger(), Address(PROVIDER))
         self.placing: Any = FakePlacing()
         self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))
@@ -456,7 +458,8 @@ class World:
             files=self.files,
             market=self.market,
             wallets=self.wallets,
-            treasury=Treasury(self.engine, self.chain),
+            treasury=Treasury(self.engine, self.chain, self.happenings),
+            news=News(self.engine, self.happenings),
             billing=Billing(self.engine),
             health=self.health,
             people=self.people,
