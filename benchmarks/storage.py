@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from market.jobs import Job
 from market.units import Amount
-from node.adapters.storage import SqliteStorage, open_storage
+from node.adapters.storage import SqlStorage, open_storage
 from node.ports import Tx
 from node.records import Entry, Pending
 from tests.builders import NOW, a_workload
@@ -81,7 +81,7 @@ async def _measured(path: Path, seconds: float) -> dict[str, float]:
     }
 
 
-async def _load(storage: SqliteStorage, seconds: float) -> tuple[list[float], int, float]:
+async def _load(storage: SqlStorage, seconds: float) -> tuple[list[float], int, float]:
     """Every writer writes again as soon as its last write is acknowledged."""
     times: list[float] = []
     numbers = iter(range(10**9))

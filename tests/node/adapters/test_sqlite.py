@@ -15,7 +15,7 @@ import pytest
 
 from market.errors import Conflict, NeugridError, Unavailable
 from node.adapters import sqlite
-from node.adapters.storage import SqliteStorage, open_storage
+from node.adapters.storage import SqlStorage, open_storage
 from node.ports import Tx
 from node.records import Mark
 from tests.node.adapters.samples import a_mark
@@ -207,7 +207,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def fill(storage: SqliteStorage, acked: list[str]) -> None:
+async def fill(storage: SqlStorage, acked: list[str]) -> None:
     """Write for as long as there is room, and note in `acked` what was acknowledged."""
     while True:
         mark = a_mark(len(acked), value="x" * 4000)
