@@ -77,6 +77,12 @@ class Statements:
         known = self._known.get(question)
         return known or self._learn(question, _found(shape, where, has_limit, has_after, newest))
 
+    def page(self, shape: Shape, has_after: bool) -> str:
+        """Whole rows in order of their keys, `:limit` of them, behind the key `:after`."""
+        question = (shape.table, "page", has_after)
+        known = self._known.get(question)
+        return known or self._learn(question, _paged(shape, has_after))
+
     def _learn(self, question: tuple[Any, ...], statement: Any, columns: list[str] | None = None) -> str:
         self._known[question] = self._compile(statement, columns)
         return self._known[question]
@@ -131,6 +137,12 @@ def _found(shape: Shape, where: Where, has_limit: bool, has_after: bool, newest:
         found = found.where(place < last if newest else place > last)
     found = found.order_by(*(column.desc() if newest else column for column in order))
     return found.limit(bindparam("limit")).offset(bindparam("offset")) if has_limit else found
+
+
+def _paged(shape: Shape, has_after: bool) -> Select[Any]:
+    columns = table(shape.table).c
+    rows = select(*(columns[name] for name in (*shape.names, "body"))).order_by(columns[shape.key])
+    return (rows.where(columns[shape.key] > bindparam("after")) if has_after else rows).limit(bindparam("limit"))
 
 
 def _conditions(shape: Shape, where: Where) -> list[ColumnElement[bool]]:

@@ -136,6 +136,11 @@ def a_server() -> Iterator[Server]:
             server.stop()
 
 
+def name_in(url: str) -> str:
+    """The name of the database in a URL over the Unix socket."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
 def _programs() -> Path | None:
     """The folder with the server's programs, which Debian keeps out of PATH; the newest version."""
     found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]

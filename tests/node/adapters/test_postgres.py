@@ -22,7 +22,7 @@ from node.adapters.storage import SqlStorage
 from node.migrations import HEAD
 from node.ports import Tx
 from node.records import ApiKey, Entry, Mark
-from tests.node.adapters.postgres_server import Server
+from tests.node.adapters.postgres_server import Server, name_in
 from tests.node.adapters.samples import a_mark, an_api_key, an_entry
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,7 @@ def url(postgres: Server) -> Iterator[str]:
 
 def end_sessions(postgres: Server, url: str, how: str = "neugrid") -> None:
     """End every session that a node has with the database, from outside."""
-    name = url.partition("@/")[2].partition("?")[0]
+    name = name_in(url)
     postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         f"WHERE datname = '{name}' AND application_name = '{how}'"
@@ -155,7 +155,7 @@ async def test_many_writers_share_few_commits(url: str) -> None:
 
 @pytest.mark.parametrize("setting", ["synchronous_commit"])
 async def test_a_server_that_does_not_sync_is_refused(postgres: Server, url: str, setting: str) -> None:
-    name = url.partition("@/")[2].partition("?")[0]
+    name = name_in(url)
     postgres.execute(f"ALTER DATABASE {name} SET {setting} = off")
 
     with pytest.raises(ConfigError, match=f"{setting} = off, and must have on"):
@@ -437,7 +437,7 @@ async def test_a_fresh_database_gets_its_tables_and_a_newer_one_is_refused(postg
 
 
 async def test_the_password_is_given_beside_the_url_and_told_to_nobody(postgres: Server, url: str) -> None:
-    name = url.partition("@/")[2].partition("?")[0]
+    name = name_in(url)
     await opened_and_closed(postgres.loopback_url(name), postgres.password)
     wrong = postgres.loopback_url(name).replace("@", ":secret-word@")
     with pytest.raises(Unavailable, match="password authentication failed") as refused:
