@@ -175,7 +175,11 @@ class Connection:
         self._opened()
 
     def close(self) -> None:
-        """End the session, and its locks with it."""
+        """End the session, and its locks with it, so that they are free when this returns."""
+        self.rollback()
+        if self._session is not None:
+            with contextlib.suppress(NeugridError):
+                self.rows("SELECT pg_advisory_unlock_all()", {})
         self._drop()
 
     def _asked(self, statements: tuple[str, ...], values: Values) -> list[Any]:
@@ -208,21 +212,27 @@ class Connection:
     def _opened(self) -> Session:
         if self._session is not None:
             return self._session
+        self._session = self._connected()
+        self.sessions += 1
+        try:
+            if self._prepare is not None:
+                self._prepare(self)
+        except NeugridError:
+            self._drop()
+            raise
+        return self._session
+
+    def _connected(self) -> Session:
         until, reason = self._asleep
         began = time.monotonic()
         if began < until:
             raise Unavailable(reason)
         try:
-            self._session = Session(connected(self._database, self._patience), self._patience + GRACE)
-            self.sessions += 1
-            if self._prepare is not None:
-                self._prepare(self)
-        except NeugridError as error:
-            self._drop()
+            return Session(connected(self._database, self._patience), self._patience + GRACE)
+        except Unavailable as error:
             now = time.monotonic()
             self._asleep = (now + REST * (now - began), error.message)
             raise
-        return self._session
 
     def _drop(self) -> None:
         session, self._session = self._session, None

@@ -17,11 +17,12 @@ from psycopg.pq.abc import PGresult
 
 from node.adapters.statements import Values
 
-NUL: Final = "\ufffe"
-"""Stands for the character NUL in searched columns, which PostgreSQL has no text for; no text has it by itself."""
 MOST: Final = 64
 """Statements that wait for their answers: bounds what lies in the buffers of both sides."""
 _GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
+_NUL, _ESCAPE, _BOTH = "\x01\x01", "\x01\x02", re.compile("\x01(.)", re.DOTALL)
+"""PostgreSQL has no text with the character NUL: it becomes two characters U+0001, which itself becomes U+0001 U+0002.
+So every text comes back as it was, and their order stays. Bodies are JSON, in which neither stands as it is."""
 _NAME: Final = re.compile(r"%\((\w+)\)s")
 _INTEGERS: Final = (20, 21, 23, 26)
 _BOOLEAN: Final = 16
@@ -130,7 +131,8 @@ class Session:
 
 def _encoded(value: object) -> bytes | None:
     if isinstance(value, str):
-        return (value.replace("\0", NUL) if "\0" in value else value).encode()
+        is_plain = "\0" not in value and "\x01" not in value
+        return (value if is_plain else value.replace("\x01", _ESCAPE).replace("\0", _NUL)).encode()
     return None if value is None else str(value).encode()
 
 
@@ -147,4 +149,10 @@ def _value(found: bytes | None, load: Callable[[bytes], Any]) -> Any:
 def _loader(kind: int) -> Callable[[bytes], Any]:
     if kind in _INTEGERS:
         return int
-    return (lambda found: found == b"t") if kind == _BOOLEAN else bytes.decode
+    return (lambda found: found == b"t") if kind == _BOOLEAN else _text
+
+
+def _text(found: bytes) -> str:
+    if b"\x01" not in found:
+        return found.decode()
+    return _BOTH.sub(lambda pair: "\0" if pair[0] == _NUL else "\x01", found.decode())

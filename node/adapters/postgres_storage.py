@@ -1,6 +1,7 @@
 """Durable state on PostgreSQL: the port `Storage` over two sessions, and who may open a database at the same time."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -17,6 +18,8 @@ from node.migrations import HEAD, migrate
 OWNER: Final = int.from_bytes(b"ng-owner")
 WRITER: Final = int.from_bytes(b"ng-write")
 """Keys of advisory locks, which each database has for itself: who uses it, and who writes."""
+LEAVING: Final = 1.0
+"""Seconds that the server may take to see that the process before has ended."""
 
 
 class PostgresTx(SqlTx):
@@ -83,7 +86,10 @@ def writer_of(database: Database, shared: bool = False) -> Connection:
 
     def prepare(session: Connection) -> None:
         postgres.require_durable(session)
-        if not session.rows(f"SELECT pg_try_advisory_lock{kind}({OWNER})", {})[0][0]:
-            raise Conflict(f"the database {database.name} is in use by another node; stop it first")
+        deadline = time.monotonic() + LEAVING
+        while not session.rows(f"SELECT pg_try_advisory_lock{kind}({OWNER})", {})[0][0]:
+            if time.monotonic() > deadline:
+                raise Conflict(f"the database {database.name} is in use by another node; stop it first")
+            time.sleep(0.02)
 
     return Connection(database, prepare, opening=opening, patience=postgres.WRITING)

@@ -78,7 +78,7 @@ class Statements:
         return known or self._learn(question, _found(shape, where, has_limit, has_after, newest))
 
     def page(self, shape: Shape, has_after: bool) -> str:
-        """Whole rows in order of their keys, `:limit` of them, behind the key `:after`."""
+        """Whole rows in order of their keys, behind the key `:after`; `:limit` of them from `:offset` on."""
         question = (shape.table, "page", has_after)
         known = self._known.get(question)
         return known or self._learn(question, _paged(shape, has_after))
@@ -142,7 +142,8 @@ def _found(shape: Shape, where: Where, has_limit: bool, has_after: bool, newest:
 def _paged(shape: Shape, has_after: bool) -> Select[Any]:
     columns = table(shape.table).c
     rows = select(*(columns[name] for name in (*shape.names, "body"))).order_by(columns[shape.key])
-    return (rows.where(columns[shape.key] > bindparam("after")) if has_after else rows).limit(bindparam("limit"))
+    behind = rows.where(columns[shape.key] > bindparam("after")) if has_after else rows
+    return behind.limit(bindparam("limit")).offset(bindparam("offset"))
 
 
 def _conditions(shape: Shape, where: Where) -> list[ColumnElement[bool]]:

@@ -220,11 +220,14 @@ async def test_a_noun_that_is_not_stored_is_a_type_error(storage: Storage) -> No
 
 
 async def test_texts_are_in_the_order_of_their_bytes(storage: Storage) -> None:
-    marks = [Mark(id=id, value="") for id in ("", "B", "_", "a", "a b", "ab", "z", "ä", "\u20ac", "\U0001f600")]
+    marks = [
+        Mark(id=id, value="")
+        for id in ("", "\0", "\1", "\1\1", "\2", "B", "_", "a", "a b", "ab", "z", "ä", "\u20ac", "\U0001f600")
+    ]
     await put(storage, *marks[::-1])
 
     assert storage.find(Mark) == marks
-    assert storage.find(Mark, after=(0, "a")) == marks[4:]
+    assert storage.find(Mark, after=(0, "a")) == marks[8:]
 
 
 async def test_the_character_nul_is_like_any_other(storage: Storage) -> None:
