@@ -32,8 +32,8 @@ def back_up(config: Config, file: Path) -> Made:
     """
     made = Made(made_at=SystemClock().now(), program=VERSION)
     if config.storage.url:
-        from node.adapters.postgres import database_at
         from node.adapters.postgres_backups import copy_of_postgres
+        from node.adapters.postgres_places import database_at
 
         save(copy_of_postgres(database_at(config.storage.url, database_password())), file, made)
         return made
@@ -77,8 +77,8 @@ def _into_file(config: Config, file: Path, place: Path, kept: Path, accept_loss:
 
 
 def _into_server(config: Config, file: Path, place: Path, kept: Path, accept_loss: bool) -> Restored:
-    from node.adapters.postgres import database_at
     from node.adapters.postgres_backups import fill_with, held_alone, postgres_side, replace_rows
+    from node.adapters.postgres_places import database_at
 
     with held_alone(database_at(config.storage.url, database_password())) as server, opened(file, place) as found:
         source, made = sqlite_side(found[0]), found[1]

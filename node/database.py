@@ -28,8 +28,9 @@ async def open_database(config: Config) -> AsyncIterator[SqlStorage]:
 def look_at_server(config: Config) -> str:
     """What a look at the PostgreSQL server says in one sentence; raises what keeps a node from using it."""
     from node.adapters import postgres
+    from node.adapters.postgres_places import database_at
 
-    connection = postgres.Connection(postgres.database_at(config.storage.url, database_password()))
+    connection = postgres.Connection(database_at(config.storage.url, database_password()))
     try:
         postgres.require_durable(connection)
         version = connection.rows("SHOW server_version", {})[0][0]

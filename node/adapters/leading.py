@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from market.errors import Conflict, NeugridError
-from node.adapters.postgres import Connection, database_at
+from node.adapters.postgres import Connection
+from node.adapters.postgres_places import database_at
 
 EVERY: Final = 1.0
 """Seconds between two looks at who leads."""

@@ -3,38 +3,21 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
-from msgspec import Struct
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, Insert, Table, create_engine
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
+from node.adapters.postgres_places import Database, connected, first_line
 from node.adapters.postgres_session import Raw, Session
 from node.adapters.statements import Statements, Values
 
+R = TypeVar("R")
 _DIALECT: Final = PGDialect_psycopg(paramstyle="pyformat")  # type: ignore[no-untyped-call]
-_SESSION: Final = (
-    "timezone=UTC",
-    "idle_in_transaction_session_timeout=60s",
-    "tcp_keepalives_idle=5",
-    "tcp_keepalives_interval=2",
-    "tcp_keepalives_count=3",
-    "tcp_user_timeout=15s",
-)
-"""The server ends the session of a machine that vanished within a quarter of a minute, and with it its locks."""
-_NETWORK: Final = {
-    "connect_timeout": 3,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-}
-"""The same for a server that vanished; seconds, the last in milliseconds."""
 WRITING: Final = 30
 READING: Final = 5
 """Seconds that one statement may take: reads are in the loop, and everybody waits. Migrations take what they need."""
@@ -60,17 +43,6 @@ _SPOILED: Final = "25P02"
 """The transaction was spoiled by an earlier error: this statement's own fault it is not, nor the server's."""
 
 
-class Database(Struct, frozen=True):
-    """Where the database is; `password` overrides that of the URL. `name` is how messages call it, without secrets."""
-
-    url: str
-    password: str = ""
-    name: str = ""
-
-    def __repr__(self) -> str:
-        return f"Database({self.name})"
-
-
 class Connection:
     """A session with transactions in its caller's hands, opened anew when it was lost; foreign errors leave it as ours.
 
@@ -93,6 +65,7 @@ class Connection:
         self._session: Session | None = None
         self._is_open = False
         self._is_owed = False
+        self._number = ""
         self._spoiled: NeugridError | None = None
         self._asleep = (0.0, "")
         self.sessions = 0
@@ -100,13 +73,7 @@ class Connection:
 
     def rows(self, sql: str, values: Values) -> list[Any]:
         """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost."""
-        had_session = self._session is not None
-        try:
-            return self._asked((sql,), values)
-        except Unavailable:
-            if self._is_open or not had_session or self._session is not None:
-                raise
-        return self._asked((sql,), values)
+        return self._once_more(lambda: self._asked((sql,), values))
 
     def later(self, sql: str, values: Values) -> None:
         """Send a statement that nobody waits for; what is wrong with it is raised by a later call before the commit."""
@@ -115,9 +82,8 @@ class Connection:
 
     def begin(self) -> None:
         """Start a transaction; in a new session when the last one was lost."""
-        for opening in ("BEGIN", *self._opening):
-            self.rows(opening, {})
-            self._is_open = True
+        self._number = self._once_more(self._begun)
+        self._is_open = True
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on the server's disk.
@@ -125,13 +91,14 @@ class Connection:
         When the answer is lost, the server is asked whether it committed. Where it does not say so in time, Unavailable
         says that this is not known.
         """
-        number = self.rows("SELECT pg_current_xact_id_if_assigned()::text", {})[0][0]
         try:
             self.rows("COMMIT", {})
         except Unavailable as error:
-            if self._session is not None or number is None:
+            if self._session is not None:
                 raise
-            self._ask_after(number, error)
+            self._ask_after(error)
+        if self._session is not None and self._session.said == "ROLLBACK":  # what it says of a spoiled transaction
+            raise NeugridError(f"the database {self._database.name} undid the transaction")
         self._is_open = False
 
     def rollback(self) -> None:
@@ -161,8 +128,7 @@ class Connection:
 
     def guarded(self, sql: str, values: Values) -> None:
         """Run one statement that may fail without spoiling the transaction."""
-        self._send("SAVEPOINT each", {})
-        self._settle()
+        self._asked(("SAVEPOINT each",), {})
         try:
             self.rows(sql, values)
         except NeugridError:
@@ -179,8 +145,22 @@ class Connection:
         self.rollback()
         if self._session is not None:
             with contextlib.suppress(NeugridError):
-                self.rows("SELECT pg_advisory_unlock_all()", {})
+                self._asked(("SELECT pg_advisory_unlock_all()",), {})
         self._drop()
+
+    def _once_more(self, act: Callable[[], R]) -> R:
+        """`act`, and again in a new session when the present one was lost since it was used last."""
+        had_session = self._session is not None
+        try:
+            return act()
+        except Unavailable:
+            if self._is_open or not had_session or self._session is not None:
+                raise
+        return act()
+
+    def _begun(self) -> str:
+        """Open a transaction; the number by which the server knows it."""
+        return str(self._asked(("BEGIN", *self._opening, "SELECT pg_current_xact_id()::text"), {})[0][0])
 
     def _asked(self, statements: tuple[str, ...], values: Values) -> list[Any]:
         for sql in statements:
@@ -239,13 +219,13 @@ class Connection:
         if session is not None:
             session.close()
 
-    def _ask_after(self, number: str, lost: Unavailable) -> None:
-        """Return when transaction `number` was committed, whose COMMIT had no answer; raises `lost` when it was not."""
+    def _ask_after(self, lost: Unavailable) -> None:
+        """Return when the transaction was committed whose COMMIT had no answer; raises `lost` when it was not."""
         self.rollback()
         deadline = time.monotonic() + IN_DOUBT
         while time.monotonic() < deadline:
             with contextlib.suppress(NeugridError):
-                status = self.rows("SELECT pg_xact_status(%(number)s::xid8)", {"number": number})[0][0]
+                status = self.rows("SELECT pg_xact_status(%(number)s::xid8)", {"number": self._number})[0][0]
                 if status == "committed":
                     return
                 if status == "aborted":
@@ -261,34 +241,13 @@ class Connection:
             return Conflict(f"taken already: {error.diag.constraint_name}")
         reason = _REASONS["08"] if session.is_lost else "" if state == _SPOILED else _REASONS.get(state[:2], "")
         if not reason:
-            return NeugridError(f"the database {name} refused a statement: {_first_line(error)}")
-        problem = Unavailable(f"the database {name} does not work: {reason} ({_first_line(error)})")
+            return NeugridError(f"the database {name} refused a statement: {first_line(error)}")
+        problem = Unavailable(f"the database {name} does not work: {reason} ({first_line(error)})")
         if self._is_open:
             self._spoiled = problem
         if session.is_lost:
             self._drop()
         return problem
-
-
-def database_at(url: str, password: str = "") -> Database:
-    """The database that a URL names; ConfigError when it is none of PostgreSQL."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise ConfigError("storage.url is no URL of PostgreSQL such as postgresql://user@host:5432/name") from None
-    place = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
-    return Database(url, password, f"{parts.get('dbname', '')} at {place}")
-
-
-def connected(database: Database, seconds: int) -> Raw:
-    """A new session whose statements take at most `seconds`, or any time with 0; Unavailable without a server."""
-    settings = " ".join(f"-c {setting}" for setting in (*_SESSION, f"statement_timeout={seconds}s"))
-    secret = {"password": database.password} if database.password else {}
-    fixed = {"application_name": "neugrid", "client_encoding": "UTF8", "options": settings}
-    try:
-        return psycopg.connect(database.url, autocommit=True, **fixed, **_NETWORK, **secret)  # type: ignore[arg-type]
-    except psycopg.Error as error:
-        raise Unavailable(f"the database {database.name} can not be reached: {_first_line(error)}") from error
 
 
 def require_durable(connection: Connection) -> None:
@@ -336,7 +295,3 @@ def _replace(table: Table, columns: list[str], key: str) -> Insert:
     new = insert(table)
     changed = {name: new.excluded[name] for name in columns if name != key}
     return new.on_conflict_do_update(index_elements=[key], set_=changed)
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from market.errors import Conflict
 from node.adapters import postgres, sqlite
 from node.adapters.backups import Side, copy, sqlite_side
-from node.adapters.postgres import Connection, Database
+from node.adapters.postgres import Connection
+from node.adapters.postgres_places import Database
 from node.adapters.postgres_storage import writer_of
 from node.adapters.rows import SHAPES
 from node.adapters.sqlite import Connection as SqliteConnection

@@ -55,6 +55,8 @@ class Session:
         self._count = 0
         self.waiting = 0
         """Statements whose answers were not fetched yet."""
+        self.said = ""
+        """What the server said that it did last: "COMMIT", "INSERT 0 1"."""
         self._libpq.enter_pipeline_mode()
 
     @property
@@ -86,7 +88,10 @@ class Session:
                 for sql in fresh:
                     del self._known[sql]
                 raise self._error(result)
-        return _decoded(results[-1]) if results else []
+        if not results:
+            return []
+        self.said = (results[-1].command_status or b"").decode()
+        return _decoded(results[-1])
 
     def close(self) -> None:
         self._raw.close()

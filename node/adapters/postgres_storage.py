@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from market.errors import Conflict
 from node.adapters import postgres
-from node.adapters.postgres import Connection, Database, database_at
+from node.adapters.postgres import Connection
+from node.adapters.postgres_places import Database, database_at
 from node.adapters.rows import body_of, shape_of
 from node.adapters.storage import SqlStorage, SqlTx, serving
 from node.migrations import HEAD, migrate

@@ -16,6 +16,7 @@ from market.errors import Conflict
 from market.units import Timestamp
 from node.adapters import postgres, sqlite
 from node.adapters.postgres import Connection as PostgresConnection
+from node.adapters.postgres_places import database_at
 from node.adapters.rows import body_of, shape_of
 from node.adapters.sqlite import Connection as SqliteConnection
 from node.adapters.tables import Row
@@ -51,7 +52,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         connection.close()
         return
     with request.getfixturevalue("postgres").database("template0") as url:
-        place = postgres.database_at(url)
+        place = database_at(url)
         session = PostgresConnection(place)
         catalog = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         yield Database(session, lambda: postgres.engine_over(place), lambda: postgres.revision_of(session), catalog)

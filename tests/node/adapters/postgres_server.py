@@ -17,6 +17,7 @@ import pytest
 
 from cli.workplace import workplace
 from node.adapters import postgres
+from node.adapters.postgres_places import database_at
 from node.migrations import steps
 
 USER: Final = "neugrid"
@@ -130,7 +131,7 @@ def a_server() -> Iterator[Server]:
             server.make()
             server.start()
             server.execute(f"CREATE DATABASE {MIGRATED} TEMPLATE template0")
-            steps.upgrade(postgres.engine_over(postgres.database_at(server.url(MIGRATED))), MIGRATED)
+            steps.upgrade(postgres.engine_over(database_at(server.url(MIGRATED))), MIGRATED)
             yield server
         finally:
             server.stop()
@@ -168,9 +169,12 @@ def _installed() -> Path:
 def _install(package: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "-y", "--no-install-recommends", package]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
-    if done.returncode:
-        pytest.skip(f"{package} can not be installed: {done.stderr.strip()[-300:]}")
+    for before in (["true"], ["apt-get", "update"]):  # a fresh machine has no lists of packages yet
+        subprocess.run(before, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment)
+        if done.returncode == 0:
+            return
+    pytest.skip(f"{package} can not be installed: {done.stderr.strip()[-300:]}")
 
 
 def _account() -> str:

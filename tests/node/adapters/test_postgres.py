@@ -16,7 +16,8 @@ import pytest
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
 from node.adapters.leading import leading
-from node.adapters.postgres import Connection, database_at, revision_of
+from node.adapters.postgres import Connection, revision_of
+from node.adapters.postgres_places import database_at
 from node.adapters.postgres_storage import open_postgres
 from node.adapters.storage import SqlStorage
 from node.migrations import HEAD
@@ -300,7 +301,6 @@ async def test_a_lost_answer_to_a_commit_is_asked_after(postgres: Server, url: s
 
         connection.rows = lose  # type: ignore[method-assign]
         if is_stored:
-            connection._is_open = True
             connection.commit()
         else:
             with pytest.raises(Unavailable):
