@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Child:
 
 
 @asynccontextmanager
-async def nodes(*kinds: dict[str, bool]) -> AsyncIterator[list[Child]]:
+async def nodes(*kinds: dict[str, Any]) -> AsyncIterator[list[Child]]:
     """Running nodes, one of each kind given; the first is the bootstrap of the others."""
     with tempfile.TemporaryDirectory(prefix="neugrid-bench-") as folder:
         children: list[Child] = []
@@ -84,7 +84,7 @@ async def meshed(children: Sequence[Child], least: int) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def _start(folder: Path, number: int, bootstrap: tuple[str, ...], kind: dict[str, bool]) -> Child:
+async def _start(folder: Path, number: int, bootstrap: tuple[str, ...], kind: dict[str, Any]) -> Child:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

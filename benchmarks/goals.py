@@ -102,6 +102,10 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
         Goal(name="durable POST / POST without storage, c=32", unit="ratio", least=0.55),
         Goal(name="durable POST, c=32", unit="1/s"),
     ),
+    "databases": (
+        Goal(name="durable POST on PostgreSQL / on SQLite, c=32", unit="ratio", least=0.8),
+        Goal(name="durable work of three rows on PostgreSQL / on SQLite, c=32", unit="ratio"),
+    ),
     "memory": (
         Goal(name="idle memory of a provider and its network", unit="MB", most=150),
         Goal(name="idle memory of a requester and its network", unit="MB"),

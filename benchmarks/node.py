@@ -6,7 +6,7 @@ so it never outlives who started it.
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,7 @@ from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
+from node.adapters.postgres_storage import open_postgres
 from node.adapters.storage import open_storage
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
@@ -100,7 +101,7 @@ async def run(plan: Plan, lines: asyncio.StreamReader) -> None:
 
 async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
     folder, clock = Path(plan.folder), SystemClock()
-    storage: Storage = await stack.enter_async_context(open_storage(folder / "node.db")) if plan.stores else NoStorage()
+    storage: Storage = await stack.enter_async_context(_opened(plan)) if plan.stores else NoStorage()
     network = LibP2PNetwork(
         _secret(plan, "node"), NETWORK, listen=[LOOPBACK], bootstrap=plan.bootstrap, data_dir=folder / "p2p"
     )
@@ -116,6 +117,10 @@ async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
         chain=chain,
         outfit=outfit,
     )
+
+
+def _opened(plan: Plan) -> AbstractAsyncContextManager[Storage]:
+    return open_postgres(plan.database) if plan.database else open_storage(Path(plan.folder) / "node.db")
 
 
 def _identity(plan: Plan) -> Identity:

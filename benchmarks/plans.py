@@ -14,6 +14,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     sells: bool = False
     serves: bool = False
     stores: bool = True
+    database: str = ""
+    """The URL of the PostgreSQL database that it stores in; "" is a SQLite file in its folder."""
     lives: bool = True
     talks: bool = False
     """Whether its containers say what they are told to."""

@@ -25,15 +25,15 @@ async def _measure() -> list[Taken]:
     kinds = ({"serves": True, "lives": False}, {"serves": True, "lives": False, "stores": False})
     async with nodes(*kinds) as (durable, forgetful):
         for child in (durable, forgetful):
-            await _rate(child, 1.0)
-        pairs = [(await _rate(durable, SECONDS), await _rate(forgetful, SECONDS)) for _ in range(ROUNDS)]
+            await rate(child, 1.0)
+        pairs = [(await rate(durable, SECONDS), await rate(forgetful, SECONDS)) for _ in range(ROUNDS)]
     ratios = [stored / bare for stored, bare in pairs]
     stored, bare = (statistics.median(rates) for rates in zip(*pairs, strict=True))
     remark = f"n={ROUNDS} rounds, {min(ratios):.2f} to {max(ratios):.2f}; {stored:,.0f}/s and {bare:,.0f}/s"
     return [Taken(statistics.median(ratios), remark), Taken(stored)]
 
 
-async def _rate(child: Child, seconds: float) -> float:
+async def rate(child: Child, seconds: float) -> float:
     """Posts a second, sent by a process of their own."""
     arguments = (child.hello.url, child.hello.key, str(CLIENTS), str(seconds))
     load = await asyncio.create_subprocess_exec(

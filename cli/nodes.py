@@ -55,7 +55,7 @@ def up(
     """Run a node until Ctrl-C."""
     from node.config import load_config
 
-    settings = load_config(_settings(config, data_dir))  # what is wrong there is said at once
+    settings = load_config(settings_file(config, data_dir))  # what is wrong there is said at once
 
     import uvloop
 
@@ -112,7 +112,7 @@ def doctor(*, config: ConfigFile = None, data_dir: DataDir = HOME, json: Annotat
     from node.config import load_config
     from node.doctor import examine
 
-    found = asyncio.run(examine(load_config(_settings(config, data_dir))))
+    found = asyncio.run(examine(load_config(settings_file(config, data_dir))))
     if json:
         print_json([{"check": item.check, "status": item.status, "message": item.message} for item in found])
     else:
@@ -120,7 +120,8 @@ def doctor(*, config: ConfigFile = None, data_dir: DataDir = HOME, json: Annotat
     return 1 if any(item.status == "failed" for item in found) else 0
 
 
-def _settings(config: Path | None, data_dir: Path) -> Path:
+def settings_file(config: Path | None, data_dir: Path) -> Path:
+    """Where the settings are: what was named, or `node.toml` in the data directory."""
     return config or data_dir.expanduser() / "node.toml"
 
 

@@ -36,7 +36,6 @@ from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
 from node.adapters.sandboxes.languages import load_languages
-from node.adapters.storage import open_storage
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.server import serve
@@ -44,6 +43,7 @@ from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings
+from node.database import open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
 from node.loops import forgetting
@@ -111,7 +111,7 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
 async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Ports, EvmChain]:
     """Open the world, storage first: it holds the lock of the data directory."""
     folder, clock = config.folder, SystemClock()
-    storage = await stack.enter_async_context(open_storage(folder / "node.db"))
+    storage = await stack.enter_async_context(open_database(config))
     deployment = load_deployment(deployment_path(config))
     chain = await stack.enter_async_context(
         open_chain(

@@ -10,6 +10,8 @@ from msgspec import Meta, Struct
 
 _PLACE: Final = re.compile(r"^(.*?)(?: - at `\$\.?(.*)`)?$", re.DOTALL)
 _NAMED: Final = re.compile(r"^Object (contains unknown|missing required) field `(.*)`$", re.DOTALL)
+_PASSWORD: Final = re.compile(r"(://[^/\s]*?:)[^/\s]*@")
+"""In a URL; what is wrong with the rest of it can be said without."""
 _SECRETS: Final = ("password", "secret", "private_key", "passphrase")
 
 
@@ -87,4 +89,4 @@ def _shown(raw: Any, keys: list[str]) -> str:
             raw = raw[int(key)] if isinstance(raw, list | tuple) else raw[key]
         except (KeyError, IndexError, ValueError, TypeError):
             return "something else"
-    return repr(raw)[:80]
+    return _PASSWORD.sub(r"\1***@", repr(raw))[:80]

@@ -43,6 +43,14 @@ Dial = Annotated[
 Url = Annotated[
     str, Meta(pattern=r"^https?://\S+$", max_length=512, description='a URL such as "http://127.0.0.1:8545"')
 ]
+Database = Annotated[
+    str,
+    Meta(
+        pattern=r"^(postgres(ql)?://\S+)?$(?!\n)",
+        max_length=1024,
+        description='"" or a URL such as "postgresql://user@host:5432/name"',
+    ),
+]
 Origin = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
 ]
@@ -92,6 +100,13 @@ GPU_TIER: Final = "gpu"
 """The isolation tier of machines that sell their GPUs."""
 GVISOR_TIER: Final = "gvisor"
 """The isolation tier of workloads that run on a kernel of their own."""
+
+
+class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the node's state is: "" is the SQLite file `node.db` in the data directory."""
+
+    url: Database = ""
+    """A database of PostgreSQL, for this node alone; its password is better in NEUGRID_DATABASE_PASSWORD."""
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,6 +261,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     network: NetworkSettings = NetworkSettings()
     chain: ChainSettings = ChainSettings()
+    storage: StorageSettings = StorageSettings()
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
     gateway: GatewaySettings = GatewaySettings()
@@ -303,6 +319,11 @@ def password_from(folder: Path) -> str:
     if found is None:
         raise ConfigError(f"no keystore password: write it to {file} (mode 0600) or set NEUGRID_PASSWORD")
     return found
+
+
+def database_password() -> str:
+    """The password of the database; "" where its URL has it, or none is needed."""
+    return os.environ.get("NEUGRID_DATABASE_PASSWORD", "")
 
 
 def _advice(error: OSError) -> str:

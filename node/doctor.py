@@ -16,6 +16,7 @@ from node.adapters.inspection import host
 from node.adapters.runtime import DockerRuntime
 from node.app import deployment_path
 from node.config import Config
+from node.database import look_at_server
 from node.outfit import inspector_of
 from node.ports import Finding
 from node.setup import unlock
@@ -27,6 +28,7 @@ async def examine(config: Config) -> list[Finding]:
         ("folder", _folder),
         ("keys", _keys),
         ("chain", _chain),
+        *([("database", _database)] if config.storage.url else []),
     ]
     own = [await _guarded(name, check, config) for name, check in checks]
     if "provider" not in config.roles:
@@ -59,6 +61,10 @@ async def _folder(config: Config) -> Finding:
     is_private = mode & 0o077 == 0
     message = f"{config.folder}, mode {mode:o}" + ("" if is_private else ": others may read it, `chmod 700` it")
     return Finding(check="folder", status="ok" if is_private else "warning", message=message)
+
+
+async def _database(config: Config) -> Finding:
+    return Finding(check="database", status="ok", message=await asyncio.to_thread(look_at_server, config))
 
 
 def _disk(config: Config) -> Finding:

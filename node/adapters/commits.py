@@ -106,11 +106,10 @@ class GroupCommit(Generic[T]):
         self._connection.mark()
         try:
             request.result = request.work(self._tx)
+            self._connection.keep()
         except BaseException as error:  # noqa: BLE001 - the thread outlives whatever work raises
             self._connection.undo()
             request.error = RuntimeError("work raised StopIteration") if isinstance(error, StopIteration) else error
-        else:
-            self._connection.keep()
 
 
 def _answer(group: Sequence[_Request[Any]]) -> None:

@@ -36,13 +36,14 @@ _DURABLE: Final = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", 
 class Connection:
     """One connection with transactions in its caller's hands; foreign errors leave it as ours.
 
-    Once a statement fails for a reason outside the statement, the transaction is spoiled: SQLite may have rolled it
+    Once a statement fails for a reason outside the statement, its transaction is spoiled: SQLite may have rolled it
     back already, so that a later statement would commit on its own. Until `rollback` every call repeats the error.
     """
 
     def __init__(self, path: Path, raw: sqlite3.Connection) -> None:
         self._path = path
         self.raw = raw
+        self._is_open = False
         self._spoiled: NeugridError | None = None
 
     def rows(self, sql: str, values: Values) -> list[Any]:
@@ -57,14 +58,16 @@ class Connection:
     def begin(self) -> None:
         """Start a transaction that holds the right to write."""
         self.rows("BEGIN IMMEDIATE", {})
+        self._is_open = True
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on disk."""
         self.rows("COMMIT", {})
+        self._is_open = False
 
     def rollback(self) -> None:
         """Undo everything since `begin`, if anything is left of it; never fails."""
-        self._spoiled = None
+        self._is_open, self._spoiled = False, None
         if self.raw.in_transaction:
             self.raw.rollback()
 
@@ -89,8 +92,9 @@ class Connection:
         if code in _TAKEN:
             return Conflict(f"taken already: {str(error).rpartition(': ')[2]}")
         if code & 0xFF in _REASONS:
-            self._spoiled = Unavailable(f"the database {self._path} does not work: {_REASONS[code & 0xFF]} ({error})")
-            return self._spoiled
+            problem = Unavailable(f"the database {self._path} does not work: {_REASONS[code & 0xFF]} ({error})")
+            self._spoiled = problem if self._is_open else None
+            return problem
         return NeugridError(f"the database {self._path} refused a statement: {error}")
 
 

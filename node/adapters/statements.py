@@ -27,16 +27,19 @@ Compile = Callable[[Any, list[str] | None], str]
 """(Core statement, columns to insert) to SQL text with named placeholders; every dialect has its own."""
 Replace = Callable[[Table, list[str], str], Insert]
 """(table, columns, key) to the statement that inserts or replaces; every dialect has its own."""
+Add = Callable[[Table], Insert]
+"""A table to the statement that inserts; a dialect may have its own."""
 
 Where = Mapping[str, object]
 
 
 class Statements:
-    """SQL text for every question; `compile` and `replace` are all that differs between databases."""
+    """SQL text for every question; `compile`, `replace` and `add` are all that differs between databases."""
 
-    def __init__(self, compile: Compile, replace: Replace) -> None:
+    def __init__(self, compile: Compile, replace: Replace, add: Add = Table.insert) -> None:
         self._compile = compile
         self._replace = replace
+        self._add = add
         self._known: dict[tuple[Any, ...], str] = {}
 
     def get(self, shape: Shape) -> str:
@@ -53,7 +56,7 @@ class Statements:
         """Insert a row; the placeholders have the names of the columns."""
         question = (shape.table, "insert", len(columns))
         known = self._known.get(question)
-        return known or self._learn(question, table(shape.table).insert(), list(columns))
+        return known or self._learn(question, self._add(table(shape.table)), list(columns))
 
     def put(self, shape: Shape, columns: Columns) -> str:
         """Insert a row, or replace the one with the same key."""
@@ -73,6 +76,12 @@ class Statements:
         question = (shape.table, "find", has_limit, has_after, newest, *_outline(where))
         known = self._known.get(question)
         return known or self._learn(question, _found(shape, where, has_limit, has_after, newest))
+
+    def page(self, shape: Shape, has_after: bool) -> str:
+        """Whole rows in order of their keys, behind the key `:after`; `:limit` of them from `:offset` on."""
+        question = (shape.table, "page", has_after)
+        known = self._known.get(question)
+        return known or self._learn(question, _paged(shape, has_after))
 
     def _learn(self, question: tuple[Any, ...], statement: Any, columns: list[str] | None = None) -> str:
         self._known[question] = self._compile(statement, columns)
@@ -128,6 +137,13 @@ def _found(shape: Shape, where: Where, has_limit: bool, has_after: bool, newest:
         found = found.where(place < last if newest else place > last)
     found = found.order_by(*(column.desc() if newest else column for column in order))
     return found.limit(bindparam("limit")).offset(bindparam("offset")) if has_limit else found
+
+
+def _paged(shape: Shape, has_after: bool) -> Select[Any]:
+    columns = table(shape.table).c
+    rows = select(*(columns[name] for name in (*shape.names, "body"))).order_by(columns[shape.key])
+    behind = rows.where(columns[shape.key] > bindparam("after")) if has_after else rows
+    return behind.limit(bindparam("limit")).offset(bindparam("offset"))
 
 
 def _conditions(shape: Shape, where: Where) -> list[ColumnElement[bool]]:

@@ -1,26 +1,30 @@
-"""Durable state on SQLite: nouns in, nouns out; reads in the event loop, writes in groups (see `commits`)."""
+"""Durable state in SQL, and on SQLite: nouns in, nouns out; reads in the event loop, writes in groups (`commits`)."""
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from market.errors import Conflict
 from node.adapters import sqlite
-from node.adapters.commits import GroupCommit
+from node.adapters.commits import GroupCommit, Transactions
+from node.adapters.locks import held
 from node.adapters.rows import Shape, body_of, shape_of
-from node.adapters.sqlite import Connection
 from node.adapters.statements import Statements, Values, values_of
 from node.migrations import migrate
 from node.ports import Tx
 
 N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
+
+
+class Connection(Transactions, Protocol):
+    """What a storage needs of a connection; all raise NeugridError."""
+
+    def rows(self, sql: str, values: Values) -> list[Any]: ...
+    def close(self) -> None: ...
 
 
 class SqlReader:
@@ -73,13 +77,13 @@ class SqlTx(SqlReader):
         self._connection.rows(self._statements.delete(shape), {"key": shape.key_of(id)})
 
 
-class SqliteStorage(SqlReader):
-    """The port `Storage` on two connections: one reads in the loop, one writes in its thread."""
+class SqlStorage(SqlReader):
+    """The port `Storage` on two connections: one reads in the loop, one writes in its thread, as `tx`."""
 
-    def __init__(self, reader: Connection, writer: Connection, statements: Statements) -> None:
+    def __init__(self, reader: Connection, writer: Connection, tx: Tx, statements: Statements) -> None:
         super().__init__(reader, statements)
         self._writer = writer
-        self._group: GroupCommit[Tx] = GroupCommit(writer, SqlTx(writer, statements))
+        self._group: GroupCommit[Tx] = GroupCommit(writer, tx)
 
     @property
     def commits(self) -> int:
@@ -94,32 +98,36 @@ class SqliteStorage(SqlReader):
         return await self._group.write(work)
 
     async def close(self) -> None:
-        """Commit what waits, then close the file; writes after it raise Unavailable."""
+        """Commit what waits, then close; writes after it raise Unavailable."""
         await self._group.close()
         self._connection.close()
         self._writer.close()
 
 
 @asynccontextmanager
-async def open_storage(path: Path) -> AsyncIterator[SqliteStorage]:
-    """The database file `path`, made or migrated to this program's schema, for this process alone.
+async def open_storage(path: Path) -> AsyncIterator[SqlStorage]:
+    """The SQLite file `path`, made or migrated to this program's schema, for this process alone.
 
     Raises Conflict when another process has it or a newer program wrote it, Unavailable when it can not be used.
     """
-    lock = _locked(path)
-    try:
+    with held(path):
         writer, reader = await asyncio.to_thread(_opened, path)
-        storage = SqliteStorage(reader, writer, sqlite.statements())
-        storage.start()
-        try:
+        statements = sqlite.statements()
+        async with serving(SqlStorage(reader, writer, SqlTx(writer, statements), statements)) as storage:
             yield storage
-        finally:
-            await storage.close()
+
+
+@asynccontextmanager
+async def serving(storage: SqlStorage) -> AsyncIterator[SqlStorage]:
+    """The storage with its writer's thread; closed at the end."""
+    storage.start()
+    try:
+        yield storage
     finally:
-        os.close(lock)
+        await storage.close()
 
 
-def _opened(path: Path) -> tuple[Connection, Connection]:
+def _opened(path: Path) -> tuple[sqlite.Connection, sqlite.Connection]:
     writer = sqlite.open_writer(path)
     try:
         migrate(sqlite.revision_of(writer), lambda: sqlite.engine_over(writer), str(path))
@@ -127,21 +135,6 @@ def _opened(path: Path) -> tuple[Connection, Connection]:
     except BaseException:
         writer.close()
         raise
-
-
-def _locked(path: Path) -> int:
-    """An open file that holds the lock beside the database; the kernel lets go of it when the process ends."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
-        os.close(lock)
-        raise Conflict(f"{path} is in use by another node (process {holder or 'unknown'}); stop it first") from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
 
 
 def _place(shape: Shape, after: tuple[int, str] | None) -> Values:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from sqlmodel import BigInteger, Field, Index, Integer, MetaData, SQLModel, Table, Text
+from sqlmodel import BigInteger, Field, Index, Integer, MetaData, SQLModel, String, Table, Text
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -10,6 +10,8 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 """Every constraint and index has a name, so that a migration can find it again."""
+WORD = String().with_variant(String(collation="C"), "postgresql")
+"""Text that is searched: compared by its bytes on every database, whatever language the server speaks."""
 
 
 class Row(SQLModel):
@@ -272,6 +274,11 @@ class WithdrawalRow(Row, table=True):
 class MarkRow(Row, table=True):
     __tablename__ = "mark"
     id: str = Field(primary_key=True)
+
+
+for _column in (column for table in Row.metadata.tables.values() for column in table.columns):
+    if isinstance(_column.type, String) and not isinstance(_column.type, Text):
+        _column.type = WORD
 
 
 def table(name: str) -> Table:

@@ -60,9 +60,10 @@ class Storage(Reader, Protocol):
     """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
 
     async def write(self, work: Callable[[Tx], R]) -> R:
-        """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT with synchronous=FULL.
+        """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT, when it is synced.
 
         An error in `work` undoes only its own writes and is raised here. Raises Unavailable when the commit fails (disk
-        full): then nothing of it is stored. Cancelling the caller does not undo it.
+        full): then nothing of it is stored, unless it says that this is not known, of a database server that went away
+        in the middle of a COMMIT and stayed away. Cancelling the caller does not undo it.
         """
         ...

@@ -83,6 +83,11 @@ def test_the_examples_that_ship_are_valid(name: str) -> None:
             "node.toml:12: provider.registries[0] must be a registry such as",
         ),
         ('"0.02"', '"0.02"\nmax_image_size = 0', "provider.max_image_size must be a whole number from 1048576 to"),
+        (
+            "[api]",
+            '[storage]\nurl = "mysql://me:secret@h/db"\n[api]',
+            """storage.url must be "" or a URL such as "postgresql://user@host:5432/name", got 'mysql://me:***@h/db'""",
+        ),
         ("[api]", 'password = "x"\n[api]', "secrets are not kept here; the password is in <data_dir>/password"),
     ],
 )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -71,4 +73,4 @@ def _column(text: str) -> sa.Column[object]:
     name = text.removesuffix(":")
     if name == "seq":
         return sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False)
-    return sa.Column(name, sa.BigInteger() if text.endswith(":") else sa.String(), nullable=False)
+    return sa.Column(name, sa.BigInteger() if text.endswith(":") else WORD, nullable=False)

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -12,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "service",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "state", "name")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account", "state", "name")),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("deadline", "created")),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_service")),
@@ -20,7 +22,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_service_account_created_id"), "service", ["account", "created", "id"])
     op.create_index(op.f("ix_service_state_created_id"), "service", ["state", "created", "id"])
     op.create_index(op.f("ix_service_deadline"), "service", ["deadline"])
-    op.add_column("job", sa.Column("service", sa.String(), nullable=False, server_default=""))
+    op.add_column("job", sa.Column("service", WORD, nullable=False, server_default=""))
     op.create_index(op.f("ix_job_service_created_id"), "job", ["service", "created", "id"])
 
 

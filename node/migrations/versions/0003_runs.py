@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -15,9 +17,9 @@ def upgrade() -> None:
         "run",
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("account", sa.String(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("account", WORD, nullable=False),
+        sa.Column("state", WORD, nullable=False),
         sa.Column("deadline", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_run"),
     )

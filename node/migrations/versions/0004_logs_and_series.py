@@ -6,6 +6,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -18,8 +20,8 @@ def upgrade() -> None:
         "log_head",
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("kind", WORD, nullable=False),
         sa.Column("oldest", sa.BigInteger(), nullable=False),
         sa.Column("newest", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_log_head"),
@@ -30,8 +32,8 @@ def upgrade() -> None:
         "series_chunk",
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("lease", sa.String(), nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("lease", WORD, nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("expires", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_series_chunk"),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -12,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "project",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account")),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_project")),

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -22,7 +24,7 @@ def upgrade() -> None:
     for name, (texts, times) in TABLES.items():
         op.create_table(
             name,
-            *(sa.Column(column, sa.String(), nullable=False) for column in ("id", *texts)),
+            *(sa.Column(column, WORD, nullable=False) for column in ("id", *texts)),
             *(sa.Column(column, sa.BigInteger(), nullable=False) for column in ("created", *times)),
             sa.Column("body", sa.Text(), nullable=False),
             sa.PrimaryKeyConstraint("id", name=op.f(f"pk_{name}")),

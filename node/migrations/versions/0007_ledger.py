@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -12,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "posted",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "currency", "subject")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account", "currency", "subject")),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_posted")),
@@ -21,7 +23,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_posted_subject"), "posted", ["subject"])
     op.create_table(
         "balance",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "currency")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account", "currency")),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("created", "amount")),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_balance")),
@@ -29,7 +31,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_balance_currency"), "balance", ["currency"])
     op.create_table(
         "payout",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "state")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account", "state")),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payout")),
@@ -38,7 +40,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_payout_state"), "payout", ["state"])
     op.create_table(
         "invoice",
-        *(sa.Column(name, sa.String(), nullable=False) for name in ("id", "account", "period")),
+        *(sa.Column(name, WORD, nullable=False) for name in ("id", "account", "period")),
         sa.Column("created", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invoice")),

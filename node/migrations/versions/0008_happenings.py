@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from node.adapters.tables import WORD
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -40,6 +42,6 @@ def downgrade() -> None:
 
 
 def _columns(*texts: str) -> list[sa.Column[Any]]:
-    columns: list[sa.Column[Any]] = [sa.Column(name, sa.String(), nullable=False) for name in texts]
+    columns: list[sa.Column[Any]] = [sa.Column(name, WORD, nullable=False) for name in texts]
     created = sa.Column("created", sa.BigInteger(), nullable=False)
     return [*columns, created, sa.Column("body", sa.Text(), nullable=False)]

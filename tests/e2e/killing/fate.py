@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from node.adapters.storage import SqliteStorage
+from node.adapters.storage import SqlStorage
 from node.ports import Tx
 
 R = TypeVar("R")
@@ -27,7 +27,7 @@ class Fate:
 class FatedStorage:
     """`Storage` whose commits are steps."""
 
-    def __init__(self, storage: SqliteStorage, fate: Fate) -> None:
+    def __init__(self, storage: SqlStorage, fate: Fate) -> None:
         self._storage = storage
         self._fate = fate
 

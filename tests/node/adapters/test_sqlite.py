@@ -15,7 +15,7 @@ import pytest
 
 from market.errors import Conflict, NeugridError, Unavailable
 from node.adapters import sqlite
-from node.adapters.storage import SqliteStorage, open_storage
+from node.adapters.storage import SqlStorage, open_storage
 from node.ports import Tx
 from node.records import Mark
 from tests.node.adapters.samples import a_mark
@@ -190,6 +190,22 @@ async def test_a_database_that_another_program_locks_is_unavailable_and_works_ag
         writer.close()
 
 
+async def test_a_reader_that_met_a_lock_reads_again_when_it_is_gone(path: Path) -> None:
+    sqlite.open_writer(path).close()
+    reader, other = sqlite.open_reader(path), sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("CREATE TABLE t (x)")
+        reader.rows("PRAGMA busy_timeout=10", {})
+        with pytest.raises(Unavailable, match="another program has locked it"):
+            reader.rows("SELECT * FROM t", {})
+        other.close()
+        assert reader.rows("SELECT * FROM t", {}) == []
+    finally:
+        other.close()
+        reader.close()
+
+
 # --- a full disk ---------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +223,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-async def fill(storage: SqliteStorage, acked: list[str]) -> None:
+async def fill(storage: SqlStorage, acked: list[str]) -> None:
     """Write for as long as there is room, and note in `acked` what was acknowledged."""
     while True:
         mark = a_mark(len(acked), value="x" * 4000)
