@@ -22,7 +22,7 @@ from node.adapters.docker_engine.build_places import BuildPlaces
 from node.adapters.docker_engine.builds import DockerBuilder
 from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
 from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
@@ -39,7 +39,6 @@ from node.adapters.docker_engine.starter import Namespaces, Starter
 from node.adapters.docker_engine.strays import Strays, remove_nameless
 from node.adapters.docker_engine.volumes import LoopVolumes
 from node.adapters.docker_engine.watch import Watch
-from node.adapters.docker_engine.witness import booted_at
 from node.ports import Clock, Container, ContainerSpec, Exit, Image, LogLine, OutputFile, RuntimeHealth
 
 RETRY: Final = 1.0
@@ -270,13 +269,12 @@ class DockerRuntime:
         if end is not None and end.reason == "engine":
             await asyncio.sleep(LATE_OOM)
             await self._engine.call(lambda _: self._engine.greet())
-            end = self._read_exit(name, await self._inspect(name), self._watch.testimony(name))
+            end = self._read_exit(name, await self._inspect(name), is_last=True)
         return end if end is None or end.finished_at else _ended_at(end, self._clock.now())
 
-    def _read_exit(self, name: str, seen: dict[str, Any], testimony: Sight = Sight.PARTIAL) -> Exit | None:
-        booted = booted_at() if self._engine.is_local else 0
-        asked, had_oom = self._asked.get(name, ""), self._watch.had_oom(name)
-        return exit_of(seen["State"], _timeout(seen), asked, had_oom, testimony, booted)
+    def _read_exit(self, name: str, seen: dict[str, Any], *, is_last: bool = False) -> Exit | None:
+        told = self._watch.told_of(name, seen["State"]["ExitCode"], is_last=is_last)
+        return exit_of(seen["State"], _timeout(seen), self._asked.get(name, ""), self._watch.had_oom(name), told)
 
     async def _deadline(self, name: str, seen: dict[str, Any], change: asyncio.Event) -> None:
         """Until something may have changed; kills the container when its time is over before."""

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
+from msgspec import Struct
+
 from market.units import Timestamp
 from node.ports import Exit
 
@@ -19,6 +21,10 @@ VANISHED: Final = 255
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+RESTORING: Final = 60_000
+"""How long after its start, in ms, an engine may still note ends that it did not see."""
+
+
 class Sight(Enum):
     """What was seen of a container's life: all of it, some of it, or that the engine went away meanwhile."""
 
@@ -27,13 +33,23 @@ class Sight(Enum):
     BROKEN = "broken"
 
 
+class Testimony(Struct, frozen=True, kw_only=True):
+    """What is known beside the state: how much was seen, and whether the end was.
+
+    `booted` and `revived` are when the machine of the engine and the engine began, in epoch ms, 0 = not known.
+    """
+
+    sight: Sight = Sight.PARTIAL
+    saw_end: bool = False
+    booted: int = 0
+    revived: int = 0
+
+
+NOTHING: Final = Testimony()
+
+
 def exit_of(
-    state: dict[str, Any],
-    timeout: int,
-    asked: str = "",
-    had_oom: bool = False,
-    testimony: Sight = Sight.PARTIAL,
-    booted: int = 0,
+    state: dict[str, Any], timeout: int, asked: str = "", had_oom: bool = False, told: Testimony = NOTHING
 ) -> Exit | None:
     """The end of a container, or None while it runs; `timeout` in seconds (0 is none), `asked` why we killed it.
 
@@ -41,8 +57,8 @@ def exit_of(
     is that of causes: what we did ourselves comes first, then the memory limit (even when the main process went on
     and exited with 0), then what looks like the engine's or the machine's doing: a kill that nobody asked for, unless
     the whole life was seen and the kill can only have come from inside; and a start that came to nothing, unless the
-    command is the reason (an engine that goes away then leaves 128 behind). `booted` is when the machine of the engine
-    was started (epoch ms, 0 = unknown): nothing lives through that.
+    command is the reason (an engine that goes away then leaves 128 behind). Nothing lives through a start of the
+    machine; and an engine that was killed between an end and the note of it writes 0 down when it is back.
     """
     if not has_ended(state):
         return None
@@ -57,9 +73,23 @@ def exit_of(
         reason = "timeout"
     elif had_oom or state.get("OOMKilled"):
         reason = "oom"
-    elif _is_doubtful(code, testimony) or (not started and not is_refused(state)) or 0 < started < booted <= finished:
+    elif (
+        _is_doubtful(code, told.sight)
+        or (not started and not is_refused(state))
+        or 0 < started < told.booted <= finished
+        or (code == 0 and _is_made_up(started, finished, told))
+    ):
         reason = "engine"
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
+
+
+def _is_made_up(started: int, finished: int, told: Testimony) -> bool:
+    """Whether the engine may have noted an end that it was not there for: its code is lost then."""
+    if told.saw_end or told.sight is Sight.WHOLE:
+        return False
+    if not told.revived:
+        return told.sight is Sight.BROKEN
+    return started < told.revived <= finished <= told.revived + RESTORING
 
 
 def _is_doubtful(code: int, testimony: Sight) -> bool:

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from market.errors import NeugridError, Unavailable
 from node.adapters.docker_engine.calls import Client, Engine
-from node.adapters.docker_engine.exits import Sight
+from node.adapters.docker_engine.exits import Sight, Testimony
 from node.adapters.docker_engine.profile import NODE_LABEL, SANDBOX_LABEL
-from node.adapters.docker_engine.witness import Witness
+from node.adapters.docker_engine.witness import Witness, booted_at, started_at
 
 RECONNECT_AFTER: Final = 0.5
 OnReturn = Callable[[], Awaitable[None]]
@@ -53,9 +53,15 @@ class Watch:
         self._listen()
         self._witness.starting(name)
 
-    def testimony(self, name: str) -> Sight:
-        """How much of the life of `name` was seen."""
-        return self._witness.testimony(name)
+    def told_of(self, name: str, code: int, *, is_last: bool) -> Testimony:
+        """What is known beside the engine's note of an end with `code`; the whole of it only at the last look."""
+        is_local = self._engine.is_local
+        return Testimony(
+            sight=self._witness.testimony(name) if is_last else Sight.PARTIAL,
+            saw_end=self._witness.saw_end(name),
+            booted=booted_at() if is_local else 0,
+            revived=started_at(self._engine.address) if is_local and code == 0 else 0,
+        )
 
     def forget(self, name: str) -> None:
         """There is no `name` any more: whoever still waits for it is told, for its end may not have been read yet."""
@@ -125,6 +131,8 @@ class Watch:
         elif event.get("Action") == "kill":
             self._witness.killed(name)
         else:
+            if event.get("Action") == "die":
+                self._witness.ended(name)
             self._tell(name)
 
     def _tell(self, name: str) -> None:

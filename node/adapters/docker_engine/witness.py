@@ -5,6 +5,8 @@ restarted under a container. What tells them apart is one unbroken event stream 
 on which nobody's order to kill was seen. Everything less is a doubt, and a doubt is the provider's.
 """
 
+import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Final
@@ -12,6 +14,10 @@ from typing import Final
 from node.adapters.docker_engine.exits import Sight
 
 MEMORY_KILLS: Final = Path("/proc/vmstat")
+PROCESSES: Final = Path("/proc")
+ENGINE: Final = "dockerd"
+LISTENING: Final = "00010000"
+"""The flag of a socket in /proc/net/unix that takes connections."""
 
 
 class Witness:
@@ -23,6 +29,8 @@ class Witness:
         self._seen: dict[str, tuple[int, int]] = {}
         """Containers whose start and life are seen so far, and the host's memory shortage when they began."""
         self._interrupted: set[str] = set()
+        self._ended: set[str] = set()
+        """Containers whose end the engine told of as it happened."""
 
     @property
     def stands(self) -> bool:
@@ -49,10 +57,19 @@ class Witness:
         """Somebody, perhaps the engine itself on its way out, ordered a signal to be sent."""
         self._seen.pop(name, None)
 
+    def ended(self, name: str) -> None:
+        """The engine told that it ended: what it notes about that is what it saw."""
+        self._ended.add(name)
+
+    def saw_end(self, name: str) -> bool:
+        """Whether it told so."""
+        return name in self._ended
+
     def forget(self, name: str) -> None:
         """The container is gone."""
         self._seen.pop(name, None)
         self._interrupted.discard(name)
+        self._ended.discard(name)
 
     def testimony(self, name: str) -> Sight:
         """WHOLE only when start, life and end were seen, and the host did not run out of memory meanwhile."""
@@ -76,6 +93,32 @@ def shortage(file: Path = MEMORY_KILLS) -> tuple[int, int]:
         return 0, 0
     kills = sum(int(words[1]) for words in lines if words[0] == "oom_kill")
     return kills, sum(int(words[1]) for words in lines if words[0].startswith("allocstall"))
+
+
+def started_at(address: str, processes: Path = PROCESSES) -> int:
+    """When the engine that listens at `address` was started, in epoch ms; 0 when that can not be seen from here."""
+    scheme, _, socket = address.partition("://")
+    for folder in processes.glob("[0-9]*") if scheme == "unix" else ():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look into
+            if (folder / "comm").read_text().strip() == ENGINE and _listens(folder, os.path.realpath(socket)):
+                return booted_at() + _since_boot(folder)
+    return 0
+
+
+def _listens(folder: Path, path: str) -> bool:
+    """Whether the process holds the socket that takes connections at this path, in its own network namespace."""
+    names = set()
+    for line in (folder / "net" / "unix").read_text().splitlines():
+        words = line.split()
+        if len(words) == 8 and words[3] == LISTENING and os.path.realpath(words[7]) == path:
+            names.add(f"socket:[{words[6]}]")
+    return bool(names) and any(os.readlink(entry) in names for entry in (folder / "fd").iterdir())
+
+
+def _since_boot(folder: Path) -> int:
+    """When a process began, in ms since the machine was started."""
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    return int(fields[19]) * 1000 // os.sysconf("SC_CLK_TCK")
 
 
 def booted_at() -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.docker_engine.exits import Sight, exit_of, has_ended, timestamp_of
+from node.adapters.docker_engine.exits import RESTORING, Sight, Testimony, exit_of, has_ended, timestamp_of
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.witness import Witness, shortage
 
@@ -25,7 +25,7 @@ def reason(
     booted: int = 0,
     **changes: object,
 ) -> str:
-    end = exit_of(a_state(**changes), timeout, asked, had_oom, seen, booted)
+    end = exit_of(a_state(**changes), timeout, asked, had_oom, Testimony(sight=seen, booted=booted))
     assert end is not None
     return end.reason
 
@@ -159,6 +159,30 @@ def test_a_command_that_can_not_be_run_has_ended_without_running(said: str, why:
     state = a_state(Status="created", ExitCode=127, StartedAt="0001-01-01T00:00:00Z", Error=said)
     assert has_ended(state)
     assert reason(**state) == why
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (Testimony(revived=1750000010000), "engine"),
+        (Testimony(revived=1750000010000, sight=Sight.BROKEN), "engine"),
+        (Testimony(sight=Sight.BROKEN), "engine"),
+        (Testimony(revived=1750000010000, saw_end=True), "exited"),
+        (Testimony(revived=1750000010000, sight=Sight.WHOLE), "exited"),
+        (Testimony(revived=1750000011000, sight=Sight.BROKEN), "exited"),
+        (Testimony(revived=1750000000000), "exited"),
+        (Testimony(revived=1750000010122 - RESTORING), "exited"),
+        (Testimony(), "exited"),
+    ],
+)
+def test_an_end_with_0_that_only_a_new_engine_knows_of_may_be_made_up(told: Testimony, why: str) -> None:
+    """An engine that is killed between an end and the note of it writes 0 down when it is back."""
+    end = exit_of(a_state(), 60, told=told)
+    assert end is not None
+    assert end.reason == why
+    failed = exit_of(a_state(ExitCode=3), 60, told=told)
+    assert failed is not None
+    assert failed.reason == "exited", "no other code is made up"
 
 
 def test_a_start_that_came_to_nothing_with_the_engine_is_the_engines_fault() -> None:

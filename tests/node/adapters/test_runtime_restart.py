@@ -8,6 +8,8 @@ import pytest
 
 from market.errors import Unavailable
 from market.units import Seconds
+from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.witness import started_at
 from node.adapters.runtime import DockerRuntime
 from tests.node.adapters.daemons import Daemon, a_daemon
 from tests.node.adapters.engines import (
@@ -73,6 +75,15 @@ async def test_a_container_that_was_created_and_never_started_is_started_now(run
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Daemon:  # type: ignore[misc]
     with a_daemon(tmp_path_factory.mktemp("engine") / "own") as daemon:
         yield daemon
+
+
+async def test_when_an_engine_began_is_seen_through_its_socket(daemon: Daemon) -> None:
+    before = SystemClock().now()
+    await asyncio.to_thread(daemon.end, signal.SIGKILL)
+    assert started_at(daemon.address) == 0
+    await asyncio.to_thread(daemon.start)
+    assert before - 20 <= started_at(daemon.address) <= SystemClock().now(), "processes count in hundredths of a second"
+    assert started_at("tcp://127.0.0.1:2375") == started_at("unix:///nowhere") == 0
 
 
 async def test_an_engine_that_goes_away_is_never_the_jobs_failure(daemon: Daemon, tmp_path: Path) -> None:
