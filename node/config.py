@@ -12,77 +12,30 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
-from node.ports.inspection import RISKS, SWARM_TIER, TIERS
-
-
-def _whole(least: int, most: int, unit: str = "") -> Meta:
-    """A whole number, and the sentence that says so."""
-    return Meta(ge=least, le=most, description=f"a whole number from {least} to {most}{unit}")
-
-
-Port = Annotated[int, _whole(0, 65_535)]
-Name = Annotated[str, Meta(min_length=1, max_length=64, description="a text of 1 to 64 characters")]
-File = Annotated[str, Meta(min_length=1, max_length=1024, description="a path")]
-Price = Annotated[
-    str, Meta(pattern=r"^\d{1,12}(\.\d{1,6})?$", description='an amount of tokens in quotes, such as "0.02"')
-]
-Days = Annotated[int, _whole(1, 36_500, " days")]
-Positive = Annotated[int, _whole(1, 10**9)]
-_PLACE = r"^/(ip4|ip6|dns|dns4|dns6)/[^/]{1,200}/tcp/\d{1,5}"
-Listen = Annotated[
-    str, Meta(pattern=rf"{_PLACE}$", max_length=256, description='a multiaddr such as "/ip4/0.0.0.0/tcp/4001"')
-]
-Dial = Annotated[
-    str,
-    Meta(
-        pattern=rf"{_PLACE}/p2p/[1-9A-HJ-NP-Za-km-z]{{8,128}}$",
-        max_length=256,
-        description='a multiaddr with peer id, such as "/ip4/203.0.113.7/tcp/4001/p2p/16Uiu2HA..."',
-    ),
-]
-Url = Annotated[
-    str, Meta(pattern=r"^https?://\S+$", max_length=512, description='a URL such as "http://127.0.0.1:8545"')
-]
-Database = Annotated[
-    str,
-    Meta(
-        pattern=r"^(postgres(ql)?://\S+)?$(?!\n)",
-        max_length=1024,
-        description='"" or a URL such as "postgresql://user@host:5432/name"',
-    ),
-]
-Origin = Annotated[
-    str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
-]
-HostName = Annotated[
-    str, Meta(pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?$(?!\n)", description='a host such as "api.example.org"')
-]
-Registry = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9*.\[\]:-]{1,255}$(?!\n)",
-        description='a registry such as "ghcr.io" or "127.0.0.1:5000", or a pattern such as "*.example.org" or "*"',
-    ),
-]
-Pattern = Annotated[
-    str,
-    Meta(pattern=r"^[!-~]{1,255}$(?!\n)", description='a name of images such as "team/tool:1" or "team/*"'),
-]
-RepositoryHost = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?(=[0-9.]{7,15})?$(?!\n)",
-        description='a host such as "git.example.org" or "git.example.org:8443", or with "=10.0.0.7" its address',
-    ),
-]
-Size = Annotated[int, _whole(2**20, 2**50, " bytes")]
-Region = Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="1 to 32 characters out of a-z, 0-9 and -")]
-Role = Annotated[str, Meta(pattern="^(provider|requester)$", description='"provider" or "requester"')]
-ALL_TIERS: Final = (*TIERS, SWARM_TIER)
-Tier = Annotated[str, Meta(pattern=f"^({'|'.join(ALL_TIERS)})$", description=f"one of {', '.join(ALL_TIERS)}")]
-Engines = Annotated[str, Meta(pattern="^(docker|swarm)$", description='"docker" or "swarm"')]
-Risk = Annotated[str, Meta(pattern=f"^({'|'.join(RISKS)})$", description=f"one of {', '.join(RISKS)}")]
-Roles = Annotated[tuple[Role, ...], Meta(min_length=1, description='a list of "provider", "requester" or both')]
+from node.config_words import (
+    Database,
+    Days,
+    Dial,
+    Engines,
+    File,
+    HostName,
+    Listen,
+    Name,
+    Origin,
+    Pattern,
+    Port,
+    Positive,
+    Price,
+    Region,
+    Registry,
+    RepositoryHost,
+    Risk,
+    Roles,
+    Size,
+    Tier,
+    Url,
+    whole,
+)
 
 REGISTRIES = (
     "docker.io",
@@ -122,7 +75,7 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether a wallet that nobody here has becomes a new account when it signs in."""
     origins: tuple[Origin, ...] = ()
     """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
-    body_limit: Annotated[int, _whole(1024, 2**40, " bytes")] = 4 * 1024**3
+    body_limit: Annotated[int, whole(1024, 2**40, " bytes")] = 4 * 1024**3
     """The largest upload, in bytes."""
 
 
@@ -138,7 +91,7 @@ class ChainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     rpc: Url = "http://127.0.0.1:8545"
     deployment: File = "local.toml"
-    confirmations: Annotated[int, _whole(0, 1000, " blocks")] = 0
+    confirmations: Annotated[int, whole(0, 1000, " blocks")] = 0
 
 
 class PublicSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,8 +104,8 @@ class PublicSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, Meta(pattern=r"^([0-9A-Za-z.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])?$", description="a host")
     ] = ""
     host: Name = "0.0.0.0"  # noqa: S104 - the operator has named the address that is public
-    first: Annotated[int, _whole(1024, 65_535)] = 30_000
-    last: Annotated[int, _whole(1024, 65_535)] = 30_255
+    first: Annotated[int, whole(1024, 65_535)] = 30_000
+    last: Annotated[int, whole(1024, 65_535)] = 30_255
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,16 +118,16 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cpu_hour_cost: Price = "0"
     gpu_hour_cost: Price = "0"
     """What a core or a GPU in use costs the provider itself (power): nothing is bid below it."""
-    floor: Annotated[int, _whole(0, 1000, " thousandths")] = 700
-    surge: Annotated[int, _whole(1000, 10_000, " thousandths")] = 1000
+    floor: Annotated[int, whole(0, 1000, " thousandths")] = 700
+    surge: Annotated[int, whole(1000, 10_000, " thousandths")] = 1000
     runtime: Engines = "docker"
     """The engine of this machine, or the swarm that it manages: with "swarm" goes the tier "swarm"."""
     isolation: Tier = "hardened"
     """The tier that is sold; nothing is, while a real start does not prove it."""
     accept_risks: Annotated[tuple[Risk, ...], Meta(max_length=16, description="a list of risks by name")] = ()
     """What is sold although `neugrid doctor` finds it below the floor; every offer names it."""
-    max_duration: Annotated[int, _whole(1, 10**9, " seconds")] = 7 * 86_400
-    share: Annotated[int, _whole(1, 1000, " thousandths")] = 1000
+    max_duration: Annotated[int, whole(1, 10**9, " seconds")] = 7 * 86_400
+    share: Annotated[int, whole(1, 1000, " thousandths")] = 1000
     """The part of the machine that is sold, in thousandths."""
     max_leases: Positive = 64
     claim_above: Price = "1.0"
@@ -193,13 +146,13 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A file of certificates in PEM that hosts of repositories may be signed by, beside the usual ones."""
     max_repository: Size = 2**30
     """Of a repository, as it comes and as it lies, in bytes."""
-    keep_free: Annotated[int, _whole(0, 2**50, " bytes")] = 5 * 2**30
+    keep_free: Annotated[int, whole(0, 2**50, " bytes")] = 5 * 2**30
     """Images that this node pulled go while less of the disk is free, in bytes."""
     builds: bool = False
     """Whether images are built of repositories; the image with git that clones them is made when missing."""
     languages: Annotated[tuple[Name, ...], Meta(max_length=32)] = ()
     """Languages that code is run in, by their names in configs/languages.toml; their images are made when missing."""
-    sandbox_memory: Annotated[int, _whole(32, 2**20, " MiB")] = 512
+    sandbox_memory: Annotated[int, whole(32, 2**20, " MiB")] = 512
     """What sandboxes that wait for code may take, in MiB."""
     public: PublicSettings = PublicSettings()
 
@@ -221,29 +174,29 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a requester shops and pays: providers asked at once, waiting time of an order, smallest deposit."""
 
-    ask: Annotated[int, _whole(1, 16)] = 3
+    ask: Annotated[int, whole(1, 16)] = 3
     top_up: Price = "1.0"
-    sandboxes: Annotated[int, _whole(1, 64)] = 2
+    sandboxes: Annotated[int, whole(1, 64)] = 2
     """Sandboxes that one standing lease for code has."""
     code_cap: Price = "0.2"
     """The most that such a lease may cost in an hour."""
-    credits: Annotated[int, _whole(0, 10**9, " runs")] = 200
+    credits: Annotated[int, whole(0, 10**9, " runs")] = 200
     """Runs of code that a new user may do for nothing..."""
     run_price: Price = "0.001"
     """...and what a run costs him after that; "0" = nothing runs without credits."""
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
-    build_timeout: Annotated[int, _whole(60, 86_400, " seconds")] = 1800
-    build_cpu: Annotated[int, _whole(100, 1_024_000, " thousandths of a core")] = 1000
-    build_memory: Annotated[int, _whole(64, 2**20, " MiB")] = 2048
-    build_disk: Annotated[int, _whole(64, 2**22, " MiB")] = 4096
+    build_timeout: Annotated[int, whole(60, 86_400, " seconds")] = 1800
+    build_cpu: Annotated[int, whole(100, 1_024_000, " thousandths of a core")] = 1000
+    build_memory: Annotated[int, whole(64, 2**20, " MiB")] = 2048
+    build_disk: Annotated[int, whole(64, 2**22, " MiB")] = 4096
     """What the image and the repository of such a build may have."""
     build_egress: Annotated[str, Meta(pattern="^(none|web)$", description='"none" or "web"')] = "web"
     """Where the steps of a build may connect to: the clone always reaches its repository, and nothing else."""
     pod_price: Price = "1.0"
     """The most that a pod of a built image may cost an hour."""
-    pod_memory: Annotated[int, _whole(16, 2**20, " MiB")] = 1024
-    service_log: Annotated[int, _whole(1, 1_048_576, " MiB")] = 64
+    pod_memory: Annotated[int, whole(16, 2**20, " MiB")] = 1024
+    service_log: Annotated[int, whole(1, 1_048_576, " MiB")] = 64
     """The newest lines that are kept of a replica of a service, in MiB..."""
     service_log_days: Days = 14
     """...and how old they may become."""
