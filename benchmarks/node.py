@@ -29,11 +29,14 @@ from node.actions.keys import NewKey
 from node.actions.people import let_in
 from node.actions.service_logs import Output
 from node.actions.wallet_sign_in import Door
+from node.actions.webhooks import Webhooks
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
 from node.adapters.postgres_storage import open_postgres
+from node.adapters.posts import GuardedPosts
+from node.adapters.seal import NodeSeal
 from node.adapters.storage import open_storage
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
@@ -168,6 +171,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         treasury=node.treasury,
         billing=node.billing,
         news=node.news,
+        webhooks=Webhooks(node.engine, node.happenings, GuardedPosts(), NodeSeal(bytes(32))),
         health=node.health,
         people=people,
         clock=ports.clock,

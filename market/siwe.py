@@ -1,14 +1,14 @@
 """Sign-In with Ethereum: the message that a wallet signs, read strictly (EIP-4361), and its digest (EIP-191)."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from market.errors import InvalidParameters
 from market.signing import keccak
-from market.units import Address, parse_address
+from market.units import Address, instant, parse_address
 
 MAX_MESSAGE: Final = 4096
 _TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
@@ -71,10 +71,10 @@ def write_message(message: SignInMessage, statement: str = "") -> str:
         "Version: 1",
         f"Chain ID: {message.chain}",
         f"Nonce: {message.nonce}",
-        f"Issued At: {_written(message.issued_at)}",
+        f"Issued At: {instant(message.issued_at)}",
     ]
-    lines += [f"Expiration Time: {_written(message.expires_at)}"] if message.expires_at else []
-    lines += [f"Not Before: {_written(message.begins_at)}"] if message.begins_at else []
+    lines += [f"Expiration Time: {instant(message.expires_at)}"] if message.expires_at else []
+    lines += [f"Not Before: {instant(message.begins_at)}"] if message.begins_at else []
     return "\n".join(lines)
 
 
@@ -91,10 +91,6 @@ def _time(text: str | None) -> int:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError) as error:
         raise InvalidParameters(f"{text} is no time", field="message", value=text) from error
-
-
-def _written(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _checksummed(address: Address) -> str:

@@ -1,6 +1,7 @@
 """Units and how people write them: money, rates, sizes, durations, identities."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NewType
 
@@ -110,6 +111,11 @@ def parse_cpu(value: str | float, field: str = "resources.cpu") -> MilliCpu:
     if not Decimal("0.001") <= cores <= 4096:
         raise _invalid(field, value, "a number of cores from 0.001 to 4096")
     return MilliCpu(int(cores * 1000))
+
+
+def instant(at: int) -> str:
+    """Epoch milliseconds as ISO 8601 in UTC: 2026-11-27T05:00:00.000Z."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_address(text: str, field: str = "address") -> Address:

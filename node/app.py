@@ -30,12 +30,15 @@ from node.actions.projects import BuildTerms
 from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
 from node.actions.wallet_sign_in import Door
+from node.actions.webhooks import Webhooks
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
+from node.adapters.posts import GuardedPosts
 from node.adapters.sandboxes.languages import load_languages
+from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.server import serve
@@ -47,6 +50,7 @@ from node.database import open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
 from node.loops import forgetting
+from node.loops.delivering import Courier
 from node.observe import configure_logs
 from node.outfit import open_outfit
 from node.parts import Identity, Ports, Settings
@@ -96,10 +100,14 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         node = assemble(ports, _identity(keys, ports), _settings(config))
         people = _people(config, keys, ports, node.ledger)
         stack.callback(_remove_contact, config.folder)
-        loops = (*node.loops, ("forgetting", lambda: forgetting.run(people)))
+        posts, seal = GuardedPosts(is_open=config.api.private_webhooks), NodeSeal(keys.node)
+        courier = Courier(node.engine, posts, seal)
+        loops = (*node.loops, ("forgetting", lambda: forgetting.run(people)), ("webhooks", courier.run))
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in loops]
         gateway = _gateway(stack, config.gateway, ports)
-        vital = [asyncio.create_task(_serve(config, node, people, ports, gateway, on_ready), name="api")]
+        webhooks = Webhooks(node.engine, node.happenings, posts, seal)
+        services = _services(node, people, webhooks, ports, gateway)
+        vital = [asyncio.create_task(_serve(config, node, services, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -233,17 +241,9 @@ def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> 
     return lambda service, inner: f"{scheme}://{host_of(service, settings.domain, inner)}:{port}"
 
 
-async def _serve(
-    config: Config,
-    node: Node,
-    people: People,
-    ports: Ports,
-    endpoint_url: Callable[[str, int], str],
-    on_ready: Callable[[Contact], None] | None,
-) -> None:
-    key = await _operator_key(config.folder, people)
-    services = _services(node, people, ports, endpoint_url)
-    addresses = await ports.network.addresses()
+async def _serve(config: Config, node: Node, services: Services, on_ready: Callable[[Contact], None] | None) -> None:
+    key = await _operator_key(config.folder, services.people)
+    addresses = await node.peers.network.addresses()
 
     def bound(host: str, port: int) -> None:
         url = f"http://{host}:{port}"
@@ -258,7 +258,9 @@ async def _serve(
     await serve(app, config.api.host, config.api.port, bound)
 
 
-def _services(node: Node, people: People, ports: Ports, endpoint_url: Callable[[str, int], str]) -> Services:
+def _services(
+    node: Node, people: People, webhooks: Webhooks, ports: Ports, endpoint_url: Callable[[str, int], str]
+) -> Services:
     return Services(
         jobs=node.jobs,
         runner=node.runner,
@@ -270,6 +272,7 @@ def _services(node: Node, people: People, ports: Ports, endpoint_url: Callable[[
         treasury=node.treasury,
         billing=node.billing,
         news=node.news,
+        webhooks=webhooks,
         health=node.health,
         people=people,
         clock=ports.clock,

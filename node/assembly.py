@@ -30,6 +30,7 @@ from node.actions.standing import Standing
 from node.actions.tenants import Tenants
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
+from node.actions.webhooks import tell
 from node.engine import Engine
 from node.loops import (
     chain,
@@ -73,6 +74,7 @@ class Node:
     treasury: Treasury
     billing: Billing
     news: News
+    happenings: Happenings
     funding: Funding
     health: Health
     selling: Selling | None
@@ -104,6 +106,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         treasury=core.treasury,
         billing=core.billing,
         news=core.news,
+        happenings=core.happenings,
         funding=core.funding,
         health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         selling=bidding.selling if bidding else None,
@@ -118,7 +121,7 @@ def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
 
 def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
     ledger = Ledger(settings.credits, settings.run_price)
-    happenings = Happenings()
+    happenings = Happenings(tell)
     engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
@@ -142,6 +145,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
         wallets=wallets,
         treasury=Treasury(engine, ports.chain, happenings),
         news=News(engine, happenings),
+        happenings=happenings,
         billing=Billing(engine),
         experiences=experiences,
         logs=LogKeeping(engine, settings.logs),

@@ -71,6 +71,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A file of limits instead of the shipped configs/limits.toml."""
     hosts: tuple[HostName, ...] = ()
     """Names under which this API is reached, such as "api.example.org": wallets sign in for one of them."""
+    private_webhooks: bool = False
+    """Whether webhooks may lead to private addresses and over plain http: programs of the operator's own."""
     wallets_may_join: bool = False
     """Whether a wallet that nobody here has becomes a new account when it signs in."""
     origins: tuple[Origin, ...] = ()

@@ -14,7 +14,7 @@ from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
 from node.actions.funding import Funding
-from node.actions.happenings import News
+from node.actions.happenings import Happenings, News
 from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
@@ -130,6 +130,7 @@ class Core:
     treasury: Treasury
     billing: Billing
     news: News
+    happenings: Happenings
     experiences: Experiences
     logs: LogKeeping
     series: Series

@@ -32,6 +32,7 @@ from node.api import (
     templates,
     users,
     wallet,
+    webhooks,
 )
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
@@ -143,6 +144,16 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     keys.create_key,
     keys.revoke_key,
     runner.list_languages,
+    webhooks.list_webhooks,
+    webhooks.create_webhook,
+    webhooks.show_webhook,
+    webhooks.replace_webhook,
+    webhooks.update_webhook,
+    webhooks.delete_webhook,
+    webhooks.test_webhook,
+    webhooks.rotate_webhook,
+    webhooks.list_deliveries,
+    webhooks.retry_delivery,
     news.follow_account,
     system.show_health,
     system.show_readiness,

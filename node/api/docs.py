@@ -36,6 +36,7 @@ _TAGS: Final = {
     "Sign-in": "Tokens for passwords, wallets and devices.",
     "Users": "Who uses this node.",
     "Keys": "Who may call.",
+    "Webhooks": "Where you are told of it.",
     "Events": "What happens to what is yours.",
     "System": "The node itself.",
 }
@@ -62,6 +63,7 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
     ],
     "WithdrawBody": [{"to": "0x00000000000000000000000000000000000000aa"}],
     "KeyBody": [{"name": "ci", "expiresIn": "90d", "scopes": ["read", "compute"]}],
+    "NewWebhook": [{"url": "https://example.com/webhook", "events": ["agent.created", "agent.stopped"]}],
     "TokenBody": [{"email": "ann@example.org", "password": "correct horse battery"}],
     "NewUser": [{"email": "ann@example.org", "password": "correct horse battery", "role": "developer"}],
 }

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from market.builds import BuildStep
@@ -10,7 +9,7 @@ from market.job_events import Reason
 from market.jobs import DONE, BidSeen, Job, JobState, progress_of
 from market.leases import Lease, LeaseState
 from market.receipts import output_digest
-from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount
+from market.units import RATE_SCALE, TOKEN_DECIMALS, Amount, format_amount, instant
 from node.api.views import BidView, Fault, JobView, LogRecord, ReasonView, ResultFile, ResultList, StepView, Timings
 from node.ports import LogLine, OutputFile
 
@@ -123,7 +122,7 @@ def per_hour(rate: int) -> float:
 
 def iso(ms: int) -> str:
     """ISO 8601 in UTC with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return instant(ms)
 
 
 def iso_or_none(ms: int) -> str | None:

@@ -26,6 +26,7 @@ from node.actions.service_logs import Output
 from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
+from node.actions.webhooks import Webhooks
 from node.api.bodies import read_body
 from node.api.streams import Closing
 from node.api.template_file import Template
@@ -61,6 +62,7 @@ class Services:
     treasury: Treasury
     billing: Billing
     news: News
+    webhooks: Webhooks
     health: Health
     people: People
     clock: Clock

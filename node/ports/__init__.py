@@ -36,6 +36,8 @@ from node.ports.network import Peer as Peer
 from node.ports.network import RequestHandler as RequestHandler
 from node.ports.network import StreamHandler as StreamHandler
 from node.ports.network import Streams as Streams
+from node.ports.posts import Posts as Posts
+from node.ports.posts import Seal as Seal
 from node.ports.public_ports import Dial as Dial
 from node.ports.public_ports import OpenPort as OpenPort
 from node.ports.public_ports import PublicPorts as PublicPorts

@@ -1,7 +1,7 @@
 """Hand-made actions for the routes: what was asked is in lists, what is answered in dicts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from market.dialogue import Line
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound
+from market.errors import (
+    Conflict,
+    IdempotencyMismatch,
+    InsufficientFunds,
+    InvalidParameters,
+    NotFound,
+    Unavailable,
+)
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.jobs import DONE, Job, JobState
 from market.leases import Lease
@@ -39,6 +46,8 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallet_sign_in import Door
 from node.actions.wallets import RefundResult, WalletBalance, WalletEarnings
+from node.actions.webhooks import Webhooks, tell
+from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.edge import Edge
@@ -411,6 +420,25 @@ class FakeBinaries:
         return self.known[url]
 
 
+class FakePosts:
+    """What was posted, and what is answered; addresses of example.org are public, others are not."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+
+    async def check(self, url: str) -> None:
+        if not url.startswith("https://") or ".example" not in url:
+            raise InvalidParameters("url must be an https URL", field="url", value=url[:200], expected="https")
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        self.posted.append((url, dict(headers), body))
+        status = self.answers.pop(0) if self.answers else 200
+        if not status:
+            raise Unavailable("no answer")
+        return status
+
+
 def some_people(storage: MemoryStorage, clock: Any, ledger: Ledger) -> People:
     """Alice and Bob, who are users, and the operator, each with a key."""
     for account, secret in ((ALICE, KEY), (BOB, OTHER_KEY), (ROOT, ROOT_KEY)):
@@ -442,7 +470,8 @@ class World:
         self.health = FakeHealth()
         self.clock = FixedClock()
         self.storage = MemoryStorage()
-        self.happenings = Happenings()
+        self.happenings = Happenings(tell)
+        self.posts, self.seal = FakePosts(), NodeSeal(bytes(32))
         self.ledger = Ledger(grant=200, run_price=1000)
         self.people = some_people(self.storage, self.clock, self.ledger)
         self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
@@ -460,6 +489,7 @@ class World:
             wallets=self.wallets,
             treasury=Treasury(self.engine, self.chain, self.happenings),
             news=News(self.engine, self.happenings),
+            webhooks=Webhooks(self.engine, self.happenings, self.posts, self.seal),
             billing=Billing(self.engine),
             health=self.health,
             people=self.people,

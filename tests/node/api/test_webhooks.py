@@ -1,0 +1,63 @@
+"""Webhooks over HTTP, as they are documented and beyond."""
+
+import httpx
+import pytest
+
+from tests.node.api.fakes import OTHER_KEY
+
+pytestmark = pytest.mark.anyio
+DOCUMENTED = {
+    "url": "https://hooks.example/webhook",
+    "events": ["agent.created", "agent.stopped"],
+    "secret": "your-webhook-secret",
+}
+
+
+async def test_a_webhook_is_made_as_documented_and_looked_after(client: httpx.AsyncClient) -> None:
+    made = await client.post("/v1/webhooks", json=DOCUMENTED)
+    hook = made.json()
+    assert (made.status_code, hook["events"], hook["status"]) == (201, DOCUMENTED["events"], "active")
+    assert made.headers["cache-control"] == "no-store"
+    path = made.headers["location"]
+    assert (await client.get(path)).json()["secret"] is None
+    assert (await client.get("/v1/webhooks")).json()["total"] == 1
+    assert (await client.patch(path, json={"isActive": False})).json()["status"] == "disabled"
+    assert (await client.put(path, json={"is_active": True, "events": []})).json()["events"] == []
+    assert (await client.post(f"{path}/rotate")).json()["secret"].startswith("whsec_")
+    sent = await client.post(f"{path}/test")
+    assert (sent.status_code, sent.json()["event"], sent.json()["status"]) == (202, "webhook.test", "pending")
+    [delivery] = (await client.get(f"{path}/deliveries")).json()["deliveries"]
+    again = await client.post(f"/v1/webhooks/deliveries/{delivery['id']}/retry")
+    assert again.status_code == 202
+    other = {"X-API-Key": OTHER_KEY}
+    for answer in (
+        await client.get(path, headers=other),
+        await client.delete(path, headers=other),
+        await client.post(f"{path}/test", headers=other),
+        await client.get(f"{path}/deliveries", headers=other),
+        await client.post(f"/v1/webhooks/deliveries/{delivery['id']}/retry", headers=other),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    assert (await client.delete(path)).json()["success"] is True
+    assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"url": "http://hooks.example/"}, "url"),
+        ({"url": "https://10.0.0.1/"}, "url"),
+        ({"url": ""}, "url"),
+        ({"events": ["agent.exploded"]}, "events"),
+        ({"secret": "short"}, "secret"),
+        ({"active": True}, "active"),
+    ],
+)
+async def test_what_is_no_webhook_is_refused_by_field(
+    client: httpx.AsyncClient, change: dict[str, object], field: str
+) -> None:
+    answer = await client.post("/v1/webhooks", json={**DOCUMENTED, **change})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert answer.json()["error"]["details"]["field"] == field
+    assert "short" not in answer.text
+    assert (await client.get("/v1/webhooks")).json()["total"] == 0
