@@ -9,8 +9,20 @@ from market.errors import NeugridError
 from market.jobs import LIVE, Job
 from market.leases import OPEN, Lease
 from market.units import Amount
+from node.actions.ledger import sums
 from node.actions.selling import Selling
 from node.ports import Chain, Clock, Gpus, GpuUse, Network, Reader, Runtime
+from node.version import VERSION
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of the node: `reason` says what is wrong with it, "" = nothing; times in epoch ms."""
+
+    name: str
+    version: str
+    reason: str
+    since: int
+    checked_at: int
 
 
 class Seller(Struct, frozen=True):
@@ -66,6 +78,28 @@ class Health:
             "queueDepth": self._storage.count(Job, state=LIVE),
             "openLeases": self._storage.count(Lease, state=OPEN),
         }
+
+    async def services(self) -> tuple[Part, ...]:
+        """What the node is made of, each asked now."""
+        docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
+        books = sums(self._storage)
+        parts = [
+            self._part("api", ""),
+            self._part("storage", ""),
+            self._part("ledger", "" if not any(books.values()) else f"its accounts sum to {books}"),
+            self._part("network", network["reason"]),
+            self._part("chain", chain["reason"]),
+        ]
+        if docker is not None:
+            reason = "" if docker["available"] else docker["reason"] or "it does not answer"
+            parts.append(self._part("docker", reason, docker["version"]))
+            closed = self._seller.selling.gate.reasons if self._seller and not self._seller.selling.is_open else ()
+            parts.append(self._part("selling", "; ".join(closed)))
+        return tuple(parts)
+
+    def _part(self, name: str, reason: str, version: str = VERSION) -> Part:
+        now = self._clock.now()
+        return Part(name=name, version=version, reason=reason, since=self._started, checked_at=now)
 
     def _selling_state(self) -> dict[str, Any] | None:
         """Whether anything is sold, under which tier, and why not; risks are what is sold below the floor."""

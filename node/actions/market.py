@@ -2,6 +2,7 @@
 
 from market.errors import NotFound
 from market.offers import Offer
+from market.orders import Order
 from market.resources import price_of
 from market.summaries import MarketPrices, MarketStats
 from node.actions.book import Book
@@ -41,6 +42,16 @@ class Market:
     def stats(self) -> MarketStats:
         """How much is offered and wanted."""
         return self._book.book.stats(self._clock.now())
+
+    def orders(self) -> list[Order]:
+        """The demands that rest in the book, oldest first."""
+        now = self._clock.now()
+        found = (order for order in self._book.book.orders() if now < order.expires_at)
+        return sorted(found, key=lambda order: (order.issued_at, order.id))
+
+    def asks(self) -> list[Offer]:
+        """The live offers, cheapest core first."""
+        return sorted(self._live(), key=lambda offer: (offer.prices.cpu, offer.id))
 
     def _live(self) -> list[Offer]:
         now = self._clock.now()

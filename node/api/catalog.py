@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
 from market.offers import Gpu, Hardware, Offer
+from market.orders import Order
 from market.resources import Prices, Resources
 from market.summaries import MarketPrices
 from market.summaries import PriceRange as AskRange
 from market.units import format_size
 from node.api.market_views import (
+    DemandView,
     ExplanationView,
     GpuFacts,
     GpuView,
@@ -61,6 +63,21 @@ def offer_view(offer: Offer, currency: str) -> OfferView:
         hardware=_hardware(offer.hardware),
         issued_at=iso(offer.issued_at),
         expires_at=iso(offer.expires_at),
+    )
+
+
+def demand_view(order: Order) -> DemandView:
+    """A demand that rests in the book."""
+    return DemandView(
+        id=order.id,
+        resources=resources_view(order.resources),
+        region=order.constraints.region,
+        isolation=order.constraints.isolation,
+        min_reputation=order.constraints.min_reputation,
+        max_price_per_second=format_rate(order.max_rate),
+        duration=order.duration,
+        issued_at=iso(order.issued_at),
+        expires_at=iso(order.expires_at),
     )
 
 

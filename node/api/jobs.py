@@ -29,7 +29,7 @@ from node.api.replies import (
 )
 from node.api.services import Call
 from node.api.submissions import SubmitJob, new_job
-from node.api.views import JobList, JobView, ResultList
+from node.api.views import BidList, JobList, JobView, ResultList
 
 TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60
@@ -113,6 +113,13 @@ async def download_result(request: Call, job_id: FromPath[str], path: FromPath[s
     inner = str(path).lstrip("/")
     file = request.services.jobs.result_path(request.account, job_id, inner)
     return File(path=file, filename=inner.rpartition("/")[2], media_type="application/octet-stream")
+
+
+@get("/jobs/{job_id:str}/bids", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+async def list_bids(request: Call, job_id: FromPath[str]) -> Response[BidList]:
+    """The bids on the present attempt of a job, as they came."""
+    job = request.services.jobs.get(request.account, job_id)
+    return reply(BidList(bids=_shown(request, job).bids))
 
 
 @get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))

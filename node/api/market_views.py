@@ -92,6 +92,41 @@ class ProviderList(View, frozen=True, kw_only=True):
     pagination: Pagination
 
 
+class AskView(View, frozen=True, kw_only=True):
+    """An ask in the book: an offer and whose it is."""
+
+    provider: str
+    offer: OfferView
+
+
+class DemandView(View, frozen=True, kw_only=True):
+    """A demand that rests in the book: blinded, for what shall run only the winner learns."""
+
+    id: str
+    resources: ResourcesView
+    region: str
+    isolation: str
+    min_reputation: int
+    max_price_per_second: str
+    duration: int
+    issued_at: str
+    expires_at: str
+
+
+class BookView(View, frozen=True, kw_only=True):
+    """The live book as this node sees it: asks, cheapest core first, and demands, oldest first."""
+
+    asks: tuple[AskView, ...]
+    orders: tuple[DemandView, ...]
+    currency: str
+
+
+class OfferList(View, frozen=True, kw_only=True):
+    """The live offers of one provider."""
+
+    offers: tuple[OfferView, ...]
+
+
 class PriceRange(View, frozen=True, kw_only=True):
     """Asking prices per hour in tokens over all live offers; null while nobody offers."""
 

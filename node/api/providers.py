@@ -9,10 +9,11 @@ from litestar.params import FromPath, QueryParameter
 
 from market.errors import NotFound
 from node.api.auth import SECURITY, signed_in
-from node.api.catalog import price_table, provider_view
+from node.api.catalog import demand_view, offer_view, price_table, provider_view
 from node.api.errors import problems
-from node.api.market_views import PriceTable, ProviderList, ProviderView
-from node.api.replies import Page, cut, pagination_of, reply
+from node.api.market_views import AskView, BookView, OfferList, PriceTable, ProviderList, ProviderView
+from node.api.present import provider_id
+from node.api.replies import MAX_PAGE, Page, cut, pagination_of, reply
 from node.api.services import Call
 
 PROVIDERS: Final = ["Providers"]
@@ -29,18 +30,13 @@ async def list_providers(
     region: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> Response[ProviderList]:
     """Providers with a live offer, each with its best one; reputation runs from 0 to 1000."""
-    found = request.services.market.providers(gpu=gpu, min_reputation=min_reputation, region=region)
-    shown, following = cut(found, wanted)
-    currency = request.services.currency
-    views = tuple(provider_view(offer, score, (offer,), currency) for offer, score in shown)
-    return reply(ProviderList(providers=views, pagination=pagination_of(wanted, len(found), len(views), following)))
+    return _listed(request, wanted, gpu, min_reputation, region)
 
 
 @get("/providers/{provider_id:str}", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems(404))
 async def show_provider(request: Call, provider_id: FromPath[str]) -> Response[ProviderView]:
     """One provider with all of its live offers; its id (`prov_...`) or its chain address (`0x...`)."""
-    offers, score = request.services.market.provider(address_in(provider_id))
-    return reply(provider_view(offers[0], score, offers, request.services.currency))
+    return _shown(request, provider_id)
 
 
 @get("/market/prices", guards=[signed_in], tags=MARKET, security=SECURITY, responses=problems())
@@ -55,12 +51,70 @@ async def show_stats(request: Call) -> Response[dict[str, Any]]:
     return reply(camelled(msgspec.to_builtins(request.services.market.stats())))
 
 
+@get("/nodes", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems())
+async def list_nodes(
+    request: Call,
+    wanted: NamedDependency[Page],
+    gpu: Annotated[bool | None, QueryParameter()] = None,
+    min_reputation: Annotated[int, QueryParameter(name="minReputation", ge=0, le=1000)] = 0,
+    region: Annotated[str, QueryParameter(max_length=128)] = "",
+) -> Response[ProviderList]:
+    """The same providers, for who calls them nodes: their ids are what deployments take as `nodeId`."""
+    return _listed(request, wanted, gpu, min_reputation, region)
+
+
+@get("/nodes/{node_id:str}", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems(404))
+async def show_node(request: Call, node_id: FromPath[str]) -> Response[ProviderView]:
+    """One of them."""
+    return _shown(request, node_id)
+
+
+@get(
+    "/providers/{provider_id:str}/offers",
+    guards=[signed_in],
+    tags=PROVIDERS,
+    security=SECURITY,
+    responses=problems(404),
+)
+async def list_offers(request: Call, provider_id: FromPath[str]) -> Response[OfferList]:
+    """All live offers of a provider."""
+    offers, _ = request.services.market.provider(address_in(provider_id))
+    return reply(OfferList(offers=tuple(offer_view(offer, request.services.currency) for offer in offers)))
+
+
+@get("/market/orders", guards=[signed_in], tags=MARKET, security=SECURITY, responses=problems())
+async def show_book(
+    request: Call, limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE
+) -> Response[BookView]:
+    """The live book: at most `limit` asks and as many demands."""
+    market, currency = request.services.market, request.services.currency
+    asks = tuple(
+        AskView(provider=provider_id(offer.provider), offer=offer_view(offer, currency))
+        for offer in market.asks()[:limit]
+    )
+    view = BookView(asks=asks, orders=tuple(map(demand_view, market.orders()[:limit])), currency=currency)
+    return reply(view)
+
+
 def address_in(text: str) -> str:
     """The chain address in a provider's id; NotFound when it can not be one."""
     digits = text.lower().removeprefix("prov_").removeprefix("0x")
     if len(digits) != 40 or not _HEX.issuperset(digits):
         raise NotFound("no such provider", id=text[:80])
     return f"0x{digits}"
+
+
+def _listed(request: Call, wanted: Page, gpu: bool | None, least: int, region: str) -> Response[ProviderList]:
+    found = request.services.market.providers(gpu=gpu, min_reputation=least, region=region)
+    shown, following = cut(found, wanted)
+    currency = request.services.currency
+    views = tuple(provider_view(offer, score, (offer,), currency) for offer, score in shown)
+    return reply(ProviderList(providers=views, pagination=pagination_of(wanted, len(found), len(views), following)))
+
+
+def _shown(request: Call, id: str) -> Response[ProviderView]:
+    offers, score = request.services.market.provider(address_in(id))
+    return reply(provider_view(offers[0], score, offers, request.services.currency))
 
 
 def camelled(value: Any) -> Any:

@@ -36,6 +36,12 @@ class BidView(View, frozen=True, kw_only=True):
     at: str
 
 
+class BidList(View, frozen=True, kw_only=True):
+    """The bids on a job."""
+
+    bids: tuple[BidView, ...]
+
+
 class StepView(View, frozen=True, kw_only=True):
     """One phase of a job; `status` is waiting, active, done, failed or skipped."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from node.actions.gate import Gate
 from node.actions.health import Health, Seller
 from node.ports import Finding, GpuUse
+from node.records import Balance
 from tests.node.actions.stage import Stage, staged
 from tests.node.actions.test_gate import FakeInspector
 
@@ -25,6 +26,21 @@ def test_a_provider_below_the_floor_says_what_is_missing(tmp_path: Path) -> None
         state = (await stage.seller.health.full())["selling"]
         assert state == {"open": False, "isolation": "hardened", "reasons": ("runc-version: too old",), "risks": ()}
         assert (await stage.buyer.health.full())["selling"] is None
+
+    staged(tmp_path, play)
+
+
+def test_every_part_of_the_node_is_asked(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        parts = {part.name: part.reason for part in await stage.seller.health.services()}
+        assert set(parts) == {"api", "storage", "ledger", "network", "chain", "docker", "selling"}
+        assert parts["ledger"] == parts["chain"] == ""
+        stage.buyer.engine.storage.put(  # type: ignore[attr-defined]
+            Balance(id="user:a/money", account="user:a", currency="money", amount=1)
+        )
+        wrong = {part.name: part.reason for part in await stage.buyer.health.services()}
+        assert "money" in wrong["ledger"]
+        assert "docker" not in wrong
 
     staged(tmp_path, play)
 

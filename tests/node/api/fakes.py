@@ -22,6 +22,7 @@ from market.jobs import DONE, Job, JobState
 from market.leases import Lease
 from market.ledger import CHAIN, Transfer, between, user_account
 from market.offers import Offer
+from market.orders import Order
 from market.runs import Run
 from market.series import PERIODS, Point
 from market.service_events import PodMoved
@@ -34,6 +35,7 @@ from node.actions.billing import Billing
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
 from node.actions.happenings import Happenings, News
+from node.actions.health import Part
 from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import Ledger, post
@@ -59,7 +61,7 @@ from node.engine import Engine
 from node.performers import MACHINES
 from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
-from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer
+from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer, an_order
 from tests.fakes import FakePasswords, MemoryStorage
 from tests.world import FakeChain, FakeLedger
 
@@ -315,6 +317,12 @@ class FakeMarket:
     def prices(self) -> MarketPrices:
         return price_ranges([offer for offer, _ in self.offers], NOW)
 
+    def asks(self) -> list[Offer]:
+        return sorted((offer for offer, _ in self.offers), key=lambda offer: offer.prices.cpu)
+
+    def orders(self) -> list[Order]:
+        return [an_order()]
+
     def stats(self) -> MarketStats:
         return totals([offer for offer, _ in self.offers], [], NOW)
 
@@ -390,6 +398,13 @@ class FakeHealth:
 
     async def full(self) -> dict[str, Any]:
         return {**await self.short(), "docker": {"available": True}, "queueDepth": 0}
+
+    async def services(self) -> tuple[Part, ...]:
+        times = {"since": NOW, "checked_at": NOW + (5 * 1440 + 12 * 60 + 30) * 60_000}
+        return (
+            Part(name="api", version="1.0.0", reason="", **times),
+            Part(name="chain", version="1.0.0", reason="no answer", **times),
+        )
 
 
 class FakePlacing:

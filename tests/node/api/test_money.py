@@ -205,3 +205,23 @@ async def test_usage_and_invoices_are_in_the_documented_shape(client: httpx.Asyn
 async def test_a_period_that_is_none_is_refused(client: httpx.AsyncClient, period: str) -> None:
     answer = await client.get("/v1/billing/usage", params={"period": period})
     assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "period")
+
+
+async def test_nodes_are_the_providers_under_another_name(client: httpx.AsyncClient) -> None:
+    providers = (await client.get("/v1/providers?gpu=true")).json()
+    assert (await client.get("/v1/nodes?gpu=true")).json()["providers"] == providers["providers"]
+    id = providers["providers"][0]["id"]
+    assert (await client.get(f"/v1/nodes/{id}")).json() == (await client.get(f"/v1/providers/{id}")).json()
+    offers = (await client.get(f"/v1/providers/{id}/offers")).json()["offers"]
+    assert offers == (await client.get(f"/v1/providers/{id}")).json()["offers"]
+    assert (await client.get("/v1/nodes/prov_none")).status_code == 404
+
+
+async def test_the_book_shows_asks_and_blinded_demands(client: httpx.AsyncClient, world: World) -> None:
+    book = (await client.get("/v1/market/orders")).json()
+    assert len(book["asks"]) == 2
+    assert book["asks"][0]["offer"]["prices"]["cpu"] <= book["asks"][1]["offer"]["prices"]["cpu"]
+    [order] = book["orders"]
+    assert order["resources"]["cpu"] == 1.0
+    assert not {"image", "command", "specDigest", "peer"} & order.keys()
+    assert len((await client.get("/v1/market/orders?limit=1")).json()["asks"]) == 1
