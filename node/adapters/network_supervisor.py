@@ -15,6 +15,7 @@ from node.p2p.frames import AnyEvent, Ask, Cancel, Done, Failed, Refused, Reques
 log = logging.getLogger(__name__)
 
 _STARTING: Final = 20.0
+_FIRST_TRIES: Final = 3
 _SLOWEST: Final = 10.0
 _AT_ONCE: Final = 5
 _CHECK: Final = 5.0
@@ -51,12 +52,22 @@ class Supervisor:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Start the first process and wait until it listens. Raises ConfigError when it cannot."""
-        try:
-            await self._launch()
-        except BaseException:
-            await self._bury()
-            raise
+        """Start the first process and wait until it listens.
+
+        Raises ConfigError when it can not, Unavailable when several died over it.
+        """
+        for left in reversed(range(_FIRST_TRIES)):
+            try:
+                await self._launch()
+                break
+            except Unavailable:
+                await self._bury()
+                if not left:
+                    raise
+                log.warning("the first network process has died; starting another")
+            except BaseException:
+                await self._bury()
+                raise
         self._watcher = asyncio.create_task(self._supervise())
 
     async def close(self) -> None:

@@ -267,6 +267,24 @@ def test_a_killed_process_is_back_and_meshed_within_two_seconds(tmp_path: Path) 
     run(body())
 
 
+def test_a_first_process_that_dies_over_its_start_is_followed_by_another(tmp_path: Path) -> None:
+    async def play() -> None:
+        network = a_network(tmp_path, 1)
+        starting = asyncio.create_task(network.start())
+        while network.pid is None:
+            await asyncio.sleep(0)
+        first = network.pid
+        os.kill(first, signal.SIGKILL)
+        await starting
+        try:
+            assert network.pid not in (None, first)
+            assert await network.addresses()
+        finally:
+            await network.close()
+
+    asyncio.run(play())
+
+
 def test_calls_in_flight_fail_at_once_when_the_process_dies(tmp_path: Path) -> None:
     async def never(_peer: PeerId, _data: bytes) -> bytes:
         await asyncio.sleep(60)
