@@ -12,12 +12,13 @@ from market.errors import InvalidParameters, NeugridError, NotFound, PeerUnreach
 from market.machines import Event
 from market.messages import Kind
 from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
+from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.book import Book
 from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
 from node.engine import Changes, Engine
-from node.records import Account
+from node.records import Account, Answer
 
 _code_done = msgspec.json.Decoder(CodeDone)
 _log = structlog.get_logger("runner")
@@ -51,6 +52,14 @@ class Runner:
 
         Raises InvalidParameters for a language that nobody here offers, InsufficientFunds.
         """
+        run, _ = await self.submit_once(account, language, code, inputs, None)
+        assert run is not None  # noqa: S101  (without a key there is no stored answer)
+        return run
+
+    async def submit_once(
+        self, account: Account, language: str, code: str, inputs: tuple[str, ...], idempotency: Idempotency | None
+    ) -> tuple[Run | None, Answer | None]:
+        """The same: (run, None), or (None, the stored answer) for a repeated key; IdempotencyMismatch."""
         run = Run(
             id=secrets.token_hex(12),
             account=account.id,
@@ -60,11 +69,15 @@ class Runner:
             created_at=self._engine.clock.now(),
         )
 
-        def work(changes: Changes) -> Run:
+        def work(changes: Changes) -> tuple[Run | None, Answer | None]:
+            known = known_answer(changes.tx, account, idempotency)
+            if known is not None:
+                return None, known
             price, currency = self._ledger.price_of_run(changes.tx, account, len(inputs))
             priced = replace(run, price=price, currency=currency)
             changes.create(*post_run(priced))
-            return priced
+            keep_answer(changes.tx, account, idempotency, priced, changes.now)
+            return priced, None
 
         return await self._engine.transact(work)
 

@@ -12,7 +12,7 @@ from market.runs import Run, RunState
 from node.api.auth import SECURITY, signed_in, submits_code
 from node.api.errors import problems
 from node.api.present import iso_or_none
-from node.api.replies import reply
+from node.api.replies import encode, idempotency_of, replay, reply
 from node.api.runner_views import (
     LanguageList,
     LanguageView,
@@ -41,7 +41,12 @@ class SubmitCode(Body, frozen=True, kw_only=True):
 
 
 @post(
-    "/submit", guards=[submits_code], tags=TAGS, security=SECURITY, status_code=200, responses=problems(413, 415, 503)
+    "/submit",
+    guards=[submits_code],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(402, 413, 415, 422, 503),
 )
 async def submit_code(
     request: Call,
@@ -50,12 +55,17 @@ async def submit_code(
 ) -> Response[Submitted]:
     """Run code in a fresh sandbox of some provider: 3 s, 256 MB, no network. Only a run that succeeds is paid.
 
-    With `wait` the answer comes when the run has ended, or after so many seconds.
+    With `wait` the answer comes when the run has ended, or after so many seconds. Repeat it safely with an
+    `Idempotency-Key`: the first answer comes again, and nothing runs twice.
     """
     if data.inputs is not None and data.input:
         raise InvalidParameters("give input or inputs, not both", field="inputs", expected="one of input and inputs")
     runner = request.services.runner
-    run = await runner.submit(request.account, data.language, data.code, data.inputs or (data.input,))
+    idempotency = await idempotency_of(request, "POST /api/v1/runner/submit", lambda run: (200, encode(_queued(run))))
+    inputs = data.inputs or (data.input,)
+    run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
+    if run is None or stored is not None:
+        return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
     if wait:
         run = await runner.wait(request.account, run.id, wait)
     return reply(Submitted(data=SubmittedData(job_id=run.id, status=_status(request, run))))
@@ -78,6 +88,10 @@ async def list_languages(request: Call) -> Response[LanguageList]:
     offered = request.services.runner.languages()
     views = tuple(LanguageView(name=name, providers=offered[name]) for name in sorted(offered))
     return reply(LanguageList(languages=views))
+
+
+def _queued(run: Run) -> Submitted:
+    return Submitted(data=SubmittedData(job_id=run.id, status=run.state.value))
 
 
 def result_data(run: Run, status: str) -> ResultData:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from market.errors import InvalidParameters, NotFound
+from market.errors import IdempotencyMismatch, InvalidParameters, NotFound
 from market.job_events import CancelAsked
 from market.jobs import Job
 from market.leases import Lease
 from market.runs import Run, RunState
 from market.units import Timestamp
+from node.actions.answers import Idempotency
 from node.actions.standing import GATEWAY, USED_WITHIN
 from node.assembly import Node
 from node.ports import CodeRun
@@ -136,5 +137,22 @@ def test_the_jobs_behind_the_sandboxes_are_nobodys(tmp_path: Path) -> None:
         await ran(buyer, "x")
         assert buyer.jobs.list(ACCOUNT) == ([], 0)
         assert [job.account for job in buyer.engine.storage.find(Job)] == [GATEWAY]
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_repeated_key_runs_once_however_often_it_comes_at_the_same_time(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await until(lambda: "python" in buyer.runner.languages())
+        key = Idempotency(key="k", route="runner", body_digest="d", render=lambda run: (200, run.id.encode()))
+        asked = [buyer.runner.submit_once(ACCOUNT, "python", "first", ("",), key) for _ in range(100)]
+        answers = await asyncio.gather(*asked)
+        made = [run.id for run, _ in answers if run is not None]
+        assert len(made) == 1
+        assert {answer.body for _, answer in answers if answer is not None} == {made[0].encode()}
+        other = Idempotency(key="k", route="runner", body_digest="e", render=lambda run: (200, b""))
+        with pytest.raises(IdempotencyMismatch):
+            await buyer.runner.submit_once(ACCOUNT, "python", "second", ("",), other)
+        await buyer.runner.wait(ACCOUNT, made[0], 15)
 
     in_a_world(tmp_path, play)

@@ -255,6 +255,7 @@ class FakeRunner:
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
+        self.answers: dict[str, Answer] = {}
         self.running: set[str] = set()
 
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...]) -> Run:
@@ -262,6 +263,21 @@ class FakeRunner:
             raise InvalidParameters("no provider runs it", field="language", value=language, expected=["python"])
         run = Run(id="ab" * 12, account=account.id, language=language, code=code, inputs=inputs, created_at=NOW)
         return self.put(run)
+
+    async def submit_once(
+        self, account: Account, language: str, code: str, inputs: tuple[str, ...], idempotency: Idempotency | None
+    ) -> tuple[Run | None, Answer | None]:
+        known = self.answers.get(idempotency.key) if idempotency else None
+        if known is not None:
+            return None, known
+        run = await self.submit(account, language, code, inputs)
+        if idempotency is not None:
+            status, body = idempotency.render(run)
+            answer = Answer(
+                id=idempotency.key, body_digest=idempotency.body_digest, status=status, body=body, created_at=NOW
+            )
+            self.answers[idempotency.key] = answer
+        return run, None
 
     def put(self, run: Run) -> Run:
         self.runs[run.id] = run
