@@ -126,5 +126,5 @@ def parse_address(text: str, field: str = "address") -> Address:
 
 
 def _invalid(field: str, value: object, expected: str) -> InvalidParameters:
-    shown = str(value)[:80]
+    shown = value if isinstance(value, int | float) else str(value)[:80]
     return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)

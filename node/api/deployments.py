@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, patch, post, put
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.services import Service
@@ -12,7 +12,17 @@ from node.api.catalog import explanation_view
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.market_views import ExplanationView
-from node.api.replies import Page, cut, encode, idempotency_of, pagination_of, replay, reply, reply_unless_known
+from node.api.replies import (
+    Page,
+    cut,
+    encode,
+    idempotency_of,
+    numbered_page,
+    pagination_of,
+    replay,
+    reply,
+    reply_unless_known,
+)
 from node.api.service_bodies import ScaleBody
 from node.api.service_orders import DeploymentChanges, NewDeployment, deployment_amendment, deployment_order
 from node.api.service_output import show_output
@@ -43,7 +53,14 @@ async def create_deployment(request: Call, data: JSONBody[NewDeployment]) -> Res
     return reply(shown(service), 201, {"Location": f"/v1/deployments/{service.id}"})
 
 
-@get("/deployments", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+@get(
+    "/deployments",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(numbered_page, sync_to_thread=False)},
+)
 async def list_deployments(
     request: Call,
     wanted: NamedDependency[Page],

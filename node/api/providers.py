@@ -35,7 +35,7 @@ async def list_providers(
 
 @get("/providers/{provider_id:str}", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems(404))
 async def show_provider(request: Call, provider_id: FromPath[str]) -> Response[ProviderView]:
-    """One provider with all of its live offers; its id (`prov_...`) or its chain address (`0x...`)."""
+    """One provider with all of its live offers; its id (`prov_...`, `node_...`) or its chain address (`0x...`)."""
     return _shown(request, provider_id)
 
 
@@ -98,7 +98,7 @@ async def show_book(
 
 def address_in(text: str) -> str:
     """The chain address in a provider's id; NotFound when it can not be one."""
-    digits = text.lower().removeprefix("prov_").removeprefix("0x")
+    digits = text.lower().removeprefix("prov_").removeprefix("node_").removeprefix("0x")
     if len(digits) != 40 or not _HEX.issuperset(digits):
         raise NotFound("no such provider", id=text[:80])
     return f"0x{digits}"

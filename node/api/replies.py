@@ -105,6 +105,17 @@ def page_of_hundred(
     return page_of(limit, cursor, offset, page)
 
 
+def numbered_page(
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list whose documented default is the page number 1."""
+    wanted = page_of(limit, cursor, offset, page)
+    return wanted if cursor is not None or offset is not None else msgspec.structs.replace(wanted, number=page or 1)
+
+
 def pagination_of(page: Page, total: int, count: int, next_cursor: str | None) -> Pagination:
     """Where a page of `count` items lies; `next_cursor` says that more follow."""
     return Pagination(

@@ -221,7 +221,7 @@ def _chosen(node: str | None, services: Services) -> tuple[str, ...]:
     if not node:
         return ()
     try:
-        address = address_in(node.removeprefix("node_"))
+        address = address_in(node)
         services.market.provider(address)
     except NotFound:
         raise unfit("nodeId", node, "a provider with a live offer, as GET /v1/providers lists them") from None

@@ -143,7 +143,7 @@ def hourly_cost(rate: int, cap: Amount, replicas: int) -> float:
 
 def _node_of(service: Service) -> str | None:
     chosen = service.constraints.only or tuple(pod.provider for pod in service.pods if pod.provider)
-    return provider_id(chosen[0]) if chosen else None
+    return f"node_{chosen[0].removeprefix('0x')}" if chosen else None
 
 
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:

@@ -93,7 +93,7 @@ class Replica(View, frozen=True, kw_only=True):
 
 
 class DeploymentView(WorkloadView, frozen=True, kw_only=True):
-    """A deployment as its owner sees it; `nodeId` is the chosen provider, or the one that its first pod is at."""
+    """A deployment as its owner sees it; `nodeId` is the chosen provider, or that of its first pod."""
 
     id: str
     kind: str

@@ -1,53 +1,21 @@
 """The real API over fakes: in the loop of an asynchronous test, and on a port of this machine for all others."""
 
-import asyncio
 import shutil
-import threading
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
 from neugrid_sdk import AsyncClient, Client
-from node.api.edge import Edge
 from node.api.limits import Limiter
-from node.api.server import serve
 from tests.node.api.fakes import KEY, ROOT_KEY, World
 from tests.sdk.typescript import Built, build
+from tests.served import Served
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Served:
-    """The API in a thread of its own; `services` of its application may be changed between tests."""
-
-    def __init__(self, app: Edge) -> None:
-        self.app = app
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._is_bound = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._is_bound.wait(10)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        self._task = self._loop.create_task(serve(self.app, "127.0.0.1", 0, self._bound))
-        self._loop.run_until_complete(asyncio.wait([self._task]))
-        self._loop.close()
-
-    def _bound(self, host: str, port: int) -> None:
-        self.url = f"http://{host}:{port}"
-        self._is_bound.set()
 
 
 @pytest.fixture(scope="session")

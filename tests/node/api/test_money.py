@@ -34,7 +34,9 @@ async def test_providers_page_by_cursor(client: httpx.AsyncClient) -> None:
     assert second["pagination"]["hasMore"] is False
 
 
-@pytest.mark.parametrize("id", [f"prov_{PROVIDER[2:]}", PROVIDER, PROVIDER.upper().replace("X", "x")])
+@pytest.mark.parametrize(
+    "id", [f"prov_{PROVIDER[2:]}", f"node_{PROVIDER[2:]}", PROVIDER, PROVIDER.upper().replace("X", "x")]
+)
 async def test_a_provider_is_found_by_either_id(client: httpx.AsyncClient, id: str) -> None:
     assert (await client.get(f"/v1/providers/{id}")).json()["reputation"] == 400
 

@@ -1,0 +1,58 @@
+"""The API on a port of this machine, over fakes, and plain HTTP clients that know nothing but the pages."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from node.api.limit_file import FILE, load_limits
+from node.api.limits import Limiter
+from tests.node.api.fakes import World
+from tests.served import Served
+
+Do = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    served = Served(World(port=0).app)
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def url(served: Served, world: World) -> str:
+    """Where the world of this test is served, without limits."""
+    served.app.app.state.services = world.services
+    served.app.app.state.limiter = Limiter({})
+    return served.url
+
+
+@pytest.fixture
+def limited(served: Served, url: str) -> Callable[[str], None]:
+    """From now on the limits of this file of the settings hold."""
+
+    def limit(name: str) -> None:
+        served.app.app.state.limiter = Limiter(load_limits(FILE.with_name(name)))
+
+    return limit
+
+
+@pytest.fixture
+def do(served: Served) -> Do:
+    """Let something happen in the world, in the loop that serves it."""
+    return served.call
+
+
+@pytest.fixture
+def http(url: str) -> Iterator[httpx.Client]:
+    """A client without anything of its own: paths and headers are those of the pages."""
+    with httpx.Client(base_url=url) as client:
+        yield client

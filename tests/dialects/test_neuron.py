@@ -1,0 +1,257 @@
+"""The contract of the Neuron page: code in, result out, under /api/v1/runner."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from market.dialogue import RunEnd
+from market.errors import Unavailable
+from market.runs import Run, RunState
+from tests.builders import NOW
+from tests.dialects.shapes import Always, Maybe, must_fit
+from tests.node.api.fakes import KEY, OTHER_KEY, ROOT_KEY, FakeRunner, World
+
+PAGE: Final = Path("../shared/dialects/003_eca4ce718b7e4e1d.txt")
+BASE: Final = "/api/v1/runner"
+HEADERS: Final = {"X-API-KEY": KEY, "Content-Type": "application/json"}
+CODE: Final = '{"code": "print(\'Hello, World!\')", "language": "python", "input": ""}'
+SUBMITTED: Final[dict[str, Any]] = {
+    "success": Always(True),
+    "data": {"jobId": "694736e4b1f2f3fedab4d30f", "status": Always("queued")},
+}
+RESULT: Final[dict[str, Any]] = {
+    "code": Always(200),
+    "success": Always(True),
+    "message": Always("job result fetched successfully"),
+    "data": {
+        "jobId": "695bd82641bcbdea08ee3fbc",
+        "status": "success",
+        "language": "cpp",
+        "stdout": "Hello Neuron",
+        "stderr": "",
+        "executionTimeMs": 802,
+        "queueTimeMs": 132,
+        "totalTimeMs": 934,
+        "exitCode": 0,
+        "sandboxErrorType": Maybe("TLE"),
+        "sandboxErrorMessage": "",
+        "queuedAt": "2026-01-05T15:26:30.796Z",
+        "startedAt": "2026-01-05T15:26:30.928Z",
+        "finishedAt": "2026-01-05T15:26:31.73Z",
+    },
+}
+ERROR_TYPES: Final = ("TLE", "MLE", "CompilationError", "RuntimeError", "SandboxError", "InternalError")
+EXAMPLE: Final = """
+const res = await fetch('https://api.neuron-labs.xyz/api/v1/runner/submit', {
+  method: 'POST',
+  headers: { 'X-API-KEY': 'nr_live_...', 'Content-Type': 'application/json' },
+  body: JSON.stringify({ code: 'print("Hello")', language: 'python', input: '' })
+});
+const { data: { jobId } } = await res.json();
+const poll = async () => {
+  const statusRes = await fetch(
+    `https://api.neuron-labs.xyz/api/v1/runner/${jobId}/result`,
+    { headers: { 'X-API-KEY': 'nr_live_...' } }
+  );
+  const { data } = await statusRes.json();
+  if (data.status === 'queued' || data.status === 'running') { setTimeout(poll, 1000); }
+  else { console.log('Output:', data.stdout); }
+};
+poll();
+"""
+"""The page's complete example in short, for where the page is not."""
+
+
+def submitted(http: httpx.Client) -> str:
+    answer = http.post(f"{BASE}/submit", headers=HEADERS, content=CODE)
+    assert answer.status_code == 200, answer.text
+    must_fit(answer.json(), SUBMITTED)
+    id: str = answer.json()["data"]["jobId"]
+    return id
+
+
+def ended(run: Run, **changes: Any) -> Run:
+    """The run, ended well unless it says otherwise."""
+    well: dict[str, Any] = {
+        "state": RunState.SUCCEEDED,
+        "results": (RunEnd(stdout="Hello\n", milliseconds=802),),
+        "started_at": NOW + 132,
+        "finished_at": NOW + 934,
+    }
+    return replace(run, **{**well, **changes})
+
+
+def test_code_is_submitted_and_its_result_fetched(http: httpx.Client, world: World) -> None:
+    id = submitted(http)
+    assert re.fullmatch("[0-9a-f]{24}", id)
+    world.runner.put(ended(world.runner.runs[id]))
+    answer = http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": KEY})
+    assert answer.status_code == 200
+    must_fit(answer.json(), RESULT)
+    data = answer.json()["data"]
+    assert (data["jobId"], data["status"], data["exitCode"], data["sandboxErrorType"]) == (id, "success", 0, None)
+    assert data["totalTimeMs"] == data["queueTimeMs"] + data["executionTimeMs"]
+
+
+def test_every_status_is_one_of_the_documented_four(http: httpx.Client, world: World) -> None:
+    id, seen = submitted(http), []
+
+    def look() -> None:
+        found = http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": KEY}).json()
+        assert found["code"] == 200
+        seen.append(found["data"]["status"])
+
+    look()
+    world.runner.running.add(id)
+    look()
+    world.runner.put(ended(world.runner.runs[id]))
+    look()
+    world.runner.put(ended(world.runner.runs[id], state=RunState.FAILED, error="TLE", message="more than 3 s"))
+    look()
+    assert seen == ["queued", "running", "success", "failed"]
+
+
+@pytest.mark.parametrize("error", ERROR_TYPES)
+def test_a_failure_has_its_documented_type_and_a_message(http: httpx.Client, world: World, error: str) -> None:
+    id = submitted(http)
+    end = RunEnd(stderr="Traceback", exit_code=1, milliseconds=10, error=error, message="why")
+    changes = {"state": RunState.FAILED, "error": error, "message": "why", "results": (end,)}
+    world.runner.put(ended(world.runner.runs[id], **changes))
+    found = http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": KEY}).json()
+    must_fit(found, RESULT)
+    data = found["data"]
+    assert (data["status"], data["sandboxErrorType"], data["sandboxErrorMessage"]) == ("failed", error, "why")
+
+
+def test_the_four_documented_languages_are_those_that_nodes_ship() -> None:
+    shipped = tomllib.loads(Path("configs/languages.toml").read_text())["languages"]
+    assert {"python", "javascript", "cpp", "java"} <= shipped.keys()
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "cpp", "java"])
+def test_each_documented_language_is_submitted_by_its_documented_name(
+    http: httpx.Client, world: World, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def submit(account: Any, name: str, code: str, inputs: tuple[str, ...]) -> Run:
+        run = Run(id="cd" * 12, account=account.id, language=name, code=code, inputs=inputs, created_at=NOW)
+        return world.runner.put(run)
+
+    monkeypatch.setattr(world.runner, "submit", submit)
+    body = {"code": "x", "language": language, "input": "1 2"}
+    must_fit(http.post(f"{BASE}/submit", headers=HEADERS, json=body).json(), SUBMITTED)
+    [run] = world.runner.runs.values()
+    assert (run.language, run.inputs) == (language, ("1 2",))
+
+
+@pytest.mark.parametrize("spelling", ["X-API-KEY", "X-API-Key", "x-api-key"])
+def test_the_key_is_known_in_every_spelling_of_its_header(http: httpx.Client, spelling: str) -> None:
+    assert http.post(f"{BASE}/submit", headers={spelling: KEY}, json={"code": "1", "language": "python"}).is_success
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-API-KEY": "nr_live_revoked"}])
+def test_no_key_or_a_wrong_one_is_refused(http: httpx.Client, headers: dict[str, str]) -> None:
+    for answer in (
+        http.post(f"{BASE}/submit", headers={**headers, "Content-Type": "application/json"}, content=CODE),
+        http.get(f"{BASE}/{'ab' * 12}/result", headers=headers),
+    ):
+        assert (answer.status_code, answer.json()["status"]) == (401, 401)
+
+
+def test_the_run_of_somebody_else_is_not_found(http: httpx.Client) -> None:
+    id = submitted(http)
+    assert http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": OTHER_KEY}).status_code == 404
+    assert http.get(f"{BASE}/{'00' * 12}/result", headers={"X-API-KEY": KEY}).status_code == 404
+
+
+def test_sixty_submissions_a_minute_and_then_429(http: httpx.Client, limited: Callable[[str], None]) -> None:
+    limited("limits.toml")
+    statuses = [http.post(f"{BASE}/submit", headers=HEADERS, content=CODE).status_code for _ in range(61)]
+    assert statuses == [200] * 60 + [429]
+
+
+def test_ten_calls_of_authentication_a_minute_and_then_429(http: httpx.Client, limited: Callable[[str], None]) -> None:
+    limited("limits.toml")
+    body = {"email": "ann@example.org", "password": "wrong"}
+    statuses = [http.post("/v1/auth/token", json=body).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+
+
+def test_a_new_account_has_two_hundred_credits(http: httpx.Client) -> None:
+    ann = {"email": "ann@example.org", "password": "correct horse"}
+    assert http.post("/v1/users", headers={"X-API-Key": ROOT_KEY}, json=ann).status_code == 201
+    token = http.post("/v1/auth/token", json=ann).json()["access_token"]
+    balance = http.get("/v1/wallet/balance", headers={"Authorization": f"Bearer {token}"}).json()
+    assert balance["credits"] == 200
+
+
+def test_a_new_key_revokes_the_one_before_when_it_is_to_be_the_only_one(http: httpx.Client) -> None:
+    made = http.post("/v1/keys", headers={"X-API-KEY": KEY}, json={"name": "new", "rotate": True})
+    assert made.status_code == 201
+    assert http.get("/v1/keys", headers={"X-API-KEY": KEY}).status_code == 401
+    [only] = http.get("/v1/keys", headers={"X-API-KEY": made.json()["key"]}).json()["keys"]
+    assert only["id"] == made.json()["id"]
+
+
+def test_an_account_may_have_one_active_key_at_a_time(http: httpx.Client) -> None:
+    changed = http.put("/v1/users/user_alice", headers={"X-API-KEY": KEY}, json={"has_single_key": True})
+    assert changed.json()["has_single_key"] is True
+    made = http.post("/v1/keys", headers={"X-API-KEY": KEY}, json={"name": "new"}).json()
+    assert http.get("/v1/keys", headers={"X-API-KEY": KEY}).status_code == 401
+    assert len(http.get("/v1/keys", headers={"X-API-KEY": made["key"]}).json()["keys"]) == 1
+
+
+def test_no_provider_at_all_is_a_503(http: httpx.Client, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(*_: Any) -> Run:
+        raise Unavailable("no provider runs code now")
+
+    monkeypatch.setattr(world.runner, "submit", none)
+    answer = http.post(f"{BASE}/submit", headers=HEADERS, content=CODE)
+    assert (answer.status_code, answer.json()["status"]) == (503, 503)
+
+
+class _Answering(FakeRunner):
+    """Each run is queued when it is first asked for, running then, and done at the third time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def wait(self, account: Any, id: str, seconds: float) -> Run:
+        self.asked += 1
+        if self.asked == 2:
+            self.running.add(id)
+        if self.asked == 3:
+            self.put(ended(self.runs[id]))
+        return await super().wait(account, id, seconds)
+
+
+def test_the_complete_example_runs_as_it_stands(world: World, url: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not installed")
+    runner = _Answering()
+    world.runner.submit, world.runner.wait = runner.submit, runner.wait  # type: ignore[method-assign]
+    world.runner.is_running = runner.is_running  # type: ignore[method-assign]
+    code = example().replace("https://api.neuron-labs.xyz", url).replace("nr_live_...", KEY)
+    assert (code.count(url), code.count(KEY)) == (2, 2)
+    command = [node, "--input-type=module", "--eval", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Output: Hello\n\n", "")
+    assert runner.asked == 3
+    [run] = runner.runs.values()
+    assert (run.code, run.language, run.inputs) == ('print("Hello")', "python", ("",))
+
+
+def example() -> str:
+    """The program between the headings, of the page where it is there."""
+    if not PAGE.is_file():
+        return EXAMPLE
+    return PAGE.read_text().partition("Complete Example\n")[2].partition("Best Practices")[0]
