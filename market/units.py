@@ -126,5 +126,7 @@ def parse_address(text: str, field: str = "address") -> Address:
 
 
 def _invalid(field: str, value: object, expected: str) -> InvalidParameters:
-    shown = value if isinstance(value, int | float) else str(value)[:80]
+    shown: object = value if isinstance(value, int | float) else str(value)[:80]
+    if isinstance(value, float) and value.is_integer():
+        shown = int(value)  # as it was written
     return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)
