@@ -10,6 +10,7 @@ from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter
 from tests.node.api.fakes import World
 from tests.served import Served
+from tests.shallow import recursion_limit as recursion_limit
 
 Do = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -11,6 +11,7 @@ from node.api.limits import Limiter
 from tests.node.api.fakes import KEY, ROOT_KEY, World
 from tests.sdk.typescript import Built, build
 from tests.served import Served
+from tests.shallow import recursion_limit as recursion_limit
 
 
 @pytest.fixture

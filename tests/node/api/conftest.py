@@ -1,26 +1,17 @@
 """A client of an API over fakes."""
 
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from tests.node.api.fakes import KEY, ROOT_KEY, World
+from tests.shallow import recursion_limit as recursion_limit
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(autouse=True)
-def recursion_limit() -> Iterator[None]:
-    """As in a node: the EVM of other tests raises the limit so far that deep JSON would overflow the C stack."""
-    raised = sys.getrecursionlimit()
-    sys.setrecursionlimit(1000)
-    yield
-    sys.setrecursionlimit(raised)
 
 
 @pytest.fixture
