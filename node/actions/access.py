@@ -30,6 +30,11 @@ class Caller(Struct, frozen=True, kw_only=True):
     credential: str
     profile: str = ""
 
+    def must_be_whole(self) -> None:
+        """Forbidden when the credentials may less than their account: such a key opens no other way into it."""
+        if self.scopes != scopes_of(self.account):
+            raise Forbidden("this needs credentials that may do all that their account may", scope="all")
+
     def must(self, scope: str) -> None:
         """Forbidden when it may not."""
         if scope not in self.scopes:

@@ -51,7 +51,7 @@ class Accounts:
         """The account that came with the node; it is made when it is missing."""
 
         def work(tx: Tx) -> Account:
-            known = tx.find(Account, name=OPERATOR, limit=1)
+            known = [each for each in tx.find(Account, name=OPERATOR) if is_admin(each) and not each.is_deleted]
             new = Account(id=_new_id(), name=OPERATOR, created_at=self._clock.now())
             account = replace(known[0] if known else new, role=ADMIN, tier=TIERS[-1])
             tx.put(account)
@@ -185,6 +185,8 @@ def _check(wishes: Wishes) -> None:
         raise _unfit("email", wishes.email, "an address such as ann@example.org")
     if wishes.password is not None and not MIN_PASSWORD <= len(wishes.password) <= MAX_PASSWORD:
         raise _unfit("password", "***", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    if wishes.name is not None and wishes.name.strip().lower() == OPERATOR:
+        raise _unfit("name", wishes.name, "another name: this one is the operator's")
     if wishes.role is not None and wishes.role not in ROLES:
         raise _unfit("role", wishes.role, " or ".join(ROLES))
     if wishes.tier is not None and wishes.tier not in TIERS:

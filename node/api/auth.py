@@ -58,6 +58,7 @@ class Open:
         connection.scope["user"] = caller.account if caller else None
         connection.scope["auth"] = caller
         if caller:
+            connection.scope[PROFILE] = caller.profile  # type: ignore[typeddict-unknown-key]
             _count(connection, caller.account.id, caller.account.tier, self.action)
         else:
             _count(connection, f"ip:{address_of(connection)}", ANONYMOUS, self.action)

@@ -100,7 +100,7 @@ def problems(*statuses: int, shape: type[Struct] = Problem) -> dict[int, Respons
         status: ResponseSpec(
             shape, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False
         )
-        for status in sorted({400, 401, 429, 500, *statuses})
+        for status in sorted({400, 401, 403, 429, 500, *statuses})
     }
 
 

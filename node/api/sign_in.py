@@ -7,8 +7,8 @@ from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_400_BAD_REQUEST
 from msgspec import Meta, Struct
 
-from market.errors import Forbidden, InvalidParameters
-from node.actions.access import SCOPES, scopes_of
+from market.errors import InvalidParameters
+from node.actions.access import SCOPES
 from node.actions.device_sign_in import GOOD_FOR, DevicePending
 from node.actions.sign_in import Grant
 from node.api.auth import SECURITY, known_or_not, manages, signed_in, signs_in
@@ -153,10 +153,16 @@ async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Resp
 
 
 @post(
-    "/auth/wallet", guards=[manages], tags=TAGS, security=SECURITY, status_code=200, responses=problems(409, 413, 415)
+    "/auth/wallet",
+    guards=[manages],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(403, 409, 413, 415),
 )
 async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[UserView]:
     """Give the account a wallet: it signs in with it, what comes from it is its deposit, and it is paid out there."""
+    request.caller.must_be_whole()
     linked = await request.services.people.wallets.link(request.account, data.message, data.signature)
     return reply(user_view(linked))
 
@@ -218,8 +224,7 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
 )
 async def decide_device(request: Call, data: JSONBody[DecisionBody]) -> Response[Deleted]:
     """Let the device in as you, or not. It takes credentials that may do all that your account may."""
-    if request.caller.scopes < scopes_of(request.account):
-        raise Forbidden("these credentials may do less than the device would", scope="account")
+    request.caller.must_be_whole()
     login = await request.services.people.devices.decide(request.account, data.user_code, is_let_in=data.approve)
     return reply(Deleted(message="Device let in" if data.approve else "Device refused", id=login.user_code))
 

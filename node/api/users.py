@@ -9,7 +9,6 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from market.errors import Forbidden, NotFound
-from node.actions.access import is_admin
 from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
@@ -135,7 +134,7 @@ async def update_user(request: Call, user_id: FromPath[str], data: JSONBody[User
 async def delete_user(request: Call, user_id: FromPath[str]) -> Response[Deleted]:
     """End the account: its keys, sessions and logins go. 409 while something of it runs."""
     user = _user(request, user_id)
-    _must_be_whole(request, user)
+    request.caller.must_be_whole()
     await request.services.people.accounts.delete(user.id)
     return reply(Deleted(message="User deleted", id=user.id))
 
@@ -158,7 +157,7 @@ def user_view(user: Account) -> UserView:
 
 async def _change(request: Call, id: str, data: UserChanges) -> Response[UserView]:
     user = _user(request, id)
-    _must_be_whole(request, user)
+    request.caller.must_be_whole()
     wishes = Wishes(**msgspec.structs.asdict(data))
     for name, value in msgspec.structs.asdict(data).items():
         if value is not None and name not in OWN and "admin" not in request.caller.scopes:
@@ -171,9 +170,3 @@ def _user(request: Call, id: str) -> Account:
     if id != request.account.id and "admin" not in request.caller.scopes:
         raise NotFound("no such user", id=id)
     return request.services.people.accounts.get(id)
-
-
-def _must_be_whole(request: Call, user: Account) -> None:
-    """An administrator's account is no business of a key of his that may do less than administer."""
-    if is_admin(user):
-        request.caller.must("admin")

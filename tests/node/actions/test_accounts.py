@@ -1,6 +1,7 @@
 """Accounts: one email each, roles that only fit, sessions and keys that end with what they rest on."""
 
 import pytest
+from msgspec.structs import replace
 
 from market.errors import Conflict, InvalidParameters, NotFound, Unauthorized
 from node.actions.accounts import Wishes
@@ -140,3 +141,18 @@ def test_a_wallet_belongs_to_one_account_and_an_account_has_one_wallet() -> None
         run(desk.people.accounts.link_wallet(bob, REQUESTER))
     with pytest.raises(Conflict):
         run(desk.people.accounts.link_wallet(ann, "0x" + "77" * 20))  # type: ignore[arg-type]
+
+
+def test_nobody_becomes_the_operator_by_his_name() -> None:
+    desk = Desk()
+    operator = run(desk.people.accounts.operator())
+    desk.user("root@example.org", role="admin")
+    run(desk.people.accounts.delete(operator.id))
+    user = desk.user(ANN)
+    for name in ("operator", " Operator "):
+        with pytest.raises(InvalidParameters):
+            run(desk.people.accounts.update(user.id, Wishes(name=name)))
+    desk.storage.put(replace(user, name="operator"))
+    again = run(desk.people.accounts.operator())
+    assert again.id not in (user.id, operator.id)
+    assert desk.people.accounts.get(user.id).role == "developer"

@@ -124,3 +124,12 @@ async def test_who_guesses_keys_is_told_to_wait() -> None:
         guesses = [await anon.get("/v1/jobs", headers={"X-API-Key": f"{KEY}{n}"}) for n in range(4)]
         assert [answer.status_code for answer in guesses] == [401, 401, 401, 429]
         assert (await anon.get("/v1/jobs", headers={"X-API-Key": KEY})).status_code == 200
+
+
+async def test_the_errors_of_a_keys_platform_are_told_on_open_routes_too(
+    client: httpx.AsyncClient, anon: httpx.AsyncClient
+) -> None:
+    key = (await client.post("/v1/keys", json={"name": "a", "profile": "neorun"})).json()["key"]
+    for method, path in (("POST", "/v1/auth/token"), ("GET", "/v1/jobs/job_none")):
+        answer = await anon.request(method, path, headers={"X-API-Key": key}, json={} if method == "POST" else None)
+        assert isinstance(answer.json()["error"], str), answer.text

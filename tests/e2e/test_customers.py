@@ -17,7 +17,7 @@ from market.units import Amount, parse_address, parse_amount
 from node.adapters.clock import SystemClock
 from tests.e2e.conftest import Market
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(400)]
 SECRET = b"wallet of a user".ljust(32, b".")
 WALLET = Signer(SECRET)
 EMAIL, PASSWORD = "ann@example.org", "correct horse battery"
@@ -97,10 +97,17 @@ def test_code_is_paid_with_credits_and_only_when_it_succeeds(market: Market, use
     for code, cost in (("print(1)", 1), ("raise SystemExit(3)", 0)):
         before = user.get("/v1/wallet/balance").json()["credits"]
         body = {"code": code, "language": "python", "input": ""}
-        run = user.post("/api/v1/runner/submit?wait=60", json=body).json()["data"]
-        assert run["status"] == ("success" if cost else "failed")
+        posted = user.post("/api/v1/runner/submit?wait=60", json=body).json()["data"]
+        result = f"/api/v1/runner/{posted['jobId']}/result"
+        ended = market.until(lambda at=result: _ended(user, at), "the end of the run", within=150)
+        assert ended["status"] == ("success" if cost else "failed")
         assert before - user.get("/v1/wallet/balance").json()["credits"] == cost
     assert start - user.get("/v1/wallet/balance").json()["credits"] == 1
+
+
+def _ended(user: httpx.Client, result: str) -> dict[str, Any] | None:
+    run: dict[str, Any] = user.get(result).json()["data"]
+    return run if run["status"] in ("success", "failed") else None
 
 
 def pay_in(market: Market, address: str, amount: Amount) -> None:
