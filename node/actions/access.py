@@ -1,6 +1,6 @@
 """What who may do: roles of accounts, scopes of keys, and whose things are whose."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -11,6 +11,8 @@ from node.records import Account
 
 N = TypeVar("N", bound=Struct)
 ADMIN: Final = "admin"
+SHOWN: Final = 80
+"""Characters of an unknown id that are repeated."""
 ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     "developer": ("read", "compute", "money", "account"),
     ADMIN: ("read", "compute", "money", "account", "admin"),
@@ -52,9 +54,16 @@ def is_admin(account: Account) -> bool:
     return account.role == ADMIN
 
 
-def owned(reader: Reader, noun: type[N], id: str, account: Account, name: str = "") -> N:
-    """The account's `noun` of that id; for what is missing and what is another's the same NotFound."""
+def owned(
+    reader: Reader,
+    noun: type[N],
+    id: str,
+    account: Account,
+    name: str = "",
+    shown: Callable[[N], bool] = lambda _: True,
+) -> N:
+    """The account's `noun` of that id, as `name`; the same NotFound for what is missing, another's, or not `shown`."""
     found = reader.get(noun, id)
-    if found is None or getattr(found, "account", None) != account.id:
-        raise NotFound(f"no such {name or noun.__name__.lower()}", id=id)
+    if found is None or getattr(found, "account", None) != account.id or not shown(found):
+        raise NotFound(f"no such {name or noun.__name__.lower()}", id=id[:SHOWN])
     return found

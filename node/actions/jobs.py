@@ -19,6 +19,7 @@ from market.orders import Constraints
 from market.receipts import output_digest
 from market.units import Amount
 from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_into, is_too_large
+from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import Budget
 from node.actions.files import Files
@@ -89,10 +90,7 @@ class Jobs:
 
     def get(self, account: Account, id: str) -> Job:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
-        job = self._storage.get(Job, id)
-        if job is None or job.account != account.id or job.service:
-            raise NotFound("no such job", id=id)
-        return job
+        return owned(self._storage, Job, id, account, shown=lambda job: not job.service)
 
     def running_lease(self, account: Account, id: str) -> Lease | None:
         """The lease under which the account's job runs now."""

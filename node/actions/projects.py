@@ -7,13 +7,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.builds import BUILDER, RESULT, BuildOrder
-from market.errors import NotFound, QuotaExceeded
+from market.errors import QuotaExceeded
 from market.resources import GIB, Resources
 from market.units import Amount, Bytes, MilliCpu, Seconds, Timestamp
 from market.workloads import Egress, Source, Workload, WorkloadKind
+from node.actions.access import owned
 from node.actions.jobs import NewJob
 from node.engine import Changes, Engine
-from node.ports import Reader
 from node.records import Account, Project
 
 MAX_PROJECTS: Final = 256
@@ -67,13 +67,13 @@ class Projects:
 
     def get(self, account: Account, id: str) -> Project:
         """The account's project; NotFound when there is none."""
-        return _own(self._storage, account, id)
+        return owned(self._storage, Project, id, account)
 
     async def delete(self, account: Account, id: str) -> None:
         """Forget it; its jobs and what runs of it stay."""
 
         def work(changes: Changes) -> None:
-            changes.tx.delete(Project, _own(changes.tx, account, id).id)
+            changes.tx.delete(Project, owned(changes.tx, Project, id, account).id)
 
         await self._engine.transact(work)
 
@@ -92,10 +92,3 @@ class Projects:
         )
         build = BuildOrder(project=project.id, gpus=wish.gpus, vram=wish.vram)
         return NewJob(workload=workload, cap=wish.cap or terms.cap, build=build)
-
-
-def _own(reader: Reader, account: Account, id: str) -> Project:
-    project = reader.get(Project, id)
-    if project is None or project.account != account.id:
-        raise NotFound("no such project", id=id[:80])
-    return project

@@ -8,10 +8,11 @@ import structlog
 from msgspec.structs import replace
 
 from market.dialogue import CodeDone, RunCode
-from market.errors import InvalidParameters, NeugridError, NotFound, PeerUnreachable, Refused
+from market.errors import InvalidParameters, NeugridError, PeerUnreachable, Refused
 from market.machines import Event
 from market.messages import Kind
 from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
+from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.book import Book
 from node.actions.ledger import Ledger
@@ -83,10 +84,7 @@ class Runner:
 
     def get(self, account: Account, id: str) -> Run:
         """The account's run; NotFound when there is none."""
-        run = self._engine.storage.get(Run, id)
-        if run is None or run.account != account.id:
-            raise NotFound("no such run", id=id)
-        return run
+        return owned(self._engine.storage, Run, id, account)
 
     def list(self, account: Account, limit: int = 20) -> list[Run]:
         """The account's latest runs."""

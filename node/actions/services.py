@@ -3,6 +3,7 @@
 import builtins
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -30,6 +31,7 @@ from market.service_rules import post_service
 from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_of, promised
 from market.units import Amount
 from market.workloads import MAX_WORKLOAD, DirectPort, Workload, is_too_large
+from node.actions.access import SHOWN, owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import Budget
 from node.actions.ids import LENGTH, new_id
@@ -217,20 +219,17 @@ class Hosting:
 
 
 def _own(reader: Reader, account: Account, id: str) -> Service:
-    service = reader.get(Service, id)
-    if service is None or service.account != account.id or service.state is ServiceState.DELETED:
-        raise NotFound("no such service", id=id[:80])
-    return service
+    return owned(reader, Service, id, account, shown=lambda service: service.state is not ServiceState.DELETED)
 
 
 def _pod_in(reader: Reader, account: Account, id: str) -> tuple[Service, Pod]:
     """A pod's id holds the id of its service behind the prefix."""
     stem = id.removeprefix("pod_")[:LENGTH]
     for prefix in PREFIXES.values():
-        service = reader.get(Service, f"{prefix}_{stem}")
-        if service is not None and service.account == account.id and service.state is not ServiceState.DELETED:
+        with suppress(NotFound):
+            service = _own(reader, account, f"{prefix}_{stem}")
             return service, pod_of(service, id)
-    raise NotFound("no such pod", id=id[:80])
+    raise NotFound("no such pod", id=id[:SHOWN])
 
 
 def _events_of(service: Service, amendment: Amendment) -> builtins.list[Event]:

@@ -16,6 +16,7 @@ from market.leases import ENDED, OPEN, Lease, LeaseState
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
+from node.actions.access import owned
 from node.actions.funding import Funding, succeeded
 from node.actions.ids import stable_id
 from node.actions.payments import reserved_on
@@ -131,10 +132,7 @@ class Wallets:
 
     def withdrawal(self, account: Account, id: str) -> Withdrawal:
         """One withdrawal of the account."""
-        found = self._storage.get(Withdrawal, id)
-        if found is None or found.account != account.id:
-            raise NotFound("no such withdrawal", id=id)
-        return found
+        return owned(self._storage, Withdrawal, id, account)
 
     async def transactions(self) -> list[dict[str, Any]]:
         """The wallet's transactions as its journal holds them, oldest first."""
