@@ -8,6 +8,7 @@ import msgspec
 
 from market.happenings import Happening, happenings_of
 from market.units import Timestamp
+from node.actions.forgetting import forget
 from node.engine import Engine
 from node.ports import Tx
 from node.records import Account, Happened
@@ -16,7 +17,6 @@ KEPT: Final = 7 * 86_400_000
 """How long, in ms."""
 PAGE: Final = 200
 SILENCE: Final = 15.0
-FORGET_AT_ONCE: Final = 1000
 _encode = msgspec.json.Encoder().encode
 Told = Callable[[Tx, Happened], None]
 """Who else wants to know, in the same transaction."""
@@ -47,8 +47,7 @@ class Happenings:
         tx.insert(happened)
         self._touched.append(happening.account)
         if self._told is not None:
-            [counted] = tx.find(Happened, account=happening.account, newest=True, limit=1)
-            self._told(tx, counted)
+            self._told(tx, happened)
 
     def wake(self, engine: Engine) -> None:
         """Wake who follows the accounts that something was written down for."""
@@ -80,8 +79,5 @@ class News:
                 await self._engine.changed(f"news:{account.id}", SILENCE)
 
     async def sweep(self) -> None:
-        """Forget what is old, a page at a time."""
-        before = self._engine.clock.now() - KEPT
-        while old := self._storage.find(Happened, created_until=before, limit=FORGET_AT_ONCE):
-            ids = [str(happened.seq) for happened in old]
-            await self._storage.write(lambda tx, ids=ids: [tx.delete(Happened, id) for id in ids])  # type: ignore[misc]
+        """Forget what is old."""
+        await forget(self._storage, Happened, by="seq", created_until=self._engine.clock.now() - KEPT)

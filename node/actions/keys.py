@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.errors import Forbidden, InvalidParameters, QuotaExceeded
 from market.units import Timestamp
@@ -129,9 +130,7 @@ def _within(new: NewKey, scopes: frozenset[str]) -> NewKey:
         if scope not in scopes:
             raise Forbidden(f"a key can not have the scope {scope!r} that its maker lacks", scope=scope)
     granted = new.scopes or tuple(scope for scope in SCOPES if scope in scopes)
-    return NewKey(
-        name=new.name, expires_in=new.expires_in, scopes=granted, profile=new.profile, rotate=new.rotate
-    )  # fmt: skip
+    return replace(new, scopes=granted)
 
 
 def _prefix(profile: str) -> str:

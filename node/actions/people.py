@@ -1,22 +1,17 @@
 """Everything about who uses this node, put together: accounts, keys, and the ways in."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Final
-
-from msgspec import Struct
 
 from node.actions.accounts import Accounts
 from node.actions.callers import Callers
 from node.actions.device_sign_in import DeviceSignIn
+from node.actions.forgetting import forget
 from node.actions.keys import Keys
 from node.actions.ledger import Ledger
 from node.actions.sign_in import SignIn
 from node.actions.wallet_sign_in import Door, WalletSignIn
-from node.ports import Clock, Passwords, Storage, Tokens, Tx
+from node.ports import Clock, Passwords, Storage, Tokens
 from node.records import DeviceLogin, Nonce, Session
-
-AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +31,7 @@ class People:
         """Forget sessions, nonces and waiting devices whose time is over, a page at a time."""
         now = self.clock.now()
         for noun in (Session, Nonce, DeviceLogin):
-            while old := self.storage.find(noun, expires_until=now, limit=AT_ONCE):
-                await self.storage.write(partial(_delete, noun, [item.id for item in old]))  # type: ignore[attr-defined]
+            await forget(self.storage, noun, expires_until=now)
 
 
 def let_in(
@@ -63,8 +57,3 @@ def let_in(
         storage=storage,
         clock=clock,
     )
-
-
-def _delete(noun: type[Struct], ids: list[str], tx: Tx) -> None:
-    for id in ids:
-        tx.delete(noun, id)

@@ -164,12 +164,13 @@ class Webhooks:
 
 
 def tell(tx: Tx, happened: Happened) -> None:
-    """Put a happening on its way to everybody who wants it, in the transaction that wrote it down."""
-    if happened.event == TEST:
-        return
-    for webhook in tx.find(Webhook, account=happened.account):
-        if webhook.is_active and wants(webhook.events, happened.event):
-            tx.insert(_delivery(webhook, happened))
+    """Put the latest happening of an account on its way to all who want it, in the transaction that wrote it down."""
+    webhooks = [] if happened.event == TEST else tx.find(Webhook, account=happened.account)
+    wanting = [webhook for webhook in webhooks if webhook.is_active and wants(webhook.events, happened.event)]
+    if wanting:
+        [numbered] = tx.find(Happened, account=happened.account, newest=True, limit=1)
+        for webhook in wanting:
+            tx.insert(_delivery(webhook, numbered))
 
 
 def _delivery(webhook: Webhook, happened: Happened) -> Delivery:

@@ -14,11 +14,10 @@ from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.replies import (
     Page,
-    cut,
     encode,
     idempotency_of,
+    listing,
     page_of_hundred,
-    pagination_of,
     replay,
     reply,
 )
@@ -66,16 +65,12 @@ async def list_agents(
     found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
     found = [agent for agent in found if not states or agent.state in states]
     found = [agent for agent in found if region in ("", agent.constraints.region)]
-    shown, following = cut(_sorted(found, sort), wanted)
+    shown, totals = listing(_sorted(found, sort), wanted)
     views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
     return reply(
         AgentList(
             agents=views,
-            total=len(found),
-            limit=wanted.limit,
-            offset=wanted.start,
-            has_more=following is not None,
-            pagination=pagination_of(wanted, len(found), len(views), following),
+            **totals,
         )
     )
 

@@ -13,7 +13,7 @@ from node.actions.billing import CURRENT
 from node.api.auth import SECURITY, signed_in
 from node.api.errors import problems
 from node.api.present import iso
-from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
+from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Invoice
@@ -104,14 +104,10 @@ async def show_usage(
 async def list_invoices(request: Call, wanted: NamedDependency[Page]) -> Response[InvoiceList]:
     """Your invoices: one for each month that is over and in which you used something."""
     found = request.services.billing.invoices(request.account)
-    shown, following = cut(found, wanted)
+    shown, totals = listing(found, wanted)
     view = InvoiceList(
         invoices=tuple(_view(request, invoice) for invoice in shown),
-        total=len(found),
-        limit=wanted.limit,
-        offset=wanted.start,
-        has_more=following is not None,
-        pagination=pagination_of(wanted, len(found), len(shown), following),
+        **totals,
     )
     return reply(view)
 

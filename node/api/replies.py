@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import msgspec
 from litestar import Response
@@ -126,6 +126,28 @@ def pagination_of(page: Page, total: int, count: int, next_cursor: str | None) -
         offset=page.start or None,
         page=page.number,
         total_pages=max(1, -(-total // page.limit)) if page.number else None,
+    )
+
+
+class Totals(TypedDict):
+    """The documented fields of a list beside its items."""
+
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+    pagination: Pagination
+
+
+def listing(items: Sequence[T], page: Page) -> tuple[Sequence[T], Totals]:
+    """A page of a list that is in memory, and what is said of the list."""
+    shown, following = cut(items, page)
+    return shown, Totals(
+        total=len(items),
+        limit=page.limit,
+        offset=page.start,
+        has_more=following is not None,
+        pagination=pagination_of(page, len(items), len(shown), following),
     )
 
 

@@ -13,7 +13,7 @@ from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso
-from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
+from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, Pagination
@@ -86,14 +86,10 @@ class UserList(Struct, frozen=True, kw_only=True):
 async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[UserList]:
     """The users of this node."""
     found = request.services.people.accounts.list()
-    shown, following = cut(found, wanted)
+    shown, totals = listing(found, wanted)
     view = UserList(
         users=tuple(map(user_view, shown)),
-        total=len(found),
-        limit=wanted.limit,
-        offset=wanted.start,
-        has_more=following is not None,
-        pagination=pagination_of(wanted, len(found), len(shown), following),
+        **totals,
     )
     return reply(view)
 

@@ -11,7 +11,7 @@ from node.actions.webhooks import Wishes
 from node.api.auth import SECURITY, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso, iso_or_none
-from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
+from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, Pagination
@@ -183,14 +183,10 @@ async def list_deliveries(
 ) -> Response[DeliveryList]:
     """What it was told, or is to be told, newest first; kept for thirty days."""
     found = request.services.webhooks.deliveries(request.account, webhook_id)
-    shown, following = cut(found, wanted)
+    shown, totals = listing(found, wanted)
     view = DeliveryList(
         deliveries=tuple(map(_delivery, shown)),
-        total=len(found),
-        limit=wanted.limit,
-        offset=wanted.start,
-        has_more=following is not None,
-        pagination=pagination_of(wanted, len(found), len(shown), following),
+        **totals,
     )
     return reply(view)
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from market.errors import NeugridError
 from market.units import Timestamp
 from market.webhooks import delay_after, sign
+from node.actions.forgetting import forget
 from node.engine import Engine
 from node.ports import Posts, Seal, Tx
 from node.records import Delivery, Webhook
@@ -22,7 +23,6 @@ GIVEN_UP: Final = 5
 GONE: Final = 410
 ANSWERS: Final = 8
 KEPT: Final = 30 * 86_400_000
-FORGET_AT_ONCE: Final = 1000
 
 
 class Courier:
@@ -51,10 +51,7 @@ class Courier:
 
     async def sweep(self) -> None:
         """Forget what was delivered, or given up, long ago."""
-        before = self._engine.clock.now() - KEPT
-        while old := self._storage.find(Delivery, created_until=before, limit=FORGET_AT_ONCE):
-            ids = [delivery.id for delivery in old]
-            await self._storage.write(lambda tx, ids=ids: [tx.delete(Delivery, id) for id in ids])  # type: ignore[misc]
+        await forget(self._storage, Delivery, created_until=self._engine.clock.now() - KEPT)
 
     async def _try(self, delivery: Delivery) -> None:
         webhook = self._storage.get(Webhook, delivery.webhook)

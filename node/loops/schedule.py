@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -18,6 +17,7 @@ from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.experience import Experiences
 from node.actions.files import Stores
+from node.actions.forgetting import forget
 from node.actions.funding import Funding
 from node.actions.happenings import News
 from node.actions.log_keeping import LogKeeping
@@ -26,12 +26,11 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
-from node.ports import Network, Tx
+from node.ports import Network
 from node.records import Answer
 
 _log = structlog.get_logger("schedule")
 REPAIR_WITHIN: Final = 50.0
-FORGET_AT_ONCE: Final = 1000
 Tick = Callable[[], Awaitable[Any]]
 
 
@@ -114,15 +113,8 @@ async def _repair_book(ticks: Ticks) -> None:
 
 
 async def _forget_answers(ticks: Ticks) -> None:
-    """Answers to old Idempotency-Keys go, a page at a time, so that others may write in between."""
-    before = ticks.engine.clock.now() - ANSWER_KEPT
-    while old := ticks.engine.storage.find(Answer, created_until=before, limit=FORGET_AT_ONCE):
-        await ticks.engine.storage.write(partial(_delete, old))
-
-
-def _delete(old: Sequence[Answer], tx: Tx) -> None:
-    for answer in old:
-        tx.delete(Answer, answer.id)
+    """Answers to old Idempotency-Keys go."""
+    await forget(ticks.engine.storage, Answer, created_until=ticks.engine.clock.now() - ANSWER_KEPT)
 
 
 async def _claim(ticks: Ticks) -> None:
