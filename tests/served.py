@@ -2,11 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
+import pytest
+
 from node.api.edge import Edge
+from node.api.limits import Limiter
 from node.api.server import serve
+from tests.node.api.fakes import World
 
 T = TypeVar("T")
 
@@ -42,3 +46,24 @@ class Served:
     def _bound(self, host: str, port: int) -> None:
         self.url = f"http://{host}:{port}"
         self._is_bound.set()
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    served = Served(World(port=0).app)
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def url(served: Served, world: World) -> str:
+    """Where the world of this test is served, without limits."""
+    served.app.app.state.services = world.services
+    served.app.app.state.limiter = Limiter({})
+    return served.url

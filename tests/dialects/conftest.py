@@ -8,32 +8,13 @@ import pytest
 
 from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter
-from tests.node.api.fakes import World
 from tests.served import Served
+from tests.served import served as served
+from tests.served import url as url
+from tests.served import world as world
 from tests.shallow import recursion_limit as recursion_limit
 
 Do = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
-    served = Served(World(port=0).app)
-    served.start()
-    yield served
-    served.stop()
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def url(served: Served, world: World) -> str:
-    """Where the world of this test is served, without limits."""
-    served.app.app.state.services = world.services
-    served.app.app.state.limiter = Limiter({})
-    return served.url
 
 
 @pytest.fixture

@@ -7,37 +7,17 @@ import httpx
 import pytest
 
 from neugrid_sdk import AsyncClient, Client
-from node.api.limits import Limiter
 from tests.node.api.fakes import KEY, ROOT_KEY, World
 from tests.sdk.typescript import Built, build
-from tests.served import Served
+from tests.served import served as served
+from tests.served import url as url
+from tests.served import world as world
 from tests.shallow import recursion_limit as recursion_limit
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
-    served = Served(World(port=0).app)
-    served.start()
-    yield served
-    served.stop()
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def url(served: Served, world: World) -> str:
-    """Where the world of this test is served."""
-    served.app.app.state.services = world.services
-    served.app.app.state.limiter = Limiter({})
-    return served.url
 
 
 @pytest.fixture
