@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from market.leases import LeaseState
 from market.units import Timestamp
+from node.actions import forgetting
 from node.actions.answers import ANSWER_KEPT
 from node.actions.bidding import MAX_OF_ONE, Bidding
 from node.loops import deadlines, gossip, metering, schedule
@@ -120,7 +121,7 @@ def test_a_message_that_breaks_the_book_is_not_the_last_one_heard(
 
 
 def test_all_old_answers_are_forgotten_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "FORGET_AT_ONCE", 2)
+    monkeypatch.setattr(forgetting, "AT_ONCE", 2)
 
     async def play(stage: Stage) -> None:
         answer = Answer(id="a", body_digest="", status=201, body=b"", created_at=NOW)
