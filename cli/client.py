@@ -215,6 +215,19 @@ class Client:
         """How much market there is."""
         return self._wire.json("GET", "/v1/market/stats")
 
+    def asks(self) -> list[Json]:
+        """The ask that this node's machine is offered for by hand, if there is one."""
+        found: list[Json] = self._wire.json("GET", "/v1/market/asks")["asks"]
+        return found
+
+    def post_ask(self, prices: Mapping[str, str], expires_in: str | None = None) -> Json:
+        """Offer the machine at these prices, in tokens an hour."""
+        return self._wire.once("POST", "/v1/market/asks", json={"prices": prices, "expiresIn": expires_in})
+
+    def withdraw_ask(self, id: str) -> Json:
+        """Go back to the prices of the node's policy."""
+        return self._wire.once("DELETE", f"/v1/market/asks/{_quoted(id)}")
+
     # --- wallet ----------------------------------------------------------------------------------------------------
 
     def balance(self) -> Json:

@@ -10,6 +10,7 @@ from market.units import parse_size
 app = App(name="market", help="Prices and size of the market.")
 providers = App(name="providers", help="Providers with a live offer.")
 
+PRICED: Final = ("cpu", "memory", "disk", "gpu")
 _AMOUNTS: Final = ("total", "free")
 
 
@@ -58,6 +59,46 @@ def stats(*, remote: Remote = LOCAL) -> None:
         print_json(found)
         return
     print_fields([(name, _amount(value) if name in _AMOUNTS else _flat(value)) for name, value in found.items()])
+
+
+@app.command
+def asks(*, remote: Remote = LOCAL) -> None:
+    """The price that was set by hand for this node's machine, if there is one."""
+    with connected(remote) as client:
+        found = client.asks()
+    if remote.json:
+        print_json(found)
+        return
+    rows = [(ask["id"], *_asked(ask["prices"]), ask["expiresAt"] or "withdrawn") for ask in found]
+    print_table(("id", *PRICED, "until"), rows, "the machine is offered at the prices of its policy")
+
+
+@app.command
+def ask(
+    *,
+    cpu: Annotated[str, Parameter(help="A core for an hour.")],
+    memory: Annotated[str, Parameter(help="A GiB of memory for an hour.")],
+    disk: Annotated[str, Parameter(help="A GiB of disk for an hour.")] = "0",
+    gpu: Annotated[str, Parameter(help="A GPU for an hour.")] = "0",
+    expires_in: Annotated[str | None, Parameter(help="For how long: 30m, 8h; without end when not given.")] = None,
+    remote: Remote = LOCAL,
+) -> None:
+    """Offer this node's machine at these prices, in tokens, whatever its load."""
+    with connected(remote) as client:
+        posted = client.post_ask({"cpu": cpu, "memory": memory, "disk": disk, "gpu": gpu}, expires_in)
+    print_json(posted) if remote.json else print(posted["id"])
+
+
+@app.command
+def withdraw_ask(id: str, /, *, remote: Remote = LOCAL) -> None:
+    """Take an ask back: the prices of the policy hold again."""
+    with connected(remote) as client:
+        done = client.withdraw_ask(id)
+    print_json(done) if remote.json else print("the ask is withdrawn")
+
+
+def _asked(prices: dict[str, Any]) -> list[str | None]:
+    return [_price(prices[name]) for name in PRICED]
 
 
 def _row(provider: dict[str, Any]) -> tuple[Any, ...]:

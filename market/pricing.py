@@ -7,6 +7,7 @@ rises with the load from `floor` times the base to the base itself: an idle mach
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from market.matching import has_all, is_live
 from market.orders import Order
@@ -43,6 +44,15 @@ class PricingPolicy(Struct, frozen=True, kw_only=True):
     notice: int = 0
 
 
+class Ask(Struct, frozen=True, kw_only=True):
+    """Prices that a provider set by hand until `expires_at` (epoch ms, 0 = until it takes them back)."""
+
+    id: str
+    prices: Prices
+    created_at: int
+    expires_at: int = 0
+
+
 class Load(Struct, frozen=True, kw_only=True):
     """What a machine has and what is free of it, leases that run, and leases that wait to start."""
 
@@ -72,6 +82,16 @@ def utilisation(load: Load) -> int:
     """The share of the scarcest of cpu, memory and GPUs that is sold, in thousandths."""
     pairs = [(getattr(load.total, name), getattr(load.free, name)) for name in ("cpu", "memory", "gpus")]
     return max((WHOLE * (total - min(free, total)) // total for total, free in pairs if total), default=WHOLE)
+
+
+def stands(ask: Ask, now: int) -> bool:
+    """Whether the ask holds at `now` (epoch ms)."""
+    return not 0 < ask.expires_at <= now
+
+
+def by_hand(policy: PricingPolicy, ask: Ask | None) -> PricingPolicy:
+    """The policy under an ask that stands: its prices are asked whatever the load, and nothing is bid below them."""
+    return policy if ask is None else replace(policy, base=ask.prices, floor=WHOLE, surge=WHOLE)
 
 
 def asking_prices(policy: PricingPolicy, load: Load) -> Prices:

@@ -268,6 +268,7 @@ def _services(
         consoles=node.consoles,
         files=node.files,
         market=node.market,
+        asks=node.asks,
         wallets=node.wallets,
         treasury=node.treasury,
         billing=node.billing,

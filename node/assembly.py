@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from market.signing import eip712_domain
+from node.actions.asks import Asks
 from node.actions.bidding import Bidding
 from node.actions.billing import Billing
 from node.actions.book import Book
@@ -70,6 +71,7 @@ class Node:
     files: Files
     lent: Files
     market: Market
+    asks: Asks
     wallets: Wallets
     treasury: Treasury
     billing: Billing
@@ -102,6 +104,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         files=core.files,
         lent=core.lent,
         market=Market(core.book, ports.clock),
+        asks=Asks(core.engine, settings.policy),
         wallets=core.wallets,
         treasury=core.treasury,
         billing=core.billing,

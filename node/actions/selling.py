@@ -14,7 +14,7 @@ from market.leases import ENDED, OPEN, Lease, LeaseState, Terms
 from market.messages import Envelope, Kind
 from market.offers import Hardware, Offer, offer_prefix
 from market.orders import Order
-from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for, floor_prices
+from market.pricing import BidTerms, Load, PricingPolicy, asking_prices, bid_for, by_hand, floor_prices
 from market.provision import accept_proposal
 from market.provision_events import ProposalReleased
 from market.reputation import is_bad_debtor
@@ -22,6 +22,7 @@ from market.resources import Resources, is_sellable, minus, misfits, price_of, s
 from market.units import Rate, Timestamp, amount_due
 from market.vouchers import Channel, channel_id
 from node.actions.abilities import Abilities
+from node.actions.asks import standing_ask
 from node.actions.experience import Experiences
 from node.actions.gate import Gate
 from node.actions.peers import Peers
@@ -109,7 +110,7 @@ class Selling:
             seq=seq,
             total=self.total,
             free=load.free,
-            prices=asking_prices(self._policy, load),
+            prices=asking_prices(self._pricing(self._engine.storage, now), load),
             region=self._shop.region,
             isolation=self._shop.isolation,
             capabilities=self.abilities.names,
@@ -124,7 +125,7 @@ class Selling:
 
     def lowest_offers(self) -> list[Offer]:
         """The offers as they would be at the prices under which nothing is bid."""
-        prices = floor_prices(self._policy, self.load())
+        prices = floor_prices(self._pricing(self._engine.storage, self._engine.clock.now()), self.load())
         return [replace(offer, prices=prices) for offer in self.offers(0)]
 
     def has_bid_on(self, order: Order) -> bool:
@@ -146,7 +147,7 @@ class Selling:
             self._check_standing(changes.tx, terms, channel, changes.now)
             leases = self._make_room(changes, terms, leases)
             self._check_room(terms, leases)
-            self._check_price(terms, self._load_of(leases), changes.now)
+            self._check_price(changes.tx, terms, self._load_of(leases), changes.now)
             changes.create(accept_proposal(terms, channel, changes.now))
 
         await self._engine.transact(work)
@@ -159,7 +160,7 @@ class Selling:
             return
         now = self._engine.clock.now()
         cost = price_of(order.resources, self._policy.cost)
-        policy = replace(self._policy, capabilities=self.abilities.names)
+        policy = replace(self._pricing(self._engine.storage, now), capabilities=self.abilities.names)
         answer = bid_for(policy, self.load(), order, cost, Timestamp(now))
         if not isinstance(answer, BidTerms):
             _log.info("no bid", order=order.id, reasons=answer.reasons)
@@ -180,6 +181,10 @@ class Selling:
             await self._peers.ask(order.peer, Kind.BID, BidMade(bid), _done)
         except NeugridError as error:
             _log.info("bid not taken", order=order.id, why=error.code)
+
+    def _pricing(self, reader: Reader, now: int) -> PricingPolicy:
+        """The policy, or what was asked by hand in its place."""
+        return by_hand(self._policy, standing_ask(reader, now))
 
     def _remember(self, order: Order, bid: Bid, now: int) -> None:
         self._bids = {id: pair for id, pair in self._bids.items() if pair[1].expires_at > now}
@@ -255,13 +260,13 @@ class Selling:
             return False
         return not any(lease.terms.requester == requester and lease.state not in UNFUNDED for lease in leases)
 
-    def _check_price(self, terms: Terms, load: Load, now: int) -> None:
+    def _check_price(self, reader: Reader, terms: Terms, load: Load, now: int) -> None:
         short = misfits(terms.resources, load.free)
         if short:
             raise Refused("no free capacity", codes=("NO_CAPACITY", *short))
         if self._has_bid(terms, now):
             return
-        price = max(self._policy.min_rate, price_of(terms.resources, asking_prices(self._policy, load)))
+        price = max(self._policy.min_rate, price_of(terms.resources, asking_prices(self._pricing(reader, now), load)))
         if terms.rate < price:
             raise Refused("below the asking price", codes=("PRICE_BELOW_ASK",), expected=price, got=terms.rate)
 

@@ -14,6 +14,7 @@ from litestar.types import ControllerRouterHandler
 
 from node.api import (
     agents,
+    asks,
     billing,
     consoles,
     deployments,
@@ -121,6 +122,9 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     providers.show_book,
     providers.show_prices,
     providers.show_stats,
+    asks.list_asks,
+    asks.post_ask,
+    asks.withdraw_ask,
     billing.show_usage,
     billing.list_invoices,
     billing.show_invoice,

@@ -99,6 +99,22 @@ class AskView(View, frozen=True, kw_only=True):
     offer: OfferView
 
 
+class OwnAskView(View, frozen=True, kw_only=True):
+    """Prices that were set by hand for this node's machine; `expiresAt` null until they are taken back."""
+
+    id: str
+    prices: PricesView
+    currency: str
+    created_at: str
+    expires_at: str | None
+
+
+class OwnAskList(View, frozen=True, kw_only=True):
+    """At most one: a machine has one standing offer."""
+
+    asks: tuple[OwnAskView, ...]
+
+
 class DemandView(View, frozen=True, kw_only=True):
     """A demand that rests in the book: blinded, for what shall run only the winner learns."""
 

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
+from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
@@ -58,6 +59,7 @@ class Services:
     consoles: Consoles
     files: Files
     market: Market
+    asks: Asks
     wallets: Wallets
     treasury: Treasury
     billing: Billing

@@ -136,6 +136,13 @@ def test_show_is_for_people_unless_json_is_asked_for(neugrid: Run, node: FakeNod
     assert neugrid("job", "show", "job_1", "--json").json == FAILED
 
 
+def test_an_ask_carries_prices_and_its_time(neugrid: Run, node: FakeNode) -> None:
+    node.routes["POST /v1/market/asks"] = ok({"id": "ask_1"}, 201)
+    assert neugrid("market", "ask", "--cpu", "0.05", "--memory", "0.01", "--expires-in", "8h").out == "ask_1\n"
+    prices = {"cpu": "0.05", "memory": "0.01", "disk": "0", "gpu": "0"}
+    assert node.body() == {"prices": prices, "expiresIn": "8h"}
+
+
 def test_logs_as_json_are_one_list(neugrid: Run, node: FakeNode) -> None:
     node.routes["GET /v1/jobs/job_1/logs"] = ok({"logs": [line("a"), line("b")]})
     assert neugrid("job", "logs", "job_1", "--json").json == [line("a"), line("b")]
@@ -169,6 +176,14 @@ def test_logs_follow_to_the_end(neugrid: Run, node: FakeNode) -> None:
             {"offers": 2, "total": {"cpu": 8000, "memory": 2**34, "disk": 2**30, "gpus": {"a100": 2}}, "regions": {}},
             "8 cores, 16.0Gi memory, 1.0Gi disk, 2 a100",
         ),
+        (
+            ("market", "asks"),
+            "GET /v1/market/asks",
+            {"asks": [{"id": "ask_1", "prices": {"cpu": 0.05, "memory": 1, "disk": 0, "gpu": 2}, "expiresAt": None}]},
+            "0.05",
+        ),
+        (("market", "asks"), "GET /v1/market/asks", {"asks": []}, "the prices of its policy"),
+        (("market", "withdraw-ask", "ask_1"), "DELETE /v1/market/asks/ask_1", {"success": True}, "withdrawn"),
         (("wallet", "balance"), "GET /v1/wallet/balance", {"balance": "1.5", "currency": "TUSD"}, "1.5"),
         (("wallet", "earnings"), "GET /v1/wallet/earnings", {"total": "2.0"}, "2.0"),
         (("wallet", "withdraw"), "POST /v1/wallet/withdraw", {"id": "wdr_1", "status": "confirmed"}, "confirmed"),

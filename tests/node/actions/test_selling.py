@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from market.dialogue import BidMade, Done, Propose, Release
+from market.errors import Conflict, NotFound
 from market.leases import LeaseState, Terms
 from market.messages import Kind
 from market.offers import Hardware
@@ -432,3 +433,46 @@ def test_an_offer_names_64_images_and_none_in_part() -> None:
     digest = "registry.example.org/team/tool@sha256:" + "0" * 64
     names = ("x" * 129, digest, *(f"image-{number}" for number in range(70)))
     assert advertised(names) == (digest, *(f"image-{number}" for number in range(63)))
+
+
+def test_an_ask_by_hand_is_the_price_until_it_is_withdrawn(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        seller = stage.seller
+        assert seller.selling is not None
+        policy(stage, surge=3000, floor=500)
+        of_policy = seller.selling.offers(1)[0].prices
+        ask = await seller.asks.post(Prices(cpu=7 * RATE, memory=RATE), 60)
+        assert [offer.prices for offer in seller.selling.offers(1)] == [ask.prices]
+        assert [offer.prices for offer in seller.selling.lowest_offers()] == [ask.prices]
+        assert seller.asks.list() == [ask]
+        stage.clock.advance(60_000)
+        assert seller.asks.list() == []
+        assert seller.selling.offers(1)[0].prices == of_policy
+        ask = await seller.asks.post(ask.prices)
+        stage.clock.advance(10**9)
+        assert seller.selling.offers(1)[0].prices == ask.prices
+        await seller.asks.withdraw(ask.id)
+        assert seller.selling.offers(1)[0].prices == of_policy
+        with pytest.raises(NotFound):
+            await seller.asks.withdraw(ask.id)
+
+    staged(tmp_path, play)
+
+
+def test_a_proposal_must_pay_what_is_asked_by_hand(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await stage.seller.asks.post(Prices(cpu=100 * RATE, memory=100 * RATE))
+        known(stage, "buyer")
+        await stage.is_refused("PRICE_BELOW_ASK", "seller", Kind.PROPOSE, Propose(stage.terms()), "buyer")
+        await stage.seller.asks.withdraw(stage.seller.asks.list()[0].id)
+        assert (await propose(stage, stage.terms()))["terms"]["lease"] == LEASE
+
+    staged(tmp_path, play)
+
+
+def test_who_sells_nothing_asks_nothing(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        with pytest.raises(Conflict):
+            await stage.buyer.asks.post(Prices(cpu=RATE, memory=RATE))
+
+    staged(tmp_path, play)

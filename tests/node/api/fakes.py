@@ -23,6 +23,7 @@ from market.leases import Lease
 from market.ledger import CHAIN, Transfer, between, user_account
 from market.offers import Offer
 from market.orders import Order
+from market.pricing import PricingPolicy
 from market.runs import Run
 from market.series import PERIODS, Point
 from market.service_events import PodMoved
@@ -31,6 +32,7 @@ from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
 from node.actions.answers import Idempotency
+from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
@@ -61,7 +63,7 @@ from node.engine import Engine
 from node.performers import MACHINES
 from node.ports import GpuUse, LogLine, OutputFile, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
-from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer, an_order
+from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer, an_order, prices
 from tests.fakes import FakePasswords, MemoryStorage
 from tests.world import FakeChain, FakeLedger
 
@@ -517,6 +519,7 @@ class World:
             consoles=self.consoles,
             files=self.files,
             market=self.market,
+            asks=Asks(self.engine, PricingPolicy(base=prices(), cost=prices(cpu=10**9, memory=0, disk=0, gpu=0))),
             wallets=self.wallets,
             treasury=Treasury(self.engine, self.chain, self.happenings),
             news=News(self.engine, self.happenings),

@@ -38,9 +38,10 @@ WHOSE: Final = {
     "path": "out.txt",
     "target_id": "job_0000000000000001",
     "user_code": "BCDF-GHJK",
+    "ask_id": "ask_000001",
 }
-PUBLIC: Final = ("provider_id", "node_id", "template_id", "name")
-"""Ids that are everybody's."""
+PUBLIC: Final = ("provider_id", "node_id", "template_id", "name", "ask_id")
+"""Ids that are everybody's, or the node's."""
 STREAMS: Final = ("/v1/events", "/v1/jobs/{job_id}/events")
 """They do not end by themselves; who may follow them is decided before they begin."""
 

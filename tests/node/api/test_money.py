@@ -227,3 +227,36 @@ async def test_the_book_shows_asks_and_blinded_demands(client: httpx.AsyncClient
     assert order["resources"]["cpu"] == 1.0
     assert not {"image", "command", "specDigest", "peer"} & order.keys()
     assert len((await client.get("/v1/market/orders?limit=1")).json()["asks"]) == 1
+
+
+HAND = {"prices": {"cpu": "0.05", "memory": 0.01, "gpu": "2"}, "expiresIn": "8h"}
+
+
+async def test_an_ask_by_hand_is_shown_replaced_and_taken_back(root: httpx.AsyncClient) -> None:
+    posted = await root.post("/v1/market/asks", json=HAND)
+    ask = posted.json()
+    assert posted.status_code == 201
+    assert ask["prices"] == {"cpu": 0.05, "memory": 0.01, "disk": 0.0, "gpu": 2.0}
+    assert (await root.get("/v1/market/asks")).json() == {"asks": [ask]}
+    later = (await root.post("/v1/market/asks", json={"prices": {"cpu": 1, "memory": 1}})).json()
+    assert later["expiresAt"] is None
+    assert (await root.delete(f"/v1/market/asks/{ask['id']}")).status_code == 404
+    assert (await root.delete(f"/v1/market/asks/{later['id']}")).status_code == 200
+    assert (await root.get("/v1/market/asks")).json() == {"asks": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"prices": {"cpu": "0.000001", "memory": 0}}, "prices.cpu"),
+        ({"prices": {"cpu": "1e3", "memory": 0}}, "prices.cpu"),
+        ({"prices": {"cpu": 1, "memory": 10**7}}, "prices.memory"),
+        ({"prices": {"cpu": 1}}, "prices.memory"),
+        ({"expiresIn": "0s"}, "expiresIn"),
+        ({"expiresIn": "400d"}, "expiresIn"),
+    ],
+)
+async def test_an_ask_that_can_not_be_is_refused(root: httpx.AsyncClient, change: dict[str, Any], field: str) -> None:
+    refused = await root.post("/v1/market/asks", json={**HAND, **change})
+    assert (refused.status_code, refused.json()["error"]["details"]["field"]) == (400, field)
+    assert (await root.get("/v1/market/asks")).json() == {"asks": []}
