@@ -268,8 +268,17 @@ class Payout(Struct, frozen=True, kw_only=True):
     created_at: Timestamp
 
 
+class Traffic(Struct, frozen=True, kw_only=True):
+    """Bytes that the leases of an account received and sent in a month ("2026-11"); `id` is `<account>/<period>`."""
+
+    id: str
+    account: str
+    period: str
+    size: int
+
+
 class Invoice(Struct, frozen=True, kw_only=True):
-    """A month ("2026-11") of an account that used something; time in seconds, disk in GiB-seconds."""
+    """A month ("2026-11") of an account that used something; seconds, disk in GiB-seconds, network in bytes."""
 
     id: str
     account: str
@@ -279,6 +288,7 @@ class Invoice(Struct, frozen=True, kw_only=True):
     storage: int
     runs: int
     credits: int
+    network: int = 0
     due_at: Timestamp
     created_at: Timestamp
 

@@ -11,24 +11,27 @@ from market.ledger import CREDITS, MONEY, paid_account
 from market.units import Amount, Timestamp
 from node.actions.ids import stable_id
 from node.engine import Engine
-from node.records import Account, Invoice, Posted
+from node.ports import Tx
+from node.records import Account, Invoice, Posted, Traffic
 
 CURRENT: Final = "current"
 LAST: Final = "last_month"
 PAGE: Final = 1000
 _MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
+MAX_TRAFFIC: Final = 2**62
 MONTHS: Final = 36
 """How far back invoices are made where none was made before."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """A month ("2026-11") of an account: time in seconds, disk in GiB-seconds, runs of code, and money."""
+    """A month ("2026-11") of an account: seconds, disk in GiB-seconds, runs of code, network in bytes, and money."""
 
     period: str
     seconds: int = 0
     storage: int = 0
     runs: int = 0
     credits: int = 0
+    network: int = 0
     cost: Amount = Amount(0)
 
 
@@ -78,7 +81,16 @@ class Billing:
                 runs += line.kind == "run"
                 credits += line.amount if currency == CREDITS else 0
                 cost += line.amount if currency == MONEY else 0
-        return Usage(period=month, seconds=seconds, storage=storage, runs=runs, credits=credits, cost=Amount(cost))
+        traffic = self._storage.get(Traffic, traffic_id(account, month))
+        return Usage(
+            period=month,
+            seconds=seconds,
+            storage=storage,
+            runs=runs,
+            credits=credits,
+            network=traffic.size if traffic else 0,
+            cost=Amount(cost),
+        )
 
     def _lines(self, account: str, currency: str, begin: int, end: int) -> list[Posted]:
         found: list[Posted] = []
@@ -91,6 +103,19 @@ class Billing:
             if len(page) < PAGE:
                 return found
             after = (page[-1].at, page[-1].id)
+
+
+def count_traffic(tx: Tx, account: str, size: int, now: int) -> None:
+    """Count bytes that a lease of the account received or sent; providers say so, and nothing is paid for it."""
+    period = month_of(now)
+    known = tx.get(Traffic, id := traffic_id(account, period))
+    total = min(MAX_TRAFFIC, size + (known.size if known else 0))
+    tx.put(Traffic(id=id, account=account, period=period, size=total))
+
+
+def traffic_id(account: str, period: str) -> str:
+    """The id of what the account's leases received and sent in a month."""
+    return f"{account}/{period}"
 
 
 def month_of(at: int) -> str:
@@ -133,6 +158,7 @@ def _invoice(account: Account, usage: Usage, now: int) -> Invoice:
         storage=usage.storage,
         runs=usage.runs,
         credits=usage.credits,
+        network=usage.network,
         due_at=Timestamp(_span(usage.period)[1]),
         created_at=Timestamp(now),
     )

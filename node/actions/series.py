@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from market.dialogue import Done, Samples
 from market.errors import InvalidParameters, Refused
+from market.jobs import Job
 from market.leases import HEARD_LATE, OPEN
 from market.messages import Envelope
 from market.series import (
@@ -25,6 +26,7 @@ from market.series import (
     with_reading,
 )
 from market.units import Timestamp
+from node.actions.billing import count_traffic
 from node.actions.held_leases import lease_with
 from node.engine import Changes, Engine
 from node.ports import Reader, Tx
@@ -94,6 +96,10 @@ def _take(changes: Changes, envelope: Envelope, message: Samples) -> None:
     fresh = _fresh(changes.tx, lease.id, message.samples, changes.now)
     for resolution in RESOLUTIONS if fresh else ():
         _add(changes.tx, lease.id, resolution, fresh)
+    job = changes.tx.get(Job, lease.job)
+    size = sum(reading.received + reading.sent for reading in fresh) * RAW.step // 1000
+    if job is not None and size:
+        count_traffic(changes.tx, job.account, size, changes.now)
 
 
 def _fresh(reader: Reader, lease: str, samples: Sequence[Reading], now: int) -> list[Reading]:

@@ -37,6 +37,7 @@ from node.records import (
     Project,
     SeriesChunk,
     Session,
+    Traffic,
     Webhook,
     Withdrawal,
 )
@@ -175,6 +176,7 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     SeriesChunk: _shape(SeriesChunk, "series_chunk", "id created=start lease step expires"),
     Payout: _shape(Payout, "payout", "id created=created_at account state"),
     Invoice: _shape(Invoice, "invoice", "id created=due_at account period"),
+    Traffic: _shape(Traffic, "traffic", "id account created="),
     Posted: _shape(Posted, "posted", "id created=at account currency subject"),
     Balance: _shape(Balance, "balance", "id account currency amount created="),
     Withdrawal: _shape(Withdrawal, "withdrawal", "id created=created_at account state amount"),

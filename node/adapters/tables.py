@@ -262,6 +262,12 @@ class InvoiceRow(Row, table=True):
     period: str
 
 
+class TrafficRow(Row, table=True):
+    __tablename__ = "traffic"
+    id: str = Field(primary_key=True)
+    account: str
+
+
 class WithdrawalRow(Row, table=True):
     __tablename__ = "withdrawal"
     __table_args__ = (Index(None, "account", "created", "id"),)

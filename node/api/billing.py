@@ -8,8 +8,8 @@ from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
 
 from market.errors import NotFound
-from market.units import TOKEN_DECIMALS
-from node.actions.billing import CURRENT
+from market.units import GIB, TOKEN_DECIMALS
+from node.actions.billing import CURRENT, Usage
 from node.api.auth import SECURITY, signed_in
 from node.api.errors import problems
 from node.api.present import iso
@@ -23,14 +23,14 @@ HOUR: Final = 3600
 
 
 class UsedView(Struct, frozen=True, kw_only=True):
-    """What was used: hours of leases, GiB of disk on average over the month, and runs of code.
+    """What was used: hours of leases, GiB of disk on average over the month, GiB sent and received, runs of code.
 
-    The network is not metered: providers take nothing for it.
+    The network is as providers measured it, and they take nothing for it.
     """
 
     compute_hours: float
     storage_gb: float
-    network_gb: float = 0.0
+    network_gb: float
     runs: int
     credits: int
 
@@ -86,7 +86,7 @@ async def show_usage(
     cost = _tokens(found.cost)
     view = UsageView(
         period=found.period,
-        usage=_used(found.seconds, found.storage, found.runs, found.credits),
+        usage=_used(found),
         cost=CostView(compute=cost, total=cost),
         currency=request.services.currency,
     )
@@ -129,18 +129,19 @@ def _view(request: Call, invoice: Invoice) -> InvoiceView:
         currency=request.services.currency,
         status="paid",
         due_date=iso(invoice.due_at)[:10],
-        usage=_used(invoice.seconds, invoice.storage, invoice.runs, invoice.credits),
+        usage=_used(invoice),
         created_at=iso(invoice.created_at),
     )
 
 
-def _used(seconds: int, storage: int, runs: int, credits: int) -> UsedView:
+def _used(used: Usage | Invoice) -> UsedView:
     """`storage` in GiB-seconds becomes GiB over a month of 730 hours."""
     return UsedView(
-        compute_hours=round(seconds / HOUR, 4),
-        storage_gb=round(storage / (730 * HOUR), 4),
-        runs=runs,
-        credits=credits,
+        compute_hours=round(used.seconds / HOUR, 4),
+        storage_gb=round(used.storage / (730 * HOUR), 4),
+        network_gb=round(used.network / GIB, 4),
+        runs=used.runs,
+        credits=used.credits,
     )
 
 

@@ -9,8 +9,9 @@ from market.errors import InvalidParameters
 from market.leases import LeaseState
 from market.messages import Kind
 from market.series import MINUTES, QUARTERS, RAW, RESOLUTIONS, Reading
-from node.records import SeriesChunk
-from tests.builders import NOW
+from node.actions.billing import MAX_TRAFFIC, count_traffic
+from node.records import SeriesChunk, Traffic
+from tests.builders import NOW, a_job
 from tests.node.actions.stage import LEASE, Stage, staged
 
 S = LeaseState
@@ -125,6 +126,26 @@ def test_old_chunks_go_and_the_wider_ones_stay_longer(tmp_path: Path) -> None:
             await stage.buyer.series.sweep()
             left.append([len(counts(stage, each.step)) for each in RESOLUTIONS])
         assert left == [[1, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+
+    staged(tmp_path, play)
+
+
+def test_what_went_over_the_network_is_counted_once_for_the_account(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        lease = await stage.lease("buyer", S.RUNNING)
+        await stage.put("buyer", a_job(id=lease.job))
+        stage.clock.advance(60 * SECOND)
+        for seconds in ((0, 10, 20), (0, 10, 20), (30,)):
+            await stage.say("buyer", Kind.SAMPLES, said(*seconds), "seller")
+        [traffic] = stage.storages["buyer"].find(Traffic)
+        assert traffic.account == a_job().account
+        assert traffic.size == 4 * 10 * (70 + 30)
+        for second in range(40, 60, 10):
+            huge = Samples(LEASE, (Reading(NOW + second * SECOND, 1, 1, 2**53, 2**53),))
+            await stage.say("buyer", Kind.SAMPLES, huge, "seller")
+        await stage.storages["buyer"].write(lambda tx: count_traffic(tx, traffic.account, 2**62, stage.clock.now()))
+        [traffic] = stage.storages["buyer"].find(Traffic)
+        assert traffic.size == MAX_TRAFFIC
 
     staged(tmp_path, play)
 

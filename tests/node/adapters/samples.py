@@ -31,6 +31,7 @@ from node.records import (
     Project,
     SeriesChunk,
     Session,
+    Traffic,
     Webhook,
     Withdrawal,
 )
@@ -178,6 +179,7 @@ EVERY_NOUN: tuple[Struct, ...] = (
         at=NOW,
     ),
     Balance(id="user:acc_000001/money", account="user:acc_000001", currency="money", amount=-(2**62)),
+    Traffic(id="acc_000001/2026-11", account="acc_000001", period="2026-11", size=2**62),
     Invoice(
         id="inv_000001",
         account="acc_000001",

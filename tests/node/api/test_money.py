@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from market.ledger import Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
+from node.actions.billing import month_of
 from node.actions.ledger import post
-from node.records import ApiKey
+from node.records import ApiKey, Traffic
 from tests.builders import NOW, PROVIDER, REQUESTER
 from tests.node.api.fakes import ALICE, OTHER_KEY, World
 
@@ -178,11 +179,12 @@ async def test_usage_and_invoices_are_in_the_documented_shape(client: httpx.Asyn
         postings=between(user_account(ALICE.id), paid_account(ALICE.id), 2_500_000),
     )
     post(world.storage, bought, NOW, 7200, 730 * 3600)
+    world.storage.put(Traffic(id=f"{ALICE.id}/{month_of(NOW)}", account=ALICE.id, period=month_of(NOW), size=3 * 2**29))
     usage = (await client.get("/v1/billing/usage?period=current")).json()
     assert usage["usage"] == {
         "compute_hours": 2.0,
         "storage_gb": 1.0,
-        "network_gb": 0.0,
+        "network_gb": 1.5,
         "runs": 0,
         "credits": 0,
     }
@@ -194,6 +196,7 @@ async def test_usage_and_invoices_are_in_the_documented_shape(client: httpx.Asyn
     [invoice] = (await client.get("/v1/billing/invoices")).json()["invoices"]
     assert (invoice["period"], invoice["amount"], invoice["status"]) == (usage["period"], 2.5, "paid")
     assert invoice["id"].startswith("inv_")
+    assert invoice["usage"] == usage["usage"]
     assert (await client.get(f"/v1/billing/invoices/{invoice['id']}")).json() == invoice
     other = {"X-API-Key": OTHER_KEY}
     assert (await client.get(f"/v1/billing/invoices/{invoice['id']}", headers=other)).status_code == 404
