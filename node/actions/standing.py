@@ -15,7 +15,7 @@ import structlog
 from msgspec import Struct
 
 from market.job_events import CancelAsked
-from market.jobs import LIVE, Job, post_job
+from market.jobs import LIVE, Job, JobState, post_job
 from market.leases import Lease, LeaseState, extended, owed_for, term_ends_at
 from market.resources import Resources
 from market.tenancy_events import ExtensionWanted
@@ -33,7 +33,10 @@ TERM: Final = 3600
 PATIENCE: Final = 120_000
 """How long an order for sandboxes may wait for a provider, in ms."""
 USED_WITHIN: Final = 60_000
-"""A lease that ran no code for so long, in ms, ends: an idle one keeps a provider's cores from others, for nothing."""
+"""A lease that ran no code for so long, in ms, ends: an idle one keeps a provider's cores from others, for free..."""
+GIVES_WAY: Final = 5_000
+"""...and after so long already when an order of ours waits for that provider to have room."""
+ROOM: Final = frozenset({"cpu", "memory", "disk"})
 SHUN: Final = 5_000
 """A lease that refused a run is passed over for so long, in ms..."""
 SHUN_SILENT: Final = 30_000
@@ -94,16 +97,22 @@ class Standing:
 
     async def extend(self) -> None:
         """Make longer what is in use and past half of its time, or past half of what it may cost; end what is idle."""
-        now = self._engine.clock.now()
+        now, crowded = self._engine.clock.now(), self._crowded()
         for lease in self._leases():
-            is_used = self._busy[lease.id] > 0 or now - self._used.get(lease.id, lease.started_at) < USED_WITHIN
-            if not is_used:
+            kept = GIVES_WAY if lease.terms.provider in crowded else USED_WITHIN
+            if not self._busy[lease.id] and now - self._used.get(lease.id, lease.started_at) >= kept:
                 await self._engine.attempt("Job", lease.job, CancelAsked())
                 continue
             is_late = 2 * (term_ends_at(lease) - now) < TERM * 1000
             is_spent = 2 * owed_for(lease.terms, 0, lease.runs) > lease.terms.cap
             if lease.extension is None and (is_late or is_spent):
                 await self._engine.attempt("Lease", lease.id, ExtensionWanted(terms=extended(lease.terms, TERM)))
+
+    def _crowded(self) -> set[str]:
+        """The providers that could take an order of ours if only they had more room."""
+        resting = self._engine.storage.find(Job, state=JobState.RESTING)
+        refusals = [reason for job in resting for reason in job.reasons]
+        return {each.provider for each in refusals if ROOM & set(each.codes) and ROOM | {"price"} >= set(each.codes)}
 
     async def _free(self, language: str, avoid: str) -> Lease:
         self._waiting[language] += 1

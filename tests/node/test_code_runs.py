@@ -4,20 +4,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from market.errors import IdempotencyMismatch, InvalidParameters, NotFound
 from market.job_events import CancelAsked
-from market.jobs import Job
+from market.jobs import DONE, Job
 from market.leases import Lease
 from market.runs import Run, RunState
 from market.units import Timestamp
 from node.actions.answers import Idempotency
-from node.actions.standing import GATEWAY, USED_WITHIN
+from node.actions.standing import GATEWAY, GIVES_WAY, USED_WITHIN
 from node.assembly import Node
 from node.ports import CodeRun
 from node.records import Account, Pending
 from tests.fakes import MemoryStorage
-from tests.node.test_market_flow import ACCOUNT, in_a_world, until
+from tests.node.test_market_flow import ACCOUNT, a_new_job, in_a_world, until
 from tests.world import World
 
 OTHER = Account(id="user_2", name="other", created_at=Timestamp(0))
@@ -71,6 +72,27 @@ def test_a_lease_that_runs_no_code_any_more_is_given_back(tmp_path: Path) -> Non
         assert leases(buyer, "requester")[0].paid == lease.terms.rate // 10**9
         again = await ran(buyer, "later")
         assert (again.state, again.lease != lease.id) == (RunState.SUCCEEDED, True)
+
+    in_a_world(tmp_path, play)
+
+
+def test_an_idle_lease_gives_way_at_once_to_an_order_that_waits_for_its_room(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await ran(buyer, "first")
+        standing = buyer.runner._standing
+        (lease,) = leases(buyer, "requester")
+        standing._used[lease.id] -= GIVES_WAY
+        await standing.extend()
+        assert leases(buyer, "requester")[0].state == "running", "nothing waits"
+        seller = world.nodes["seller"].selling
+        assert seller is not None
+        job, _ = await buyer.jobs.submit(ACCOUNT, a_new_job(resources=replace(seller.total, disk=0), cap=50_000_000))
+        assert job is not None
+        await until(lambda: bool(buyer.jobs.get(ACCOUNT, job.id).reasons))
+        await standing.extend()
+        await until(lambda: buyer.jobs.get(ACCOUNT, job.id).state in DONE)
+        assert buyer.jobs.get(ACCOUNT, job.id).state == "success"
+        assert leases(buyer, "requester")[0].state == "settled"
 
     in_a_world(tmp_path, play)
 
