@@ -24,6 +24,7 @@ from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import Budget
 from node.actions.files import Files
 from node.actions.ids import new_id
+from node.actions.journals import follow_journal
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.engine import Changes, Engine
@@ -32,8 +33,6 @@ from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
 """More than any attempt writes: 2**40 lines, of which a service may come near in years."""
-EVENTS: Final = 200
-"""Lines of the journal that are read at once."""
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -183,19 +182,15 @@ class Jobs:
                 return self._files.path(file.digest)
         raise NotFound("no such result", path=path)
 
-    async def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
+    def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
         """The journal of the job and its leases, in order, to the end of the job."""
-        while True:
-            job = self.get(account, id)
-            leases = self._storage.find(Lease, side="requester", job=id)
-            subjects = (id, *(lease.id for lease in leases))
-            while entries := self._storage.find(Entry, subject=subjects, after=(0, str(after)), limit=EVENTS):
-                for entry in entries:
-                    after = entry.seq
-                    yield entry
-            if job.state in DONE:
-                return
-            await self._engine.changed(id, 1.0)
+        return follow_journal(
+            self._engine,
+            id,
+            after,
+            subjects=lambda: (id, *self.lease_ids(account, id)),
+            is_over=lambda: self.get(account, id).state in DONE,
+        )
 
     def reasons(self, account: Account, id: str) -> tuple[Reason, ...]:
         """Why each live offer does not take the job now."""

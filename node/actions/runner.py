@@ -1,25 +1,27 @@
 """What a user can do with code: submit it, wait for it, read what came of it."""
 
+import builtins
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
 from market.dialogue import CodeDone, RunCode
-from market.errors import InvalidParameters, NeugridError, PeerUnreachable, Refused
+from market.errors import Conflict, InvalidParameters, NeugridError, PeerUnreachable, Refused
 from market.machines import Event
 from market.messages import Kind
-from market.runs import DONE, DispatchRun, Run, RunEnded, RunMisplaced, RunState, post_run
+from market.runs import DONE, DispatchRun, Run, RunCancelled, RunEnded, RunMisplaced, RunState, post_run
 from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.book import Book
+from node.actions.journals import follow_journal
 from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
 from node.engine import Changes, Engine
-from node.records import Account, Answer
+from node.records import Account, Answer, Entry
 
 _code_done = msgspec.json.Decoder(CodeDone)
 _log = structlog.get_logger("runner")
@@ -86,9 +88,34 @@ class Runner:
         """The account's run; NotFound when there is none."""
         return owned(self._engine.storage, Run, id, account)
 
-    def list(self, account: Account, limit: int = 20) -> list[Run]:
-        """The account's latest runs."""
-        return self._engine.storage.find(Run, account=account.id, limit=limit, newest=True)
+    def list(
+        self,
+        account: Account,
+        *,
+        states: tuple[RunState, ...] = (),
+        limit: int = 20,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> tuple[builtins.list[Run], int]:
+        """A page of the account's runs, newest first, and how many there are in all."""
+        where: dict[str, object] = {"account": account.id, **({"state": states} if states else {})}
+        storage = self._engine.storage
+        runs = storage.find(Run, limit=limit, offset=offset, after=after, newest=True, **where)
+        return runs, storage.count(Run, **where)
+
+    async def cancel(self, account: Account, id: str) -> Run:
+        """End it now, for nothing; Conflict when it has ended already."""
+        run = self.get(account, id)
+        if run.state in DONE:
+            raise Conflict("the run has ended", state=run.state.value)
+        after: Run = await self._engine.handle("Run", id, RunCancelled())
+        return after
+
+    def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
+        """The journal of the run, in order, to its end."""
+        return follow_journal(
+            self._engine, id, after, subjects=lambda: (id,), is_over=lambda: self.get(account, id).state in DONE
+        )
 
     async def wait(self, account: Account, id: str, seconds: float) -> Run:
         """The run once it has ended, or as it stands after `seconds`."""

@@ -48,7 +48,9 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
             "resources": {"cpu": 2, "memory": "4Gi", "gpu": 0},
             "maxPrice": "1.0",
             "timeout": "1h",
-        }
+        },
+        {"template": "python", "command": ["python", "-V"], "maxPrice": "0.01"},
+        {"code": "print(input())", "language": "python", "input": "hello"},
     ],
     "NewProject": [{"repoUrl": "https://github.com/you/app", "name": "app"}],
     "NewDeployment": [{"templateId": "redis", "name": "cache", "replicas": 1, "maxPricePerHour": "0.05"}],

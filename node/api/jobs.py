@@ -1,7 +1,9 @@
 """Routes of jobs: submit, list, look, cancel, results."""
 
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from functools import partial
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
@@ -9,10 +11,20 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import File
 
-from market.errors import InvalidParameters
+from market.errors import Conflict, InvalidParameters
 from market.jobs import Job, JobState
+from market.runs import RunState
 from node.api.auth import SECURITY, computes, deploys, signed_in
 from node.api.catalog import explanation_view
+from node.api.code_jobs import (
+    STATES,
+    cancel_code_job,
+    code_results,
+    is_code,
+    list_code_jobs,
+    show_code_job,
+    submit_code_job,
+)
 from node.api.errors import problems
 from node.api.market_views import ExplanationView
 from node.api.present import STATUS, etag, job_view, result_list
@@ -28,22 +40,26 @@ from node.api.replies import (
     reply_unless_known,
 )
 from node.api.services import Call
-from node.api.submissions import SubmitJob, new_job
+from node.api.submissions import SubmitJob, new_job, source_of
 from node.api.views import BidList, JobList, JobView, ResultList
 
 TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60
+E = TypeVar("E", bound=StrEnum)
 
 
 @post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
-    """Post a priced job to the market, an image to run or a project to build; a provider that takes it starts at once.
+    """Post a priced job to the market: an image to run, one of a template, a project to build, or code.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
+    if source_of(data) == "code":
+        return await submit_code_job(request, data)
     idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
-    job, stored = await request.services.jobs.submit(request.account, new_job(data, order), idempotency)
+    templates = {id: template.workload for id, template in request.services.templates.items()}
+    job, stored = await request.services.jobs.submit(request.account, new_job(data, order, templates), idempotency)
     if stored is not None:
         return replay(stored)
     assert job is not None  # noqa: S101  (one of the two is always there)
@@ -55,8 +71,11 @@ async def list_jobs(
     request: Call,
     wanted: NamedDependency[Page],
     status: Annotated[str, QueryParameter(max_length=128)] = "",
+    kind: Annotated[str, QueryParameter(pattern="^(code)?$")] = "",
 ) -> Response[JobList]:
-    """Your jobs, newest first; `status` may name several, separated by commas."""
+    """Your jobs, newest first; `status` may name several, separated by commas. Runs of code are a list of their own."""
+    if kind == "code":
+        return list_code_jobs(request, wanted, _known_states(status, STATES, RunState))
     after = place_in(wanted.cursor) if wanted.cursor else None
     jobs, total = request.services.jobs.list(
         request.account, states=states_of(status), limit=wanted.limit + 1, after=after, offset=wanted.start
@@ -74,6 +93,8 @@ async def show_job(
     wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT)] = 0,
 ) -> Response[JobView]:
     """One job. With `wait` the answer comes when the job has ended, or after so many seconds."""
+    if is_code(job_id):
+        return await show_code_job(request, job_id, wait)
     jobs = request.services.jobs
     job = await jobs.wait(request.account, job_id, wait) if wait else jobs.get(request.account, job_id)
     view = _view(request, job)
@@ -89,13 +110,17 @@ async def show_job(
     responses=problems(404, 409),
 )
 async def cancel_job(request: Call, job_id: FromPath[str]) -> Response[JobView]:
-    """End a job now; what it used until then is paid. 409 when it has ended."""
+    """End a job now; what it used until then is paid, and a run of code costs nothing. 409 when it has ended."""
+    if is_code(job_id):
+        return await cancel_code_job(request, job_id)
     return reply(_view(request, await request.services.jobs.cancel(request.account, job_id)))
 
 
 @get("/jobs/{job_id:str}/results", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
 async def list_results(request: Call, job_id: FromPath[str]) -> Response[ResultList]:
     """The output files of a job that has ended."""
+    if is_code(job_id):
+        return code_results(request, job_id)
     jobs = request.services.jobs
     job = jobs.get(request.account, job_id)
     return reply(result_list(job, jobs.results(request.account, job_id)))
@@ -117,24 +142,34 @@ async def download_result(request: Call, job_id: FromPath[str], path: FromPath[s
 
 @get("/jobs/{job_id:str}/bids", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
 async def list_bids(request: Call, job_id: FromPath[str]) -> Response[BidList]:
-    """The bids on the present attempt of a job, as they came."""
+    """The bids on the present attempt of a job, as they came; code runs under a lease that stands already."""
+    if is_code(job_id):
+        request.services.runner.get(request.account, job_id)
+        return reply(BidList(bids=()))
     job = request.services.jobs.get(request.account, job_id)
     return reply(BidList(bids=_shown(request, job).bids))
 
 
-@get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
+@get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
 async def explain_job(request: Call, job_id: FromPath[str]) -> Response[ExplanationView]:
     """How many live offers fail on each constraint, and the smallest relaxations that would find providers."""
+    if is_code(job_id):
+        request.services.runner.get(request.account, job_id)
+        raise Conflict("code runs under a lease that stands: it has no order of its own")
     explanation = request.services.jobs.explain(request.account, job_id)
     return reply(explanation_view(explanation, request.services.currency))
 
 
 def states_of(status: str) -> tuple[JobState, ...]:
     """The states behind a status filter: the API's words and the machine's; () = all."""
-    words = {word.strip().lower() for word in status.split(",") if word.strip()}
     known = {**{state.value: {state} for state in JobState}, "succeeded": {JobState.SUCCEEDED}}
     for state, word in STATUS.items():
         known[word] = known.get(word, set()) | {state}
+    return _known_states(status, known, JobState)
+
+
+def _known_states(status: str, known: Mapping[str, Collection[E]], states: type[E]) -> tuple[E, ...]:
+    words = {word.strip().lower() for word in status.split(",") if word.strip()}
     unknown = words - known.keys()
     if unknown:
         raise InvalidParameters(
@@ -143,7 +178,7 @@ def states_of(status: str) -> tuple[JobState, ...]:
             value=sorted(unknown)[0],
             expected=sorted(known),
         )
-    return tuple(state for state in JobState if any(state in known[word] for word in words))
+    return tuple(state for state in states if any(state in known[word] for word in words))
 
 
 def _view(request: Call, job: Job) -> JobView:

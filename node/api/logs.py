@@ -1,6 +1,7 @@
 """Routes of what a job says: its output and its events, plain or as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from litestar.params import FromPath
 from market.errors import NeugridError
 from market.jobs import Job
 from node.api.auth import SECURITY, signed_in
+from node.api.code_jobs import code_end, code_logs, follow_code, is_code
 from node.api.errors import problems
 from node.api.log_queries import LogQuery, resume_point, wants_events
 from node.api.present import STATUS, iso, log_record
@@ -32,6 +34,9 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
     With `follow=true` or `Accept: text/event-stream` the lines come as server-sent events until the job ends; a
     reconnect with `Last-Event-ID` goes on behind that line.
     """
+    if is_code(job_id):
+        is_stream = lines.follow or wants_events(request)
+        return follow_code(request, job_id, lines) if is_stream else code_logs(request, job_id, lines)  # type: ignore[return-value]
     jobs = request.services.jobs
     if lines.follow or wants_events(request):
         job = jobs.get(request.account, job_id)
@@ -50,8 +55,17 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
 )
 async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
     """Everything that happens to the job and its leases, as server-sent events until it ends."""
-    job = request.services.jobs.get(request.account, job_id)
-    return event_stream(_entries(request, job, resume_point(request)), request.closing)  # type: ignore[return-value]
+    last = max(0, resume_point(request))
+    if is_code(job_id):
+        runner = request.services.runner
+        runner.get(request.account, job_id)
+        entries = runner.events(request.account, job_id, last)
+        end = partial(code_end, request, job_id)
+    else:
+        job = request.services.jobs.get(request.account, job_id)
+        entries = request.services.jobs.events(request.account, job.id, last)
+        end = partial(_end, request, job)
+    return event_stream(_entries(entries, end), request.closing)  # type: ignore[return-value]
 
 
 async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:
@@ -65,12 +79,11 @@ async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncI
         yield Frame("error", {"code": error.code, "message": error.message})
 
 
-async def _entries(request: Call, job: Job, last: int) -> AsyncIterator[Frame]:
-    entries = request.services.jobs.events(request.account, job.id, max(0, last))
+async def _entries(entries: AsyncIterator[Entry], end: Callable[[], Frame]) -> AsyncIterator[Frame]:
     try:
         async for entry in entries:
             yield Frame(entry.event, _entry(entry), entry.seq)
-        yield _end(request, job)
+        yield end()
     except NeugridError as error:
         yield Frame("error", {"code": error.code, "message": error.message})
 

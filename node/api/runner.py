@@ -6,7 +6,6 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
-from market.dialogue import MAX_CODE, MAX_INPUT
 from market.errors import InvalidParameters
 from market.runs import Run, RunState
 from node.api.auth import SECURITY, signed_in, submits_code
@@ -23,19 +22,18 @@ from node.api.runner_views import (
     SubmittedData,
 )
 from node.api.services import Call
-from node.api.submissions import Body
+from node.api.submissions import Body, Code, Input, Language
 
 TAGS: Final = ["Runner"]
 MAX_WAIT: Final = 60
 MAX_INPUTS: Final = 64
-Input = Annotated[str, Meta(max_length=MAX_INPUT)]
 
 
 class SubmitCode(Body, frozen=True, kw_only=True):
     """Code in one language. It is compiled once and run with `input`, or once for each of `inputs` instead."""
 
-    code: Annotated[str, Meta(min_length=1, max_length=MAX_CODE)]
-    language: Annotated[str, Meta(min_length=1, max_length=32)]
+    code: Code
+    language: Language
     input: Input = ""
     inputs: Annotated[tuple[Input, ...], Meta(min_length=1, max_length=MAX_INPUTS)] | None = None
 
@@ -68,7 +66,7 @@ async def submit_code(
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
     if wait:
         run = await runner.wait(request.account, run.id, wait)
-    return reply(Submitted(data=SubmittedData(job_id=run.id, status=_status(request, run))))
+    return reply(Submitted(data=SubmittedData(job_id=run.id, status=status_of(request, run))))
 
 
 @get("/{job_id:str}/result", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
@@ -79,7 +77,7 @@ async def show_result(
 ) -> Response[RunnerResult]:
     """How a run stands, and what came of it. With `wait` the answer comes when it has ended, or after so long."""
     run = await request.services.runner.wait(request.account, job_id, wait)
-    return reply(RunnerResult(data=result_data(run, _status(request, run))))
+    return reply(RunnerResult(data=result_data(run, status_of(request, run))))
 
 
 @get("/languages", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
@@ -129,6 +127,7 @@ def result_data(run: Run, status: str) -> ResultData:
     )
 
 
-def _status(request: Call, run: Run) -> str:
+def status_of(request: Call, run: Run) -> str:
+    """The word for how a run stands: "running" while a provider has it in hand."""
     is_running = run.state is RunState.QUEUED and request.services.runner.is_running(run)
     return "running" if is_running else run.state.value

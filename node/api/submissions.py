@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
+from market.dialogue import MAX_CODE, MAX_INPUT
 from market.errors import InvalidParameters
 from market.offers import ShortText
 from market.orders import Constraints
@@ -21,6 +22,9 @@ Short = Annotated[str, Meta(max_length=32)]
 Number = Short | Annotated[float, Meta(ge=0, le=2**53)]
 SizeText = Short | Annotated[int, Meta(ge=0, le=2**60)]
 Duration = Short | Annotated[int, Meta(ge=0, le=2**31)]
+Code = Annotated[str, Meta(min_length=1, max_length=MAX_CODE)]
+Language = Annotated[str, Meta(min_length=1, max_length=32)]
+Input = Annotated[str, Meta(max_length=MAX_INPUT)]
 EnvName = Annotated[str, Meta(min_length=1, max_length=256)]
 
 MIN_MEMORY: Final = 6 * 2**20
@@ -69,13 +73,19 @@ class GpuConfigBody(Body, frozen=True, kw_only=True):
 
 
 class SubmitJob(Body, frozen=True, kw_only=True):
-    """A priced job: an `image` that runs, or the build of the project `project_id`.
+    """A priced job: an `image` that runs, one of a `template`, the build of the project `project_id`, or `code`.
 
-    `max_price` in tokens is the most it may ever cost, fees included; a build need not say it.
+    `max_price` in tokens is the most it may ever cost, fees included; a build need not say it. Code has its `language`
+    and its `input` beside it and nothing else: a run has one price.
     """
 
     image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     project_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    template: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    """What GET /v1/templates lists; what the body says of command, env and resources is put over it."""
+    code: Code | None = None
+    language: Language | None = None
+    input: Input = ""
     gpu_config: GpuConfigBody | None = None
     ref: RefText | None = None
     """The branch, tag or commit to build instead of the project's."""
@@ -96,28 +106,62 @@ class SubmitJob(Body, frozen=True, kw_only=True):
     """How long the job may wait for a provider."""
 
 
-def new_job(body: SubmitJob, order: Callable[[str, BuildWish], NewJob]) -> NewJob:
-    """What the body asks for, in the market's units; InvalidParameters names the field that does not fit.
+_BLANK: Final = SubmitJob()
+_NAMES: Final = {field.name: field.encode_name for field in fields(SubmitJob)}
+_CODE: Final = ("code", "language", "input")
+_BUILD: Final = ("gpu_config", "ref")
+_FOREIGN: Final = {
+    "image": (*_BUILD, *_CODE),
+    "template": (*_BUILD, *_CODE),
+    "project_id": (*_CODE, "command", "env", "inputs", "outputs"),
+    "code": tuple(name for name in SubmitJob.__struct_fields__ if name not in _CODE),
+}
+"""By what a job is made of, which is exactly one of these: the fields that it can not have."""
+
+
+def source_of(body: SubmitJob) -> str:
+    """What the job is made of; InvalidParameters when that is not one thing, or when something does not go with it."""
+    given = [name for name in _FOREIGN if getattr(body, name) is not None]
+    if len(given) != 1:
+        shown = " and ".join(map(_name, given)) or "none"
+        raise unfit("image", shown, "exactly one of image, template, projectId and code")
+    for name in _FOREIGN[given[0]]:
+        if getattr(body, name) != getattr(_BLANK, name):
+            raise unfit(_name(name), "a value", f"nothing, for a job of {_name(given[0])} has none")
+    return given[0]
+
+
+def new_job(body: SubmitJob, order: Callable[[str, BuildWish], NewJob], templates: Mapping[str, Workload]) -> NewJob:
+    """What a body without code asks for, in the market's units; InvalidParameters names the field that does not fit.
 
     `order` makes the order for a build of a project, by its id.
     """
-    if (body.image is None) == (body.project_id is None):
-        given = "both" if body.image else "neither"
-        raise unfit("image", given, "exactly one of image and projectId")
-    if body.project_id is not None:
-        return _with_wishes(order(body.project_id, _wish(body)), body)
-    for name in ("gpu_config", "ref"):
-        if getattr(body, name) is not None:
-            raise unfit(name.replace("_c", "C"), "a value", "nothing, for it is a build's")
+    source = source_of(body)
+    if source == "project_id":
+        return _with_wishes(order(body.project_id or "", _wish(body)), body)
     if body.max_price is None:
         raise unfit("maxPrice", "nothing", 'a decimal amount of tokens such as "1.0"')
-    return _with_wishes(NewJob(workload=_workload(body), files=_files(body.inputs), cap=_cap(body.max_price)), body)
+    base = _template(body, templates) if source == "template" else _image(body)
+    workload = _workload(body, base)
+    return _with_wishes(NewJob(workload=workload, files=_files(body.inputs), cap=_cap(body.max_price)), body)
+
+
+def _name(field: str) -> str:
+    return _NAMES[field]
+
+
+def _template(body: SubmitJob, templates: Mapping[str, Workload]) -> Workload:
+    name = body.template or ""
+    if name not in templates:
+        raise unfit("template", name, f"of {', '.join(sorted(templates))}")
+    return templates[name]
+
+
+def _image(body: SubmitJob) -> Workload:
+    return Workload(image=image_of(body.image or ""), resources=resources_of(ResourcesBody()), timeout=1)
 
 
 def _wish(body: SubmitJob) -> BuildWish:
-    for name in ("command", "env", "inputs", "outputs"):
-        if getattr(body, name):
-            raise unfit(name, "a value", "nothing, for a build has none")
     gpu = body.gpu_config or GpuConfigBody()
     return BuildWish(
         ref=body.ref,
@@ -160,12 +204,14 @@ def env_of(variables: Mapping[str, str], field: str = "env") -> dict[str, str]:
     return {_env_name(name, field): clean(value, f"{field}.{name}") for name, value in variables.items()}
 
 
-def _workload(body: SubmitJob) -> Workload:
+def _workload(body: SubmitJob, base: Workload) -> Workload:
+    """`base` with what the body says over it: what it has of a service, such as ports and volumes, stays behind."""
     return Workload(
-        image=image_of(body.image or ""),
-        command=tuple(clean(word, "command") for word in body.command or ()),
-        env=env_of(body.env),
-        resources=resources_of(body.resources or ResourcesBody()),
+        image=base.image,
+        command=tuple(clean(word, "command") for word in body.command or base.command),
+        env={**base.env, **env_of(body.env)},
+        resources=base.resources if body.resources is None else resources_of(body.resources),
+        egress=base.egress,
         timeout=_seconds("1h" if body.timeout is None else body.timeout, "timeout", MAX_TIMEOUT),
         outputs=_outputs(body.outputs),
     )

@@ -66,8 +66,9 @@ class JobView(View, frozen=True, kw_only=True):
 
     id: str
     kind: str = "image"
-    """ "image", or "build" of the project `project_id`."""
+    """ "image", "build" of the project `project_id`, or "code" in `language`."""
     project_id: str | None = None
+    language: str | None = None
     status: str
     phase: str
     progress: int

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from cli.client import Client
@@ -56,6 +57,18 @@ def test_many_at_once_all_come_back_right(coder: Client) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda number: ran(coder, f"print({number} ** 2)"), range(16)))
     assert [result["stdout"] for result in results] == [f"{number**2}\n" for number in range(16)]
+
+
+def test_code_is_a_job_like_others(market: Market, coder: Client) -> None:
+    contact = market.cluster.contact("requester")
+    with httpx.Client(base_url=contact.url, headers={"X-API-Key": contact.key}, timeout=90) as http:
+        body = {"code": "print(input())\nraise SystemExit(0)", "language": "python", "input": "hey"}
+        posted = http.post("/v1/jobs", json=body)
+        assert (posted.status_code, posted.json()["kind"]) == (201, "code")
+        job = http.get(f"{posted.headers['location']}?wait=60").json()
+        assert (job["status"], job["exitCode"]) == ("success", 0)
+        assert [line["message"] for line in http.get(f"/v1/jobs/{job['id']}/logs").json()["logs"]] == ["hey"]
+        assert job["id"] in [each["id"] for each in http.get("/v1/jobs?kind=code").json()["jobs"]]
 
 
 def test_code_reaches_no_network(coder: Client) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from market.errors import IdempotencyMismatch, InvalidParameters, NotFound
+from market.errors import Conflict, IdempotencyMismatch, InvalidParameters, NotFound
 from market.job_events import CancelAsked
 from market.jobs import DONE, Job
 from market.leases import Lease
@@ -93,6 +93,26 @@ def test_an_idle_lease_gives_way_at_once_to_an_order_that_waits_for_its_room(tmp
         await until(lambda: buyer.jobs.get(ACCOUNT, job.id).state in DONE)
         assert buyer.jobs.get(ACCOUNT, job.id).state == "success"
         assert leases(buyer, "requester")[0].state == "settled"
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_run_that_is_cancelled_in_a_sandbox_stays_cancelled_and_unpaid(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await ran(buyer, "warm")
+        sandboxes = world.sandboxes["seller"]
+        sandboxes.gate.clear()
+        run = await buyer.runner.submit(ACCOUNT, "python", "slow")
+        await until(lambda: run.id in [spec.id for spec in sandboxes.specs])
+        assert (await buyer.runner.cancel(ACCOUNT, run.id)).state is RunState.CANCELLED
+        sandboxes.gate.set()
+        await until(lambda: not buyer.runner.is_running(run))
+        events = [entry.event async for entry in buyer.runner.events(ACCOUNT, run.id)]
+        assert (buyer.runner.get(ACCOUNT, run.id).state, events[-1]) == (RunState.CANCELLED, "RunCancelled")
+        assert leases(buyer, "requester")[0].runs == 1
+        with pytest.raises(Conflict):
+            await buyer.runner.cancel(ACCOUNT, run.id)
+        assert (await ran(buyer, "after")).state is RunState.SUCCEEDED
 
     in_a_world(tmp_path, play)
 

@@ -1,6 +1,7 @@
 """Hand-made actions for the routes: what was asked is in lists, what is answered in dicts."""
 
 import asyncio
+import builtins
 from collections.abc import AsyncIterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from market.ledger import CHAIN, Transfer, between, user_account
 from market.offers import Offer
 from market.orders import Order
 from market.pricing import PricingPolicy
-from market.runs import Run
+from market.runs import Run, RunState
 from market.series import PERIODS, Point
 from market.service_events import PodMoved
 from market.services import Service
@@ -286,6 +287,34 @@ class FakeRunner:
         return run
 
     async def wait(self, account: Account, id: str, seconds: float) -> Run:
+        return self.get(account, id)
+
+    def list(
+        self,
+        account: Account,
+        *,
+        states: tuple[RunState, ...] = (),
+        limit: int = 20,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> tuple[builtins.list[Run], int]:
+        found = [run for run in self.runs.values() if run.account == account.id and run.state in (states or RunState)]
+        found.sort(key=lambda run: (run.created_at, run.id), reverse=True)
+        rest = [run for run in found if after is None or (run.created_at, run.id) < after]
+        return rest[offset : offset + limit], len(found)
+
+    async def cancel(self, account: Account, id: str) -> Run:
+        run = self.get(account, id)
+        if run.state is not RunState.QUEUED:
+            raise Conflict("the run has ended")
+        return self.put(replace(run, state=RunState.CANCELLED, finished_at=NOW))
+
+    async def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
+        for seq, event in ((1, "Created"), (2, "RunEnded")):
+            if seq > after:
+                yield Entry(seq=seq, noun="Run", subject=id, at=NOW, event=event, body=b"{}")
+
+    def get(self, account: Account, id: str) -> Run:
         run = self.runs.get(id)
         if run is None or run.account != account.id:
             raise NotFound("no such run", id=id)

@@ -75,7 +75,7 @@ async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: A
     assert schemas["NewProject"]["required"] == ["repoUrl"]
     assert set(EXAMPLES) <= schemas.keys()
     assert schemas["SubmitJob"]["properties"]["inputs"]["items"] == {"$ref": "#/components/schemas/InputBody"}
-    assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob), no_project).cap == 1_000_000
+    assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob), no_project, {}).cap == 1_000_000
 
 
 async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:

@@ -46,13 +46,14 @@ class Timings(View, frozen=True, kw_only=True):
 class Job(View, frozen=True, kw_only=True):
     """A job; `status` is pending, queued, running, success, failed or cancelled.
 
-    `kind` is image, or build of the project `project_id`. `cost` is what is owed, `paid` what is covered so far.
-    `pulled` is the percentage of the image that the provider has, while it fetches it.
+    `kind` is image, build of the project `project_id`, or code in `language`. `cost` is what is owed, `paid` what is
+    covered so far. `pulled` is the percentage of the image that the provider has, while it fetches it.
     """
 
     id: str
     kind: str
     project_id: str | None
+    language: str | None
     status: str
     phase: str
     progress: int
