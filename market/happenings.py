@@ -5,6 +5,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market.jobs import Job, JobState
+from market.runs import Run, RunState
 from market.services import Service, ServiceState
 
 J, S = JobState, ServiceState
@@ -13,6 +14,11 @@ JOB_WORDS: Final = {
     J.SUCCEEDED: "succeeded",
     J.FAILED: "failed",
     J.CANCELLED: "cancelled",
+}
+RUN_WORDS: Final = {
+    RunState.SUCCEEDED: "succeeded",
+    RunState.FAILED: "failed",
+    RunState.CANCELLED: "cancelled",
 }
 SERVICE_WORDS: Final = {S.RUNNING: "started", S.STOPPED: "stopped", S.ERROR: "error", S.DELETED: "deleted"}
 KINDS: Final = ("deployment", "agent", "pod")
@@ -44,6 +50,8 @@ def happenings_of(before: Any, after: Any) -> list[Happening]:
             return _of_job(before, after)
         case Service():
             return _of_service(before, after)
+        case Run():
+            return _of_run(before, after)
     return []
 
 
@@ -58,6 +66,16 @@ def _of_job(before: Job | None, after: Job) -> list[Happening]:
     if after.exit_code is not None:
         data["exit_code"] = after.exit_code
     return [Happening(account=after.account, event=f"{kind}.{word}", subject=after.id, data=data)]
+
+
+def _of_run(before: Run | None, after: Run) -> list[Happening]:
+    word = "created" if before is None else RUN_WORDS.get(after.state, "")
+    if not word or (before is not None and before.state is after.state):
+        return []
+    data: dict[str, Any] = {"job_id": after.id, "status": after.state.value, "attempt": after.attempt, "kind": "code"}
+    if after.state is RunState.FAILED:
+        data |= {"code": after.error, "message": after.message}
+    return [Happening(account=after.account, event=f"job.{word}", subject=after.id, data=data)]
 
 
 def _of_service(before: Service | None, after: Service) -> list[Happening]:

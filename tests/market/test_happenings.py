@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from market.happenings import EVENTS, happenings_of
 from market.jobs import JobState
+from market.runs import Run, RunState
 from market.services import ServiceState
 from market.units import Amount
 from tests.market.test_ledger import a_job, a_service
@@ -25,6 +27,19 @@ def test_a_job_is_heard_of_when_it_is_made_starts_and_ends() -> None:
         "job_id": "job_1", "status": "failed", "attempt": 1, "code": "EXIT_CODE", "message": "3", "exit_code": 3,
     }  # fmt: skip
     assert names(running, running) == []
+
+
+def test_a_run_of_code_is_heard_of_as_a_job() -> None:
+    run = Run(id="ab" * 12, account="user_1", language="python", code="1", created_at=1)
+    failed = replace(run, state=RunState.FAILED, error="TLE", message="3 s are over")
+    assert names(None, run) == ["job.created"]
+    assert names(run, replace(run, attempt=2)) == []
+    assert names(run, replace(run, state=RunState.SUCCEEDED)) == ["job.succeeded"]
+    assert names(run, replace(run, state=RunState.CANCELLED)) == ["job.cancelled"]
+    [happening] = happenings_of(run, failed)
+    assert happening.data == {
+        "job_id": run.id, "status": "failed", "attempt": 1, "kind": "code", "code": "TLE", "message": "3 s are over",
+    }  # fmt: skip
 
 
 def test_pods_and_jobs_of_nobody_are_not_told_as_jobs() -> None:
