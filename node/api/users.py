@@ -166,7 +166,7 @@ def user_view(user: Account) -> UserView:
 async def _change(request: Call, id: str, data: UserChanges) -> Response[UserView]:
     user = _user(request, id)
     request.caller.must_be_whole()
-    least = None if data.low_balance is None else price_of_text(data.low_balance, "low_balance")
+    least = None if data.low_balance is None else price_of_text(data.low_balance, "lowBalance")
     wishes = Wishes(**{**msgspec.structs.asdict(data), "low_balance": least})
     for name, value in msgspec.structs.asdict(data).items():
         if value is not None and name not in OWN and "admin" not in request.caller.scopes:
