@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from market.receipts import GENESIS
 from market.signing import keccak
@@ -86,7 +86,7 @@ def link(head: Head, deed: Deed, actor: Actor, at: int) -> AuditEntry:
     entry = AuditEntry(
         seq=head.seq + 1,
         at=Timestamp(max(at, head.at)),
-        actor=actor,
+        actor=Actor(**{name: _cut(text) for name, text in asdict(actor).items()}),
         deed=_bounded(deed),
         previous=head.hash,
         hash="",

@@ -109,6 +109,13 @@ def test_a_rewrite_behind_the_last_signed_head_can_not_be_seen() -> None:
     assert verify(anew, [head_of(entries[1])]).flaw == ""
 
 
+@pytest.mark.parametrize("change", [{"seq": 2}, {"seq": 9}, {"at": NOW}])
+def test_a_last_entry_that_was_made_anew_has_its_number_and_its_time_in_order(change: dict[str, int]) -> None:
+    entries = some(3)
+    forged = replace(entries[-1], **change)
+    assert verify([*entries[:2], replace(forged, hash=hash_of(forged))]).flaw
+
+
 def test_two_heads_of_one_length_that_differ_are_found() -> None:
     entries = some(2)
     assert verify(entries, [head_of(entries[1]), replace(head_of(entries[1]), hash="0" * 64)]).flaw
@@ -124,8 +131,8 @@ def test_the_encoding_is_pinned_so_that_old_chains_stay_whole() -> None:
 @pytest.mark.parametrize("count", [1, MAX_DETAILS + 5])
 def test_texts_are_cut(count: int) -> None:
     detail = {f"{n}{'k' * MAX_TEXT}": "v" * 10_000 for n in range(count)}
-    entry = link(Head(), Deed(action="x", subject="s" * 1000, detail=detail), Actor(), NOW)
-    assert len(entry.deed.subject) == MAX_TEXT
+    entry = link(Head(), Deed(action="x", subject="s" * 1000, detail=detail), Actor(address="a" * 1000), NOW)
+    assert len(entry.deed.subject) == len(entry.actor.address) == MAX_TEXT
     assert len(entry.deed.detail) == min(count, MAX_DETAILS)
     assert {len(text) for pair in entry.deed.detail.items() for text in pair} == {MAX_TEXT}
     assert verify([entry]).flaw == ""

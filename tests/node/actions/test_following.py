@@ -1,13 +1,16 @@
 """What follows from a change of a record happens in its transaction, whoever makes it, on behalf of who asked."""
 
+import asyncio
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from market.errors import Conflict
 from node.actions.following import FollowedStorage
-from node.ports import Tx
+from node.adapters.storage import open_storage
+from node.ports import Storage, Tx
 from node.records import Mark, Nonce
 from tests.builders import NOW
 from tests.fakes import FakeClock, MemoryStorage
@@ -71,13 +74,20 @@ def test_what_can_not_follow_undoes_the_change() -> None:
     assert scene.memory.get(Mark, "a") is None
 
 
-def test_work_is_done_on_behalf_of_who_asked_for_it() -> None:
+def test_work_is_done_on_behalf_of_who_asked_for_it_in_the_writers_thread_too(tmp_path: Path) -> None:
     scene = Scene()
 
-    async def ask() -> None:
-        WHO.set("ann")
-        await scene.storage.write(lambda tx: tx.put(Mark(id="a", value="1")))
+    async def ask(storage: Storage, who: str) -> None:
+        WHO.set(who)
+        await storage.write(lambda tx: tx.put(Mark(id=who, value=who)))
 
-    run(ask())
-    scene.write(lambda tx: tx.put(Mark(id="a", value="2")))
-    assert [who for _, _, who in scene.seen] == ["ann", "nobody"]
+    async def all_at_once() -> None:
+        async with open_storage(tmp_path / "node.db") as opened:
+            storage = FollowedStorage(opened, FakeClock(), {Mark: (scene.fold,)})
+            await asyncio.gather(*(ask(storage, who) for who in ("ann", "bob", "eve")))
+            await storage.write(lambda tx: tx.put(Mark(id="x", value="nobody")))
+
+    run(all_at_once())
+    assert sorted((value, who) for _, value, who in scene.seen) == [
+        (who, who) for who in ("ann", "bob", "eve", "nobody")
+    ]
