@@ -91,7 +91,9 @@ def _looked_at(check: str, config: Config, look: Callable[[Side], tuple[str, str
         with at_one_moment(config) as side:
             status, message = look(side)
     except Conflict as error:
-        return Finding(check=check, status="warning", message=f"{error.message}: `neugrid up` makes it")
+        return Finding(
+            check=check, status="warning", message=f"{error.message}: start the node with this program first"
+        )
     return Finding(check=check, status=status, message=message)
 
 
