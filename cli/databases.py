@@ -40,7 +40,7 @@ def backup(
     NOT in it are the other files of the data directory, which must be kept
     as well: keys/ and password (without them the money is gone), wallet.db
     (the journal of transactions), node.toml, operator.key, the network
-    file, files/.
+    file, audit-heads.jsonl, files/.
 
     A backup is old from the next voucher on. It is for a disk that fails
     and for a move, not for going back in time.

@@ -7,6 +7,7 @@ from msgspec import Struct
 from market.jobs import Job, JobState
 from market.runs import Run, RunState
 from market.services import Service, ServiceState
+from market.units import format_amount
 
 J, S = JobState, ServiceState
 JOB_WORDS: Final = {
@@ -22,13 +23,14 @@ RUN_WORDS: Final = {
 }
 SERVICE_WORDS: Final = {S.RUNNING: "started", S.STOPPED: "stopped", S.ERROR: "error", S.DELETED: "deleted"}
 KINDS: Final = ("deployment", "agent", "pod")
+LOW_BALANCE: Final = "billing.low_balance"
 EVENTS: Final = (
     *(f"{kind}.{word}" for kind in ("job", "build") for word in ("created", *JOB_WORDS.values())),
     *(f"{kind}.{word}" for kind in KINDS for word in ("created", "updated", *SERVICE_WORDS.values())),
     "payout.confirmed",
     "payout.failed",
     "deposit.received",
-    "billing.low_balance",
+    LOW_BALANCE,
     "webhook.test",
 )
 """Every name that there is."""
@@ -53,6 +55,18 @@ def happenings_of(before: Any, after: Any) -> list[Happening]:
         case Run():
             return _of_run(before, after)
     return []
+
+
+def low_balance_of(account: str, available: tuple[int, int], threshold: tuple[int, int]) -> Happening | None:
+    """What is told when less than the threshold is left, and was not before; both as (before, after), 0 = never.
+
+    It is told again only after it was not low in between, whatever moved: the balance or the threshold.
+    """
+    was_low, is_low = (least > 0 and has < least for has, least in zip(available, threshold, strict=True))
+    if was_low or not is_low:
+        return None
+    data = {"balance": format_amount(available[1]), "threshold": format_amount(threshold[1])}
+    return Happening(account=account, event=LOW_BALANCE, subject=account, data=data)
 
 
 def _of_job(before: Job | None, after: Job) -> list[Happening]:

@@ -5,6 +5,8 @@ for, `paid:<id>` what his work has cost, CHAIN the world outside (deposits come 
 was given away, HOUSE the node's own wallet, which pays for its administrators. Pure: nothing is stored here.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -24,6 +26,8 @@ CREDITS: Final = "credits"
 HOUSE: Final = "house"
 CHAIN: Final = "chain"
 GRANTS: Final = "grants"
+Line = tuple[str, str, int]
+"""An account, a currency, and how much of it."""
 
 
 class Posting(Struct, frozen=True):
@@ -98,6 +102,29 @@ def postings_of(charge: Charge, held: int) -> tuple[Posting, ...]:
         Posting(paid_account(charge.account), charge.cost),
     )
     return tuple(posting for posting in found if posting.amount)
+
+
+def flaws_of(lines: Iterable[Line], balances: Iterable[Line]) -> list[str]:
+    """What is wrong with a whole book, in sentences: a trial balance of all its lines against all its balances.
+
+    Each currency sums to zero, each balance is the sum of its account's lines, and nothing set aside is below zero.
+    """
+    booked: defaultdict[tuple[str, str], int] = defaultdict(int)
+    has: defaultdict[tuple[str, str], int] = defaultdict(int)
+    totals: defaultdict[str, int] = defaultdict(int)
+    for account, currency, amount in lines:
+        booked[account, currency] += amount
+    for account, currency, amount in balances:
+        has[account, currency] += amount
+        totals[currency] += amount
+    flaws = [f"all {currency} sums to {total} and not to zero" for currency, total in sorted(totals.items()) if total]
+    for account, currency in sorted({*booked, *has}):
+        amount, lined = has[account, currency], booked[account, currency]
+        if amount != lined:
+            flaws.append(f"{account} has {amount} {currency}, and its lines sum to {lined}")
+        if amount < 0 and account.startswith(hold_account("")):
+            flaws.append(f"{account} is {amount} {currency}: nothing that is set aside can be below zero")
+    return flaws
 
 
 def charge_of_job(before: Job | None, after: Job) -> Charge | None:

@@ -19,11 +19,11 @@ from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import RATE_SCALE, Seconds, parse_amount
+from node.actions.audit import Anchor, started
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.deploying import PodTerms
 from node.actions.keys import NewKey
-from node.actions.ledger import Ledger
 from node.actions.log_keeping import DAY, LogLimits
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms
@@ -31,6 +31,7 @@ from node.actions.service_logs import Output
 from node.actions.standing import StandingSettings
 from node.actions.wallet_sign_in import Door
 from node.actions.webhooks import Webhooks
+from node.adapters.audit_heads import HeadFile
 from node.adapters.chain import EvmChain, open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
@@ -45,11 +46,11 @@ from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings
+from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings, digest_of_settings
 from node.database import open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
-from node.loops import forgetting
+from node.loops import anchoring, forgetting
 from node.loops.delivering import Courier
 from node.observe import configure_logs
 from node.outfit import open_outfit
@@ -58,6 +59,7 @@ from node.proxy.gateway import Gateway
 from node.proxy.listener import tls_context
 from node.proxy.service_routes import ServiceRoutes, host_of
 from node.setup import Keys, unlock
+from node.version import VERSION
 
 _log = structlog.get_logger("node")
 HOUR: Final = 3600
@@ -98,15 +100,18 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         keys = await asyncio.to_thread(unlock, config.folder)
         ports, chain = await _open(stack, config, keys)
         node = assemble(ports, _identity(keys, ports), _settings(config))
-        people = _people(config, keys, ports, node.ledger)
+        people = _people(config, keys, ports, node)
         stack.callback(_remove_contact, config.folder)
         posts, seal = GuardedPosts(is_open=config.api.private_webhooks), NodeSeal(keys.node)
         courier = Courier(node.engine, posts, seal)
-        loops = (*node.loops, ("forgetting", lambda: forgetting.run(people)), ("webhooks", courier.run))
+        anchor = Anchor(ports.storage, Signer(keys.node), HeadFile(config.folder).add)
+        own = (("forgetting", lambda: forgetting.run(people)), ("webhooks", courier.run))
+        loops = (*node.loops, *own, ("anchoring", lambda: anchoring.run(anchor)))
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in loops]
         gateway = _gateway(stack, config.gateway, ports)
         webhooks = Webhooks(node.engine, node.happenings, posts, seal)
         services = _services(node, people, webhooks, ports, gateway)
+        await people.audit.note(started(VERSION, digest_of_settings(config)))
         vital = [asyncio.create_task(_serve(config, node, services, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
@@ -152,14 +157,14 @@ def _identity(keys: Keys, ports: Ports) -> Identity:
     )
 
 
-def _people(config: Config, keys: Keys, ports: Ports, ledger: Ledger) -> People:
+def _people(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
     return let_in(
-        ports.storage,
+        node.engine.storage,
         ports.clock,
         Argon2Passwords(),
         JwtTokens(keys.node, Signer(keys.node).address),
         Door(chain=ports.chain.chain_id, hosts=config.api.hosts, may_join=config.api.wallets_may_join),
-        ledger,
+        node.ledger,
     )
 
 
@@ -174,6 +179,7 @@ def _settings(config: Config) -> Settings:
         top_up=parse_amount(config.requester.top_up),
         credits=config.requester.credits,
         run_price=parse_amount(config.requester.run_price),
+        low_balance=parse_amount(config.requester.low_balance),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),

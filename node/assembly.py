@@ -1,9 +1,11 @@
 """Put the parts of a node together from ports: the same assembly for real adapters and for fakes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from market.signing import eip712_domain
+from node.actions.alarm import Alarm
 from node.actions.asks import Asks
+from node.actions.audit import FOLDS
 from node.actions.bidding import Bidding
 from node.actions.billing import Billing
 from node.actions.book import Book
@@ -12,6 +14,7 @@ from node.actions.consoles import Consoles, Find
 from node.actions.deploying import Deploying
 from node.actions.experience import Experiences
 from node.actions.files import Files, Stores
+from node.actions.following import FollowedStorage
 from node.actions.funding import Funding
 from node.actions.happenings import Happenings, News
 from node.actions.health import Health, Seller
@@ -50,6 +53,7 @@ from node.performers import (
     answer_as_requester,
     requester_performers,
 )
+from node.ports import Clock, Storage
 from node.provider import open_shop
 
 
@@ -85,7 +89,9 @@ class Node:
 
 def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
     """Wire one node; nothing runs yet."""
-    core = _core(ports, identity, settings)
+    happenings = Happenings(tell)
+    ports = replace(ports, storage=followed(ports.storage, ports.clock, Alarm(settings.low_balance, happenings)))
+    core = _core(ports, identity, settings, happenings)
     jobs, hosting, runner, standing = _buy(core, ports, identity, settings)
     bidding, seller, selling_loops = _sell(core, ports, identity, settings)
     ports.network.serve(core.peers.answer)
@@ -122,9 +128,14 @@ def _lease_finder(jobs: Jobs, hosting: Hosting) -> Find:
     return lambda account, id: (hosting if id.startswith("pod_") else jobs).running_lease(account, id)
 
 
-def _core(ports: Ports, identity: Identity, settings: Settings) -> Core:
+def followed(storage: Storage, clock: Clock, alarm: Alarm) -> FollowedStorage:
+    """The storage with what follows from changes of its records: entries in the log of who did what, and the alarm."""
+    folds = {noun: (*FOLDS.get(noun, ()), *alarm.folds().get(noun, ())) for noun in (*FOLDS, *alarm.folds())}
+    return FollowedStorage(storage, clock, folds)
+
+
+def _core(ports: Ports, identity: Identity, settings: Settings, happenings: Happenings) -> Core:
     ledger = Ledger(settings.credits, settings.run_price)
-    happenings = Happenings(tell)
     engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)

@@ -1,5 +1,6 @@
 """The node's settings: one frozen struct from one TOML file; secrets come from files or NEUGRID_ variables alone."""
 
+import hashlib
 import os
 import re
 import tomllib
@@ -186,6 +187,8 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Runs of code that a new user may do for nothing..."""
     run_price: Price = "0.001"
     """...and what a run costs him after that; "0" = nothing runs without credits."""
+    low_balance: Price = "1.0"
+    """A user who sets nothing else is told (`billing.low_balance`) when he has less to spend; "0" = never."""
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
     build_timeout: Annotated[int, whole(60, 86_400, " seconds")] = 1800
@@ -251,6 +254,12 @@ def checked(config: Config) -> Config:
         return msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(complain(Path("settings"), "", raw, str(error), Config)) from error
+
+
+def digest_of_settings(config: Config) -> str:
+    """The same for the same settings: SHA-256 (hex); without the database's URL, which may have a password."""
+    settings = msgspec.json.encode(msgspec.structs.replace(config, storage=StorageSettings()), order="deterministic")
+    return hashlib.sha256(settings).hexdigest()
 
 
 def write_config(config: Config, path: Path) -> None:

@@ -1,12 +1,16 @@
 """Which database a node has, by its settings. The data directory belongs to one process, wherever its database is."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from market.errors import Conflict
+from node.adapters import sqlite
+from node.adapters.backups import Side, sqlite_side
 from node.adapters.locks import held
 from node.adapters.storage import SqlStorage, open_storage
 from node.config import Config, database_password
+from node.migrations import HEAD
 
 
 @asynccontextmanager
@@ -23,6 +27,33 @@ async def open_database(config: Config) -> AsyncIterator[SqlStorage]:
     with held(file_of(config)):
         async with open_postgres(config.storage.url, database_password()) as storage:
             yield storage
+
+
+@contextmanager
+def at_one_moment(config: Config) -> Iterator[Side]:
+    """The node's database as it is now, to be read, whether the node runs or not.
+
+    Conflict when there is none yet, or it has not this program's schema; Unavailable when it can not be read.
+    """
+    if config.storage.url:
+        from node.adapters import postgres_backups
+        from node.adapters.postgres_places import database_at
+
+        with postgres_backups.at_one_moment(database_at(config.storage.url, database_password())) as side:
+            yield side
+        return
+    path = file_of(config)
+    if not path.exists():
+        raise Conflict(f"there is no {path} yet")
+    connection = sqlite.open_reader(path)
+    try:
+        revision = sqlite.revision_of(connection)
+        if revision != HEAD:
+            raise Conflict(f"{path} has schema {revision or 'none'}, and this program's is {HEAD}")
+        connection.rows("BEGIN", {})
+        yield sqlite_side(connection)
+    finally:
+        connection.close()
 
 
 def look_at_server(config: Config) -> str:

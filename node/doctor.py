@@ -3,20 +3,24 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from contracts.deploy import load_deployment
-from market.errors import NeugridError
+from market.errors import Conflict, NeugridError
 from market.signing import Signer
 from node.actions.gate import weighed
+from node.adapters.audit_heads import HeadFile
+from node.adapters.backups import Side
 from node.adapters.chain import open_chain
 from node.adapters.clock import SystemClock
 from node.adapters.docker_engine.insides import why_not
 from node.adapters.docker_engine.settings import RuntimeSettings
 from node.adapters.inspection import host
+from node.adapters.records_check import look_at_audit, look_at_ledger, signed_heads
 from node.adapters.runtime import DockerRuntime
 from node.app import deployment_path
 from node.config import Config
-from node.database import look_at_server
+from node.database import at_one_moment, look_at_server
 from node.outfit import inspector_of
 from node.ports import Finding
 from node.setup import unlock
@@ -29,6 +33,8 @@ async def examine(config: Config) -> list[Finding]:
         ("keys", _keys),
         ("chain", _chain),
         *([("database", _database)] if config.storage.url else []),
+        ("ledger", _ledger),
+        ("audit", _audit),
     ]
     own = [await _guarded(name, check, config) for name, check in checks]
     if "provider" not in config.roles:
@@ -65,6 +71,30 @@ async def _folder(config: Config) -> Finding:
 
 async def _database(config: Config) -> Finding:
     return Finding(check="database", status="ok", message=await asyncio.to_thread(look_at_server, config))
+
+
+async def _ledger(config: Config) -> Finding:
+    """The books of the node's users, whether it runs or not."""
+    return await asyncio.to_thread(_looked_at, "ledger", config, look_at_ledger)
+
+
+async def _audit(config: Config) -> Finding:
+    """The log of who did what, against its own hashes and against the heads that were signed."""
+    keys = await asyncio.to_thread(unlock, config.folder)
+    heads = signed_heads(HeadFile(config.folder), Signer(keys.node).address)
+    look = partial(look_at_audit, heads)
+    return await asyncio.to_thread(_looked_at, "audit", config, look)
+
+
+def _looked_at(check: str, config: Config, look: Callable[[Side], tuple[str, str]]) -> Finding:
+    try:
+        with at_one_moment(config) as side:
+            status, message = look(side)
+    except Conflict as error:
+        return Finding(
+            check=check, status="warning", message=f"{error.message}: start the node with this program first"
+        )
+    return Finding(check=check, status=status, message=message)
 
 
 def _disk(config: Config) -> Finding:

@@ -110,6 +110,8 @@ class Settings:
     """What a new account may run of code for nothing..."""
     run_price: int = 0
     """...and what a run costs after that; 0 = nothing runs without credits."""
+    low_balance: int = 0
+    """Users who set nothing else are told when they have less to spend; 0 = never."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of languages, such as "js", and what they mean."""
 

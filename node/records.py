@@ -24,6 +24,8 @@ class Account(Struct, frozen=True, kw_only=True):
     """Gone for everybody; the books name it still."""
     has_single_key: bool = False
     """A new key revokes the others."""
+    low_balance: Amount | None = None
+    """Its owner is told when he has less to spend; 0 = never, None = what the node's settings say."""
     created_at: Timestamp
     updated_at: Timestamp = Timestamp(0)
 
@@ -43,6 +45,8 @@ class Session(Struct, frozen=True, kw_only=True):
     id: str
     account: str
     digest: str
+    way: str = ""
+    """How it was opened: "password" or "wallet"."""
     created_at: Timestamp
     expires_at: Timestamp
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from market.errors import Conflict, InvalidParameters, NotFound
 from market.jobs import LIVE, Job
 from market.services import LIVING, Service
-from market.units import Address
+from market.units import Address, Amount
 from node.actions.access import ADMIN, ROLES, TIERS, is_admin
 from node.actions.ledger import Ledger, adopt
 from node.ports import Clock, Passwords, Reader, Storage, Tx
@@ -33,6 +33,7 @@ class Wishes(Struct, frozen=True, kw_only=True):
     tier: str | None = None
     is_blocked: bool | None = None
     has_single_key: bool | None = None
+    low_balance: Amount | None = None
 
 
 class Accounts:
@@ -196,7 +197,7 @@ def _check(wishes: Wishes) -> None:
 def _wished(before: Account, wishes: Wishes, now: int) -> Account:
     changes = {
         name: value
-        for name in ("email", "name", "role", "tier", "is_blocked", "has_single_key")
+        for name in ("email", "name", "role", "tier", "is_blocked", "has_single_key", "low_balance")
         if (value := getattr(wishes, name)) is not None
     }
     return replace(before, **changes, updated_at=now)
@@ -208,9 +209,9 @@ def _move_login(tx: Tx, before: Account, after: Account, hash: str) -> None:
         return
     old = tx.get(Login, email_login(before.email)) if before.email else None
     password = hash or (old.password if old else "")
-    if old is not None:
-        tx.delete(Login, old.id)
     login = Login(id=email_login(after.email), account=after.id, password=password, created_at=after.updated_at)
+    if old is not None and old.id != login.id:
+        tx.delete(Login, old.id)
     _take_login(tx, login)
 
 

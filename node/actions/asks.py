@@ -4,9 +4,12 @@ from typing import Final
 
 import msgspec
 
+from market.audit import Deed
 from market.errors import Conflict, InvalidParameters, NotFound
 from market.pricing import Ask, PricingPolicy, stands
 from market.resources import Prices
+from node.actions.acting import acting
+from node.actions.audit import write_down
 from node.actions.ids import new_id
 from node.engine import Engine
 from node.ports import Reader, Tx
@@ -48,7 +51,13 @@ class Asks:
         ask = Ask(
             id=new_id("ask", now), prices=prices, created_at=now, expires_at=now + seconds * 1000 if seconds else 0
         )
-        await self._engine.storage.write(lambda tx: tx.put(Mark(id=MARK, value=_encode(ask).decode())))
+
+        def work(tx: Tx) -> None:
+            tx.put(Mark(id=MARK, value=_encode(ask).decode()))
+            write_down(tx, Deed(action="ask.posted", subject=ask.id, detail=_told(prices)), actor, now)
+
+        actor = acting()
+        await self._engine.storage.write(work)
         return ask
 
     async def withdraw(self, id: str) -> None:
@@ -59,12 +68,18 @@ class Asks:
             if ask is None or ask.id != id:
                 raise NotFound("no such ask", id=id[:80])
             tx.delete(Mark, MARK)
+            write_down(tx, Deed(action="ask.withdrawn", subject=id), actor, self._engine.clock.now())
 
+        actor = acting()
         await self._engine.storage.write(work)
 
 
+def _told(prices: Prices) -> dict[str, str]:
+    return {name: str(getattr(prices, name)) for name in prices.__struct_fields__}
+
+
 def _check_cost(prices: Prices, cost: Prices) -> None:
-    for name in ("cpu", "memory", "disk", "gpu"):
+    for name in prices.__struct_fields__:
         if getattr(prices, name) < getattr(cost, name):
             field = f"prices.{name}"
             raise InvalidParameters(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from node.actions.accounts import Accounts
+from node.actions.audit import Audit
 from node.actions.callers import Callers
 from node.actions.device_sign_in import DeviceSignIn
 from node.actions.forgetting import forget
@@ -24,6 +25,7 @@ class People:
     sign_in: SignIn
     wallets: WalletSignIn
     devices: DeviceSignIn
+    audit: Audit
     storage: Storage
     clock: Clock
 
@@ -46,14 +48,16 @@ def let_in(
     callers = Callers(storage, clock, tokens)
     keys = Keys(storage, clock, callers.forget)
     accounts = Accounts(storage, clock, passwords, ledger, callers.forget)
-    sign_in = SignIn(storage, clock, passwords, tokens, callers.forget)
+    audit = Audit(storage, clock)
+    sign_in = SignIn(storage, clock, passwords, tokens, callers.forget, audit)
     return People(
         accounts=accounts,
         keys=keys,
         callers=callers,
         sign_in=sign_in,
-        wallets=WalletSignIn(storage, clock, accounts, sign_in, door),
+        wallets=WalletSignIn(storage, clock, accounts, sign_in, door, audit),
         devices=DeviceSignIn(storage, clock, keys),
+        audit=audit,
         storage=storage,
         clock=clock,
     )

@@ -7,10 +7,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.audit import Deed
 from market.errors import Unauthorized
 from market.units import Timestamp
 from node.actions.access import owned
 from node.actions.accounts import email_login
+from node.actions.acting import acting
+from node.actions.audit import Audit, write_down
 from node.actions.keys import digest_of
 from node.ports import Claims, Clock, Passwords, Storage, Tokens, Tx
 from node.records import Account, Login, Session
@@ -35,8 +38,15 @@ class SignIn:
     """Opens and ends sessions; `forget` is told whose."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, passwords: Passwords, tokens: Tokens, forget: Callable[[str], None]
+        self,
+        storage: Storage,
+        clock: Clock,
+        passwords: Passwords,
+        tokens: Tokens,
+        forget: Callable[[str], None],
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._storage = storage
         self._clock = clock
         self._passwords = passwords
@@ -49,17 +59,19 @@ class SignIn:
         fits = await self._passwords.fits(password, login.password if login else "")
         account = self._storage.get(Account, login.account) if login and fits else None
         if account is None or account.is_blocked:
+            await self._audit.refused(email_login(email), login.account if login else "", "password")
             raise Unauthorized("email or password is wrong")
-        return await self.open(account)
+        return await self.open(account, "password")
 
-    async def open(self, account: Account) -> Grant:
-        """A new session of an account whose owner has proved to be it."""
+    async def open(self, account: Account, way: str) -> Grant:
+        """A new session of an account whose owner has proved to be it, in that way."""
         now = self._clock.now()
         id, secret = f"ses_{secrets.token_hex(8)}", secrets.token_urlsafe(32)
         session = Session(
             id=id,
             account=account.id,
             digest=digest_of(secret),
+            way=way,
             created_at=now,
             expires_at=Timestamp(now + SESSION_FOR),
         )
@@ -97,6 +109,7 @@ def _rotate(tx: Tx, id: str, digest: str, following: str, now: int) -> Session |
     if session is None:
         return None
     if not secrets.compare_digest(session.digest, digest):
+        write_down(tx, Deed(action="session.reused", account=session.account, subject=id), acting(), now)
         tx.delete(Session, id)
         return session.account
     if session.expires_at <= now:

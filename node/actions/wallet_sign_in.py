@@ -12,6 +12,7 @@ from market.signing import recover
 from market.siwe import SignInMessage, digest_of_text, read_message
 from market.units import Timestamp
 from node.actions.accounts import Accounts
+from node.actions.audit import Audit
 from node.actions.sign_in import Grant, SignIn
 from node.ports import Clock, Storage, Tx
 from node.records import Account, Nonce
@@ -43,7 +44,9 @@ class WalletSignIn:
         accounts: Accounts,
         sign_in: SignIn,
         door: Door,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._storage = storage
         self._clock = clock
         self._accounts = accounts
@@ -59,13 +62,21 @@ class WalletSignIn:
 
     async def by_message(self, text: str, signature: str) -> Grant:
         """A session for who signed the message; Unauthorized says what is wrong with it, Forbidden is for strangers."""
+        try:
+            account = await self._owner(text, signature)
+        except (Unauthorized, Forbidden):
+            await self._audit.refused("wallet", "", "wallet")
+            raise
+        return await self._sign_in.open(account, "wallet")
+
+    async def _owner(self, text: str, signature: str) -> Account:
         message = await self._proved(text, signature)
         account = await self._accounts.of_wallet(message.address, may_join=self.door.may_join)
         if account is None:
             raise Forbidden("no account has this wallet, and this node takes nobody new", wallet=message.address)
         if account.is_blocked:
             raise Unauthorized("this account was blocked")
-        return await self._sign_in.open(account)
+        return account
 
     async def link(self, account: Account, text: str, signature: str) -> Account:
         """Give the account the wallet that signed the message."""

@@ -10,6 +10,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.audit import Deed
 from market.dialogue import RefundAsked, Refunded
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused, Unavailable
 from market.leases import ENDED, OPEN, Lease, LeaseState
@@ -17,6 +18,7 @@ from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
 from node.actions.access import owned
+from node.actions.audit import note
 from node.actions.funding import Funding, succeeded
 from node.actions.ids import stable_id
 from node.actions.payments import reserved_on
@@ -140,6 +142,7 @@ class Wallets:
 
     async def refund(self) -> list[RefundResult]:
         """Take back what is left on our channels: at once where the provider releases it, else by an exit."""
+        await note(self._storage, Deed(action="wallet.refund_asked", subject=self.address), self._engine.clock.now())
         results = []
         for channel in self._storage.find(Channel, payer=self.address):
             if channel.deposited > channel.promised:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -17,12 +17,13 @@ from msgspec import Struct
 from market.errors import Conflict, InvalidParameters, NeugridError
 from market.units import Timestamp
 from node.adapters import sqlite
-from node.adapters.rows import SHAPES, Shape
+from node.adapters.rows import SHAPES, Shape, shape_of
 from node.adapters.sqlite import Connection as SqliteConnection
 from node.adapters.statements import Statements
 from node.adapters.storage import Connection
 from node.migrations import migrate
 
+N = TypeVar("N", bound=Struct)
 PAGE: Final = 500
 """Rows that are in memory at a time."""
 _HEAD: Final = b"SQLite format 3\0"
@@ -71,7 +72,7 @@ def sqlite_side(connection: SqliteConnection) -> Side:
 def copy(source: Side, target: Side) -> None:
     """Every row of `source` into the empty `target`, in one transaction of it."""
     for shape in SHAPES.values():
-        for row in _rows(source, shape):
+        for row in rows_of(source, shape):
             target.add(target.statements.insert(shape, row), row)
     target.count_from(source.counted())
 
@@ -80,10 +81,33 @@ def digest(side: Side) -> bytes:
     """The same for two databases with the same rows, and b"" for one without any."""
     found, is_empty = hashlib.sha256(), True
     for shape in SHAPES.values():
-        for row in _rows(side, shape):
+        for row in rows_of(side, shape):
             is_empty = False
             found.update(msgspec.json.encode([shape.table, *row.values()]) + b"\n")
     return b"" if is_empty else found.digest()
+
+
+def rows_of(side: Side, shape: Shape) -> Iterator[dict[str, Any]]:
+    """Whole rows in order of their keys."""
+    names, after = (*shape.names, "body"), None
+    while True:
+        sql = side.statements.page(shape, after is not None)
+        values = {"limit": PAGE, "offset": 0, "after": after}
+        page = [dict(zip(names, row, strict=True)) for row in side.connection.rows(sql, values)]
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1][shape.key]
+
+
+def walk(side: Side, noun: type[N]) -> Iterator[N]:
+    """All nouns of a type in order of their keys; NeugridError where columns do not say what the body says."""
+    shape = shape_of(noun)
+    for row in rows_of(side, shape):
+        found: N = shape.decode(row[shape.key], row.pop("body"))
+        if shape.columns(found) != row:
+            raise NeugridError(f"the stored {noun.__name__} {row[shape.key]} was changed: its columns and body differ")
+        yield found
 
 
 def save(fill: Callable[[SqliteConnection], None], file: Path, made: Made) -> None:
@@ -147,19 +171,6 @@ def remove(path: Path) -> None:
     """Remove a SQLite file and what may be beside it."""
     for name in (path.name, path.name + "-wal", path.name + "-shm", path.name + "-journal"):
         path.with_name(name).unlink(missing_ok=True)
-
-
-def _rows(side: Side, shape: Shape) -> Iterator[dict[str, Any]]:
-    """Whole rows in order of their keys."""
-    names, after = (*shape.names, "body"), None
-    while True:
-        sql = side.statements.page(shape, after is not None)
-        values = {"limit": PAGE, "offset": 0, "after": after}
-        page = [dict(zip(names, row, strict=True)) for row in side.connection.rows(sql, values)]
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1][shape.key]
 
 
 @contextmanager

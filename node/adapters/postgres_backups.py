@@ -40,17 +40,24 @@ def copy_of_postgres(database: Database) -> Callable[[SqliteConnection], None]:
     """Fills a backup with the database, which may be in use; Conflict when it has not this program's schema."""
 
     def fill(target: SqliteConnection) -> None:
-        source = Connection(database, opening=(_ONE_MOMENT,), patience=postgres.WRITING)
-        try:
-            revision = postgres.revision_of(source)
-            if revision != HEAD:
-                raise Conflict(f"{database.name} has schema {revision or 'none'}, and this program's is {HEAD}")
-            source.begin()
-            fill_with(postgres_side(source), target)
-        finally:
-            source.close()
+        with at_one_moment(database) as source:
+            fill_with(source, target)
 
     return fill
+
+
+@contextmanager
+def at_one_moment(database: Database) -> Iterator[Side]:
+    """The database as it is now, to be read; Conflict when it has not this program's schema."""
+    source = Connection(database, opening=(_ONE_MOMENT,), patience=postgres.WRITING)
+    try:
+        revision = postgres.revision_of(source)
+        if revision != HEAD:
+            raise Conflict(f"{database.name} has schema {revision or 'none'}, and this program's is {HEAD}")
+        source.begin()
+        yield postgres_side(source)
+    finally:
+        source.close()
 
 
 def fill_with(source: Side, target: SqliteConnection) -> None:

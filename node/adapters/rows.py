@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from market.audit import AuditEntry
 from market.errors import NeugridError
 from market.jobs import Job
 from market.leases import Lease
@@ -167,6 +168,14 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     Entry: _shape(Entry, "entry", "seq created=at noun subject", key="seq", order=("seq",), decode=_counted(Entry)),
     Happened: _shape(
         Happened, "happened", "seq created=at account event", key="seq", order=("seq",), decode=_counted(Happened)
+    ),
+    AuditEntry: _shape(
+        AuditEntry,
+        "audit_entry",
+        "seq created=at account=deed.account actor=actor.account action=deed.action",
+        key="seq",
+        order=("seq",),
+        decode=_counted(AuditEntry),
     ),
     Webhook: _shape(Webhook, "webhook", "id created=created_at account"),
     Delivery: _shape(Delivery, "delivery", "id created=created_at webhook state not_before"),

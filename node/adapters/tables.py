@@ -175,6 +175,26 @@ class HappenedRow(Row, table=True):
     event: str
 
 
+class AuditEntryRow(Row, table=True):
+    """Who did what: `seq` is a part of what is hashed, so that it is the node that counts."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (
+        Index(None, "account", "seq"),
+        Index(None, "actor", "seq"),
+        Index(None, "action", "seq"),
+        Index(None, "created"),
+    )
+    seq: int = Field(
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        sa_column_kwargs={"autoincrement": False},
+    )
+    account: str
+    actor: str
+    action: str
+
+
 class WebhookRow(Row, table=True):
     __tablename__ = "webhook"
     __table_args__ = (Index(None, "account", "created", "id"),)

@@ -15,6 +15,7 @@ from litestar.types import ControllerRouterHandler
 from node.api import (
     agents,
     asks,
+    audit,
     billing,
     consoles,
     deployments,
@@ -164,6 +165,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     webhooks.rotate_webhook,
     webhooks.list_deliveries,
     webhooks.retry_delivery,
+    audit.list_entries,
     news.follow_account,
     parts.list_services,
     parts.show_service_status,

@@ -11,9 +11,11 @@ from litestar.enums import ScopeType
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 
+from market.audit import Actor
 from market.errors import RateLimited, Unauthorized
 from node.actions.access import Caller
-from node.api.errors import PROFILE
+from node.actions.acting import ACTING
+from node.api.errors import PROFILE, REQUEST_ID
 from node.api.limits import ANONYMOUS, GENERAL, Limiter, Standing, headers_of, standing_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -38,6 +40,7 @@ class Access:
         caller = _caller(connection, _credentials_of(connection))
         connection.scope["user"], connection.scope["auth"] = caller.account, caller
         connection.scope[PROFILE] = caller.profile  # type: ignore[typeddict-unknown-key]
+        _act(connection, caller)
         _count(connection, caller.account.id, caller.account.tier, self.action)
         caller.must(self.scope)
 
@@ -57,6 +60,7 @@ class Open:
         caller = _caller(connection, credentials) if credentials else None
         connection.scope["user"] = caller.account if caller else None
         connection.scope["auth"] = caller
+        _act(connection, caller)
         if caller:
             connection.scope[PROFILE] = caller.profile  # type: ignore[typeddict-unknown-key]
             _count(connection, caller.account.id, caller.account.tier, self.action)
@@ -81,6 +85,18 @@ def address_of(connection: Connection) -> str:
     """The address that the request came from."""
     client = connection.client
     return client.host if client else ""
+
+
+def _act(connection: Connection, caller: Caller | None) -> None:
+    """What this request does from now on is done by its caller."""
+    ACTING.set(
+        Actor(
+            account=caller.account.id if caller else "",
+            credential=caller.credential if caller else "",
+            address=address_of(connection),
+            request=str(connection.scope.get(REQUEST_ID, "")),
+        )
+    )
 
 
 def _method(connection: Connection) -> str:

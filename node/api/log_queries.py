@@ -56,7 +56,7 @@ def log_query_of(
 ) -> LogQuery:
     """The query of a route of logs; InvalidParameters names what does not fit."""
     now = request.app.state.services.clock.now()
-    return LogQuery(tail=tail, since=_since(since, now), stream=stream, levels=_levels(level), follow=follow)
+    return LogQuery(tail=tail, since=since_of(since, now), stream=stream, levels=_levels(level), follow=follow)
 
 
 def wants_events(request: Request[Any, Any, Any]) -> bool:
@@ -74,7 +74,8 @@ def resume_point(request: Request[Any, Any, Any]) -> int:
     return int(text)
 
 
-def _since(text: str, now: int) -> int:
+def since_of(text: str, now: int) -> int:
+    """Epoch ms from a duration back or a time (dialects have both); "" = 0."""
     if not text:
         return 0
     if not _ISO.match(text):

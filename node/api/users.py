@@ -9,18 +9,19 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from market.errors import Forbidden, NotFound
+from market.units import TOKEN_DECIMALS
 from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
-from node.api.submissions import Body
+from node.api.submissions import Body, Number, price_of_text
 from node.api.views import Deleted, Pagination
 from node.records import Account
 
 TAGS: Final = ["Users"]
-OWN: Final = ("email", "password", "name", "has_single_key")
+OWN: Final = ("email", "password", "name", "has_single_key", "low_balance")
 """What everybody may change about himself."""
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Password = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -47,10 +48,15 @@ class UserChanges(Body, frozen=True, kw_only=True):
     tier: Word | None = None
     is_blocked: bool | None = None
     has_single_key: bool | None = None
+    low_balance: Number | None = None
+    """You are told when you have less tokens to spend; 0 = never."""
 
 
 class UserView(Struct, frozen=True, kw_only=True):
-    """A user; `wallet` is the address that he signs in with and is paid out to."""
+    """A user; `wallet` is the address that he signs in with and is paid out to.
+
+    He is told (`billing.low_balance`) when he has less than `low_balance` tokens to spend; null = the node's own value.
+    """
 
     id: str
     email: str | None
@@ -60,6 +66,7 @@ class UserView(Struct, frozen=True, kw_only=True):
     wallet: str | None
     status: str
     has_single_key: bool
+    low_balance: float | None
     created_at: str
     updated_at: str
 
@@ -146,6 +153,7 @@ def user_view(user: Account) -> UserView:
         wallet=user.wallet or None,
         status="blocked" if user.is_blocked else "active",
         has_single_key=user.has_single_key,
+        low_balance=None if user.low_balance is None else user.low_balance / 10**TOKEN_DECIMALS,
         created_at=iso(user.created_at),
         updated_at=iso(user.updated_at or user.created_at),
     )
@@ -154,7 +162,8 @@ def user_view(user: Account) -> UserView:
 async def _change(request: Call, id: str, data: UserChanges) -> Response[UserView]:
     user = _user(request, id)
     request.caller.must_be_whole()
-    wishes = Wishes(**msgspec.structs.asdict(data))
+    least = None if data.low_balance is None else price_of_text(data.low_balance, "lowBalance")
+    wishes = Wishes(**{**msgspec.structs.asdict(data), "low_balance": least})
     for name, value in msgspec.structs.asdict(data).items():
         if value is not None and name not in OWN and "admin" not in request.caller.scopes:
             raise Forbidden(f"{name} is for administrators to change", field=name, scope="admin")

@@ -181,6 +181,7 @@ def test_the_doctor_finds_a_running_node_sound(market: Market) -> None:
     assert found.code == 0, [item for item in found.json if item["status"] == "failed"]
     wanted = {"folder", "keys", "chain", "disk", "clock", "engine", "runc-version", "hardened", "limits", "egress"}
     assert wanted <= set(checks)
+    assert (checks["ledger"], checks["audit"]) == ("ok", "ok")
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------

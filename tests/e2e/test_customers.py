@@ -90,6 +90,11 @@ def test_a_user_deposits_runs_pays_and_withdraws(market: Market, user: httpx.Cli
     assert balance()["balance"] == "0.0"
     parts = {part["name"]: part["status"] for part in user.get("/v1/services").json()["services"]}
     assert parts["ledger"] == "healthy"
+    entries = user.get("/v1/audit").json()["entries"]
+    done_by = {entry["action"]: entry["actor"]["address"] for entry in entries}
+    assert [entry["action"] for entry in entries[:2]] == ["payout.confirmed", "payout.opened"]
+    assert done_by["payout.opened"] == done_by["session.opened"] == "127.0.0.1"
+    assert {"account.made", "credits.granted", "wallet.linked"} <= done_by.keys()
 
 
 def test_code_is_paid_with_credits_and_only_when_it_succeeds(market: Market, user: httpx.Client) -> None:

@@ -12,12 +12,14 @@ from market.jobs import Job, JobState
 from market.ledger import (
     CREDITS,
     Charge,
+    Line,
     Posting,
     Transfer,
     between,
     charge_of_job,
     charge_of_run,
     charge_of_service,
+    flaws_of,
     hold_account,
     is_balanced,
     paid_account,
@@ -131,3 +133,45 @@ def test_every_charge_balances_and_gives_back_no_more_than_is_there(hold: int, c
 def test_what_does_not_sum_to_zero_between_different_accounts_is_no_transfer(postings: tuple[Posting, ...]) -> None:
     assert not is_balanced(Transfer(id="t", kind="x", subject="s", postings=postings))
     assert is_balanced(Transfer(id="t", kind="x", subject="s", postings=between("a", "b", 3)))
+
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["user:a", "hold:j", "chain"]), st.sampled_from(["money", "credits"]), st.integers(1, 99)
+    ),
+    max_size=12,
+)
+
+
+def a_book(moves: list[tuple[str, str, int]]) -> tuple[list[Line], list[Line]]:
+    """The lines of what came out of nowhere, and the balances that they make."""
+    lines = [line for account, currency, n in moves for line in ((account, currency, n), ("grants", currency, -n))]
+    sums: dict[tuple[str, str], int] = {}
+    for account, currency, amount in lines:
+        sums[account, currency] = sums.get((account, currency), 0) + amount
+    return lines, [(account, currency, amount) for (account, currency), amount in sums.items() if amount]
+
+
+@given(LINES)
+def test_books_that_were_kept_balance(moves: list[tuple[str, str, int]]) -> None:
+    assert flaws_of(*a_book(moves)) == []
+
+
+@given(LINES, st.data())
+def test_whatever_is_lost_or_changed_in_the_books_is_found(moves: Any, data: st.DataObject) -> None:
+    lines, balances = a_book([*moves, ("user:a", "money", 5)])
+    side = data.draw(st.sampled_from([lines, balances]))
+    place = data.draw(st.integers(0, len(side) - 1))
+    account, currency, amount = side.pop(place)
+    if data.draw(st.booleans()):
+        side.append((account, currency, amount + data.draw(st.integers(1, 9))))
+    assert flaws_of(lines, balances)
+
+
+def test_the_flaws_of_books_are_sentences() -> None:
+    lines = [("hold:j", "money", -2), ("user:a", "money", 2)]
+    assert flaws_of(lines, [("hold:j", "money", -2), ("user:a", "money", 3)]) == [
+        "all money sums to 1 and not to zero",
+        "hold:j is -2 money: nothing that is set aside can be below zero",
+        "user:a has 3 money, and its lines sum to 2",
+    ]

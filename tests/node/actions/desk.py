@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from node.actions.access import Caller, scopes_of
 from node.actions.accounts import Wishes
+from node.actions.audit import FOLDS
+from node.actions.following import FollowedStorage
 from node.actions.keys import NewKey
 from node.actions.ledger import Ledger
 from node.actions.people import People, let_in
@@ -31,7 +33,8 @@ class Desk:
         self.storage = MemoryStorage()
         tokens = JwtTokens(bytes(32), ISSUER)
         door = Door(chain=CHAIN, hosts=hosts, may_join=may_join)
-        self.people: People = let_in(self.storage, self.clock, FakePasswords(), tokens, door, Ledger())
+        followed = FollowedStorage(self.storage, self.clock, FOLDS)
+        self.people: People = let_in(followed, self.clock, FakePasswords(), tokens, door, Ledger())
 
     def user(self, email: str = "ann@example.org", **wishes: Any) -> Account:
         return run(self.people.accounts.create(Wishes(email=email, password="correct horse", **wishes)))

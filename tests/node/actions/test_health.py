@@ -35,9 +35,7 @@ def test_every_part_of_the_node_is_asked(tmp_path: Path) -> None:
         parts = {part.name: part.reason for part in await stage.seller.health.services()}
         assert set(parts) == {"api", "storage", "ledger", "network", "chain", "docker", "selling"}
         assert parts["ledger"] == parts["chain"] == ""
-        stage.buyer.engine.storage.put(  # type: ignore[attr-defined]
-            Balance(id="user:a/money", account="user:a", currency="money", amount=1)
-        )
+        stage.storages["buyer"].put(Balance(id="user:a/money", account="user:a", currency="money", amount=1))
         wrong = {part.name: part.reason for part in await stage.buyer.health.services()}
         assert "money" in wrong["ledger"]
         assert "docker" not in wrong

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from market.audit import NODE, AuditEntry
 from market.dialogue import RefundAsked
 from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound
 from market.leases import LeaseState
@@ -134,6 +135,15 @@ def test_earnings_add_up_before_and_after_a_withdrawal(tmp_path: Path) -> None:
 
 
 # --- refunds ---
+
+
+def test_who_asks_for_refunds_is_written_down(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        assert await stage.buyer.wallets.refund() == []
+        [entry] = stage.storages["buyer"].find(AuditEntry)
+        assert (entry.deed.action, entry.actor) == ("wallet.refund_asked", NODE)
+
+    staged(tmp_path, play)
 
 
 def asked(channel: str = "") -> RefundAsked:

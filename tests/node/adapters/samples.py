@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from market.audit import Actor, Deed, Head, link
 from market.dialogue import LogPlace
 from market.job_events import Reason
 from market.jobs import Job, JobState
@@ -160,6 +161,7 @@ EVERY_NOUN: tuple[Struct, ...] = (
         expires=Timestamp(NOW + 1),
         buckets=(Bucket(NOW, 1, 0, (500, 2**40, 1, 2, 0), (500, 2**40, 1, 2, 0)),),
     ),
+    link(Head(), Deed(action="key.made", account="acc_000001", subject="key_1"), Actor(address="::1"), NOW),
     Webhook(id="whk_000001", account="acc_000001", url="https://example.org/", secret=b"\x00", created_at=NOW),
     Delivery(
         id="whk_000001:7",

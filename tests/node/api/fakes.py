@@ -32,6 +32,7 @@ from market.services import Service
 from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
+from node.actions.alarm import Alarm
 from node.actions.answers import Idempotency
 from node.actions.asks import Asks
 from node.actions.billing import Billing
@@ -59,10 +60,11 @@ from node.api.edge import Edge
 from node.api.limits import Limiter, Rules
 from node.api.services import Services
 from node.api.template_file import load_templates
+from node.assembly import followed
 from node.config import ApiSettings
 from node.engine import Engine
 from node.performers import MACHINES
-from node.ports import GpuUse, LogLine, OutputFile, Tx
+from node.ports import GpuUse, LogLine, OutputFile, Storage, Tx
 from node.records import Account, Answer, ApiKey, Entry, Withdrawal
 from tests.builders import NOW, PROVIDER, REQUESTER, a_gpu_offer, a_workload, an_offer, an_order, prices
 from tests.fakes import FakePasswords, MemoryStorage
@@ -501,19 +503,19 @@ class FakePosts:
         return status
 
 
-def some_people(storage: MemoryStorage, clock: Any, ledger: Ledger) -> People:
+def some_people(memory: MemoryStorage, storage: Storage, clock: Any, ledger: Ledger) -> People:
     """Alice and Bob, who are users, and the operator, each with a key."""
     for account, secret in ((ALICE, KEY), (BOB, OTHER_KEY), (ROOT, ROOT_KEY)):
-        storage.put(account)
+        memory.put(account)
         gift = Transfer(
             id=f"gift:{account.id}",
             kind="deposit",
             subject=account.id,
             postings=between(CHAIN, user_account(account.id), 10**12),
         )
-        post(storage, gift, NOW)
+        post(memory, gift, NOW)
         id = f"key_{account.name}"
-        storage.put(ApiKey(id=id, account=account.id, name="first", digest=digest_of(secret), created_at=NOW))
+        memory.put(ApiKey(id=id, account=account.id, name="first", digest=digest_of(secret), created_at=NOW))
     tokens = JwtTokens(b"node".ljust(32), PROVIDER)
     return let_in(storage, clock, FakePasswords(), tokens, Door(chain=CHAIN_ID, may_join=True), ledger)
 
@@ -535,8 +537,9 @@ class World:
         self.happenings = Happenings(tell)
         self.posts, self.seal = FakePosts(), NodeSeal(bytes(32))
         self.ledger = Ledger(grant=200, run_price=1000)
-        self.people = some_people(self.storage, self.clock, self.ledger)
-        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
+        storage = followed(self.storage, self.clock, Alarm(10**6, self.happenings))
+        self.people = some_people(self.storage, storage, self.clock, self.ledger)
+        self.engine = Engine(storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
         self.chain = FakeChain(FakeLedger(), Address(PROVIDER))
         self.placing: Any = FakePlacing()
         self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))

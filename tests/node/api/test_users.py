@@ -1,9 +1,11 @@
 """Users over HTTP: administrators look after them, and everybody after himself."""
 
 import httpx
+import msgspec
 import pytest
 
-from tests.node.api.fakes import ALICE, BOB, ROOT
+from node.records import Happened
+from tests.node.api.fakes import ALICE, BOB, ROOT, World
 
 pytestmark = pytest.mark.anyio
 ANN = {"email": "ann@example.org", "password": "correct horse", "role": "developer"}
@@ -89,3 +91,14 @@ async def test_a_lesser_key_opens_no_greater_way_into_its_account(
 async def test_bad_users_are_refused_by_field(root: httpx.AsyncClient, body: dict[str, object], field: str) -> None:
     error = (await root.post("/v1/users", json=body)).json()["error"]
     assert (error["code"], error["details"]["field"]) == ("invalid_request", field)
+
+
+async def test_a_user_says_below_what_he_wants_to_be_told(client: httpx.AsyncClient, world: World) -> None:
+    assert (await client.get(f"/v1/users/{ALICE.id}")).json()["low_balance"] is None
+    changed = await client.patch(f"/v1/users/{ALICE.id}", json={"lowBalance": "2000000.5"})
+    assert changed.json()["low_balance"] == 2_000_000.5
+    [told] = world.storage.find(Happened, event="billing.low_balance")
+    assert msgspec.json.decode(told.body) == {"balance": "1000000.0", "threshold": "2000000.5"}
+    for bad in ("much", "-1", 1e300):
+        answer = await client.patch(f"/v1/users/{ALICE.id}", json={"low_balance": bad})
+        assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "lowBalance")
