@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from node.actions.access import Caller
 from node.actions.accounts import Accounts
 from node.actions.callers import Callers
 from node.actions.device_sign_in import DeviceSignIn
@@ -14,7 +15,7 @@ from node.actions.ledger import Ledger
 from node.actions.sign_in import SignIn
 from node.actions.wallet_sign_in import Door, WalletSignIn
 from node.ports import Clock, Passwords, Storage, Tokens, Tx
-from node.records import DeviceLogin, Nonce, Session
+from node.records import ApiKey, DeviceLogin, Nonce, Session
 
 AT_ONCE: Final = 1000
 
@@ -31,6 +32,13 @@ class People:
     devices: DeviceSignIn
     storage: Storage
     clock: Clock
+
+    async def end(self, caller: Caller) -> None:
+        """End the session or the key that the caller came with: whoever holds it may, whatever else it may."""
+        if self.storage.get(ApiKey, caller.credential) is None:
+            await self.sign_in.end(caller.account, caller.credential)
+        else:
+            await self.keys.revoke(caller.account, caller.credential)
 
     async def sweep(self) -> None:
         """Forget sessions, nonces and waiting devices whose time is over, a page at a time."""
