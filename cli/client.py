@@ -260,6 +260,23 @@ class Client:
         """Revoke a key."""
         return self._wire.once("DELETE", f"/v1/keys/{_quoted(id)}")
 
+    def start_login(self, name: str, scopes: tuple[str, ...] = ()) -> Json:
+        """Ask to be let in (RFC 8628): `user_code` is for the user, `device_code` for `collect_key`."""
+        return self._wire.json("POST", "/v1/auth/device", json={"client_name": name, "scope": " ".join(scopes)})
+
+    def collect_key(self, device_code: str) -> str:
+        """The key of who was let in, told once; until then an error whose code is RFC 8628's."""
+        found = self._wire.once("POST", "/v1/auth/device/token", json={"device_code": device_code})
+        return str(found["access_token"])
+
+    def sign_out(self) -> Json:
+        """End the credential that this client has."""
+        return self._wire.once("POST", "/v1/auth/logout")
+
+    def me(self) -> Json:
+        """Who the node takes this client for."""
+        return self._wire.json("GET", "/v1/auth/me")
+
     def health(self) -> Json:
         """How the node is."""
         return self._wire.json("GET", "/v1/health")

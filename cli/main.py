@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from cli import code, consoles, databases, deployments, jobs, keys, market, nodes, projects, wallet
+from cli import code, consoles, databases, deployments, jobs, keys, login, market, nodes, projects, wallet
 from cli.exits import FILE, INTERNAL, INTERRUPTED, USAGE, exit_code_of
 from market.errors import NeugridError
 from node.version import VERSION
@@ -30,6 +30,9 @@ app.command(market.app)
 app.command(market.providers)
 app.command(wallet.app)
 app.command(keys.app)
+app.command(login.login)
+app.command(login.logout)
+app.command(login.whoami)
 app.command(databases.app)
 app.command(code.run)
 app.command(code.languages)

@@ -173,7 +173,9 @@ def _pause(answer: httpx.Response, attempt: int) -> float | None:
 def _error_in(answer: httpx.Response) -> NeugridError:
     try:
         said = answer.json()
-        if isinstance(said["error"], str):  # as some documented routes say it
+        if "error_description" in said:  # as OAuth says it
+            said = {"error": {"code": said["error"], "message": said["error_description"]}}
+        elif isinstance(said["error"], str):  # as some documented routes say it
             said = {"error": {"code": said["code"], "message": said["error"], "details": said.get("details")}}
         return _error_of(said["error"])
     except (ValueError, KeyError, TypeError):

@@ -38,6 +38,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNode:
     monkeypatch.setattr("cli.wire.time.sleep", lambda seconds: None)
     monkeypatch.setattr("cli.jobs.POLL", 0)
     monkeypatch.setenv("NEUGRID_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("NEUGRID_URL", raising=False)
     monkeypatch.delenv("NEUGRID_KEY", raising=False)
     return fake
