@@ -147,6 +147,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     users.replace_user,
     users.update_user,
     users.delete_user,
+    users.give_credits,
     keys.list_keys,
     keys.create_key,
     keys.revoke_key,

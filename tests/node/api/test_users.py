@@ -89,3 +89,13 @@ async def test_a_lesser_key_opens_no_greater_way_into_its_account(
 async def test_bad_users_are_refused_by_field(root: httpx.AsyncClient, body: dict[str, object], field: str) -> None:
     error = (await root.post("/v1/users", json=body)).json()["error"]
     assert (error["code"], error["details"]["field"]) == ("invalid_request", field)
+
+
+async def test_credits_are_given_once_under_one_key(root: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    path = f"/v1/users/{ALICE.id}/credits"
+    for key, amount, status in (("a", 50, 200), ("a", 50, 200), ("b", 7, 200), ("a", 51, 422), ("c", 0, 400)):
+        answer = await root.post(path, json={"amount": amount}, headers={"Idempotency-Key": key})
+        assert answer.status_code == status, answer.text
+    assert (await root.post(path, json={"amount": 1})).json() == {"user_id": ALICE.id, "credits": 58}
+    assert (await client.get("/v1/wallet/balance")).json()["credits"] == 58
+    assert (await root.post("/v1/users/user_none/credits", json={"amount": 1})).status_code == 404
