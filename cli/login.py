@@ -96,13 +96,13 @@ def _collected(client: "Client", started: dict[str, Any]) -> str:
 
 def _more(refusal: NeugridError) -> int:
     """How much longer to wait between questions; what ends the waiting is raised."""
-    if refusal.code == "authorization_pending":
+    if refusal.code == "AUTHORIZATION_PENDING":
         return 0
-    if refusal.code == "slow_down":
+    if refusal.code == "SLOW_DOWN":
         return SLOWER
-    if refusal.code == "access_denied":
+    if refusal.code == "ACCESS_DENIED":
         raise Forbidden("this machine was not let in") from refusal
-    if refusal.code == "expired_token":
+    if refusal.code == "EXPIRED_TOKEN":
         raise Unauthorized(refusal.message) from refusal
     raise refusal
 

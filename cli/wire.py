@@ -183,10 +183,11 @@ def _error_in(answer: httpx.Response) -> NeugridError:
 
 
 def _error_of(found: Mapping[str, Any]) -> NeugridError:
-    kind = _KINDS.get(found["code"], NeugridError)
-    error = kind(found["message"])
+    code = str(found["code"]).upper()
+    code = _OTHER_WORDS.get(code, code)
+    error = _KINDS.get(code, NeugridError)(found["message"])
     error.details = dict(found.get("details") or {})
-    error.code = found["code"]  # type: ignore[misc]  # a code that this version does not know stays what it is
+    error.code = code  # type: ignore[misc]  # a code that this version does not know stays what it is
     return error
 
 
@@ -200,4 +201,6 @@ def _all(kind: type[NeugridError]) -> Iterator[type[NeugridError]]:
         yield from _all(child)
 
 
+_OTHER_WORDS: Final = {"INVALID_REQUEST": "INVALID_PARAMETERS", "RATE_LIMIT_EXCEEDED": "RATE_LIMITED"}
+"""Codes that some documented routes spell otherwise, beyond writing them in lower case."""
 _KINDS: Final = {kind.code: kind for kind in _all(NeugridError)}

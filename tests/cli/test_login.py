@@ -2,17 +2,15 @@
 
 import json
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.logins import keep_login, read_logins
-from cli.main import main
 from cli.remote import HOME, Remote, address_of
 from market.errors import ConfigError
-from node.api.limits import Limiter
 from node.records import ApiKey, DeviceLogin
 from tests.cli.conftest import Said
 from tests.cli.fakes import FakeNode, broken, in_turn, ok, problem
@@ -60,68 +58,44 @@ class Person:
                 self.served.call(devices.decide(ALICE, waiting.user_code, is_let_in=self.allows))
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    served = Served(World(port=2).app)
-    served.start()
-    yield served
-    served.stop()
-
-
 @pytest.fixture
-def person(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Person:
-    world = World()
-    served.app.app.state.services = world.services
-    served.app.app.state.limiter = Limiter({})
+def person(served: Served, world: World, monkeypatch: pytest.MonkeyPatch) -> Person:
     person = Person(served, world)
     monkeypatch.setattr("cli.login.time.sleep", person.decide)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("NEUGRID_URL", "NEUGRID_KEY", "NEUGRID_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
     return person
 
 
-def says(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
-    code = main(list(words))
-    said = capsys.readouterr()
-    return Said(code, said.out, said.err)
-
-
-def test_who_is_let_in_works_with_every_command_until_he_signs_out(
-    person: Person, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_who_is_let_in_works_with_every_command_until_he_signs_out(person: Person, real: Run) -> None:
     url = person.served.url
-    said = says(capsys, "login", url, "--name", "laptop")
+    said = real("login", url, "--name", "laptop", key="")
     assert (said.code, said.out) == (0, f"signed in at {url} as alice\n")
     assert f"Open {url}/device?user_code=" in said.err
-    names = [key["name"] for key in says(capsys, "keys", "list", "--json").json]
+    names = [key["name"] for key in real("keys", "list", "--json", key="").json]
     assert set(names) == {"first", "laptop"}
-    who = says(capsys, "whoami", "--json").json
+    who = real("whoami", "--json", key="").json
     assert (who["url"], who["user"]["id"], "money" in who["scopes"]) == (url, ALICE.id, True)
-    assert says(capsys, "logout").out == f"signed out at {url}\n"
+    assert real("logout", key="").out == f"signed out at {url}\n"
     assert [key.name for key in person.world.storage.find(ApiKey, account=ALICE.id)] == ["first"]
     assert read_logins().keys == {}
-    assert says(capsys, "logout").code == 4
+    assert real("logout", key="").code == 4
 
 
-def test_a_machine_has_one_key_of_a_node_however_often_it_signs_in(
-    person: Person, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_machine_has_one_key_of_a_node_however_often_it_signs_in(person: Person, real: Run) -> None:
     for name in ("one", "two"):
-        assert says(capsys, "login", person.served.url, "--name", name).code == 0
+        assert real("login", person.served.url, "--name", name, key="").code == 0
     assert {key.name for key in person.world.storage.find(ApiKey, account=ALICE.id)} == {"first", "two"}
 
 
-def test_a_lesser_login_may_less_and_can_still_sign_out(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
-    says(capsys, "login", person.served.url, "--scope", "read")
-    assert says(capsys, "whoami", "--json").json["scopes"] == ["read"]
-    assert says(capsys, "keys", "create", "ci").code == 3
-    assert says(capsys, "logout").code == 0
+def test_a_lesser_login_may_less_and_can_still_sign_out(person: Person, real: Run) -> None:
+    real("login", person.served.url, "--scope", "read", key="")
+    assert real("whoami", "--json", key="").json["scopes"] == ["read"]
+    assert real("keys", "create", "ci", key="").code == 3
+    assert real("logout", key="").code == 0
 
 
-def test_who_is_refused_keeps_nothing(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_is_refused_keeps_nothing(person: Person, real: Run) -> None:
     person.allows = False
-    said = says(capsys, "login", person.served.url)
+    said = real("login", person.served.url, key="")
     assert (said.code, said.err.splitlines()[-1]) == (3, "neugrid: this machine was not let in")
     assert read_logins().keys == {}
 
