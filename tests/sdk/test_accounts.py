@@ -7,9 +7,8 @@ from decimal import Decimal
 import pytest
 
 from neugrid_sdk import AsyncClient, Client, Conflict, Forbidden, IdempotencyMismatch, InvalidParameters, NotFound
-from node.records import Invoice
-from tests.builders import NOW
 from tests.node.api.fakes import ALICE, BOB, ROOT, ROOT_KEY, World
+from tests.sdk.scripts import with_invoice
 
 pytestmark = pytest.mark.anyio
 ANN = "ann@example.org"
@@ -20,11 +19,6 @@ HOOK = "https://hooks.example/"
 def root(url: str) -> Iterator[Client]:
     with Client(ROOT_KEY, url) as client:
         yield client
-
-
-def with_invoice(world: World) -> None:
-    fields = {"seconds": 3600, "storage": 0, "runs": 2, "credits": 2, "due_at": NOW, "created_at": NOW}
-    world.storage.put(Invoice(id="inv_1", account=ALICE.id, period="2025-01", amount=1_500_000, **fields))  # type: ignore[arg-type]
 
 
 def test_an_administrator_looks_after_users(root: Client) -> None:
