@@ -16,6 +16,9 @@ app = App(name="users", help="Users of the node, for its administrators.")
 ALL = 1_000_000
 RANDOM = 12
 """Bytes of a password that is made here."""
+PasswordStdin = Annotated[
+    bool, Parameter(negative="", help="Read the password from the input; else one is made and shown once.")
+]
 
 
 @app.command(name="list")
@@ -45,13 +48,11 @@ def create(
     name: str = "",
     role: Annotated[str, Parameter(help="developer or admin.")] = "developer",
     tier: Annotated[str, Parameter(help="free, pro or enterprise.")] = "free",
-    password_stdin: Annotated[
-        bool, Parameter(negative="", help="Read the password from the input; else one is made and shown once.")
-    ] = False,
+    password_stdin: PasswordStdin = False,
     remote: Remote = LOCAL,
 ) -> None:
     """A new user, who signs in with email and password."""
-    password = _password_given() if password_stdin else secrets.token_urlsafe(RANDOM)
+    password = _password(password_stdin)
     fields = {"role": role, "tier": tier, **({"name": name} if name else {})}
     with connected(remote) as client:
         made = client.create_user(email, password, **fields)
@@ -68,6 +69,21 @@ def role(user: str, role: str, /, *, remote: Remote = LOCAL) -> None:
 def tier(user: str, tier: str, /, *, remote: Remote = LOCAL) -> None:
     """How often a user may call: free, pro or enterprise."""
     _change(remote, user, tier=tier)
+
+
+@app.command
+def email(user: str, email: str, /, *, remote: Remote = LOCAL) -> None:
+    """The email that a user signs in with."""
+    _change(remote, user, email=email)
+
+
+@app.command
+def password(user: str, /, *, password_stdin: PasswordStdin = False, remote: Remote = LOCAL) -> None:
+    """A new password; the user's sessions end, his keys stay."""
+    new = _password(password_stdin)
+    with connected(remote) as client:
+        changed = client.change_user(_id(client, user), password=new)
+    _print(changed if password_stdin else {**changed, "password": new}, remote)
 
 
 @app.command
@@ -119,7 +135,10 @@ def _id(client: "Client", user: str) -> str:
     raise NotFound(f"no user has the email {user}", email=user)
 
 
-def _password_given() -> str:
+def _password(is_given: bool) -> str:
+    """The first line of the input, or one that is made here."""
+    if not is_given:
+        return secrets.token_urlsafe(RANDOM)
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
         raise InvalidParameters(

@@ -21,6 +21,7 @@ SWITCHES = (
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--mute-audio",
+    "--host-resolver-rules=MAP *.test 127.0.0.1",  # names that are not this machine's own
 )
 WITHIN = 20.0
 """Seconds until what is waited for has come."""

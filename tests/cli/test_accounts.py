@@ -9,7 +9,7 @@ import pytest
 from node.records import Invoice
 from tests.builders import NOW, PROVIDER
 from tests.cli.conftest import Said
-from tests.node.api.fakes import ALICE, ROOT_KEY, World
+from tests.node.api.fakes import ALICE, ROOT, ROOT_KEY, World
 
 Run = Callable[..., Said]
 ANN = "ann@example.org"
@@ -39,6 +39,12 @@ def test_a_password_of_ones_own_comes_by_the_input(
     assert "password" not in root("users", "create", ANN, "--password-stdin", "--json").json
     assert served.call(world.people.sign_in.by_password(ANN, "correct horse"))
     assert root("users", "create", "bob@example.org", "--password-stdin").code == 2
+
+
+def test_an_operator_gives_himself_a_way_in_by_the_page(root: Run, world: World, served: Any) -> None:
+    assert root("users", "email", ROOT.id, "root@example.org", "--json").json["email"] == "root@example.org"
+    password = root("users", "password", "root@example.org", "--json").json["password"]
+    assert served.call(world.people.sign_in.by_password("root@example.org", password)).account.id == ROOT.id
 
 
 def test_a_user_is_changed_by_his_email_or_his_id(root: Run) -> None:

@@ -141,6 +141,40 @@ def test_what_was_decided_elsewhere_is_said(desk: Desk) -> None:
     assert desk.collect() == "access_denied"
 
 
+def test_a_session_that_has_ended_meanwhile_is_said(desk: Desk) -> None:
+    tab = desk.sign_in()
+    [session] = desk.world.storage.find(Session)
+    desk.served.call(desk.world.people.sign_in.end(desk.ann, session.id))
+    tab.click("allow")
+    tab.shows("You are signed out.")
+    assert tab.names("textbox") == ["Code", "Email", "Password"]
+    assert desk.collect() == "authorization_pending"
+
+
+def test_what_an_account_may_not_it_is_not_asked_to_allow(desk: Desk) -> None:
+    desk.wait("laptop", "admin")
+    tab = desk.sign_in()
+    tab.shows("your account may not do what it asks for")
+    assert tab.names("button") == ["Refuse"]
+
+
+def test_a_problem_leaves_the_focus_where_it_was(desk: Desk) -> None:
+    tab = desk.open()
+    tab.fill("email", EMAIL)
+    tab.fill("password", "wrong")
+    tab.press("Tab")
+    tab.press("Enter")
+    tab.shows("Email or password is wrong.")
+    assert tab.value("document.activeElement.textContent") == "Continue"
+
+
+def test_who_types_over_plain_http_is_warned(desk: Desk) -> None:
+    warning = "document.getElementById('plain').checkVisibility()"
+    assert desk.open().value(warning) is False
+    desk.tab.open(desk.served.url.replace("127.0.0.1", "node.test") + "/device")
+    assert desk.tab.value(warning) is True
+
+
 def test_the_name_of_a_device_is_text(desk: Desk) -> None:
     name = "<img src=x onerror='document.title=1'>"
     desk.wait(name)
