@@ -1,10 +1,10 @@
 """`neugrid billing`: your balance, what you used and paid, what came in and went out."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+from cli.remote import LOCAL, Remote, connected, print_json, print_object, print_table
 
 app = App(name="billing", help="Your own money at the node: balance, usage, invoices, deposits, payouts.")
 OWN: Final = ("balance", "held", "credits", "currency", "address", "depositAddress")
@@ -16,7 +16,7 @@ def balance(*, remote: Remote = LOCAL) -> None:
     """What you may spend; what comes from your wallet to the deposit address is added."""
     with connected(remote) as client:
         found = client.balance()
-    print_json(found) if remote.json else print_fields([(name, found[name]) for name in OWN])
+    print_object(found if remote.json else {name: found[name] for name in OWN}, remote.json)
 
 
 @app.command
@@ -28,7 +28,7 @@ def usage(
 ) -> None:
     """What you used in a month, and what it cost."""
     with connected(remote) as client:
-        _print(client.usage(period), remote)
+        print_object(client.usage(period), remote.json)
 
 
 @app.command
@@ -47,7 +47,7 @@ def invoices(*, limit: int = 100, remote: Remote = LOCAL) -> None:
 def invoice(id: str, /, *, remote: Remote = LOCAL) -> None:
     """One invoice."""
     with connected(remote) as client:
-        _print(client.invoice(id), remote)
+        print_object(client.invoice(id), remote.json)
 
 
 @app.command
@@ -66,7 +66,7 @@ def payouts(*, remote: Remote = LOCAL) -> None:
 def payout(id: str, /, *, remote: Remote = LOCAL) -> None:
     """How one payout stands."""
     with connected(remote) as client:
-        _print(client.withdrawal(id), remote)
+        print_object(client.withdrawal(id), remote.json)
 
 
 @app.command
@@ -78,7 +78,7 @@ def withdraw(
 ) -> None:
     """Send your balance to your linked wallet."""
     with connected(remote) as client:
-        _print(client.withdraw("", amount, idempotency_key), remote)
+        print_object(client.withdraw("", amount, idempotency_key), remote.json)
 
 
 def _print_lines(kind: str, empty: str, remote: Remote) -> None:
@@ -89,12 +89,3 @@ def _print_lines(kind: str, empty: str, remote: Remote) -> None:
         return
     rows = [(line["subject"], line["amount"], line["createdAt"]) for line in found]
     print_table((kind, "amount", "created"), rows, empty)
-
-
-def _print(found: dict[str, Any], remote: Remote) -> None:
-    """Fields in two columns; those of a part are named by both."""
-    if remote.json:
-        print_json(found)
-        return
-    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in found.items()}
-    print_fields([(f"{name} {inner}".strip(), item) for name, part in parts.items() for inner, item in part.items()])

@@ -34,14 +34,18 @@ def login(
 ) -> None:
     """Sign in with a browser: prints a page and a code, and waits until you allow it there."""
     url = _address(node, remote)
+    before = read_logins().key_of(url)
     with _client(url) as client:
         _must_be_safe(url, plain_http)
         started = client.start_login(name or f"neugrid at {platform.node()}"[:MAX_NAME], scope)
         say(f"Open {url}/device?user_code={started['user_code']}")
         say(f"and allow this machine, if the page shows {started['user_code']}.")
         key = _collected(client, started)
-    before = read_logins().key_of(url)
-    keep_login(url, key)
+    try:
+        keep_login(url, key)
+    except OSError:
+        _end(url, key)  # nobody would ever use it
+        raise
     if before:
         _end(url, before)
     with _client(url, key) as client:
@@ -130,7 +134,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _end(url: str, key: str) -> None:
-    """Revoke the key of an earlier login; that it is still good for a while is no reason to fail."""
+    """Revoke a key that nobody needs; that it is good for a while longer is no reason to fail."""
     with suppress(NeugridError):
         _sign_out(url, key)
 

@@ -3,7 +3,7 @@
 import json as jsonlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,15 @@ def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         print(f"{name:<{width}}  {value}", flush=True)
+
+
+def print_object(found: Mapping[str, Any], as_json: bool) -> None:
+    """One object: as JSON, or its fields in two columns, those of a part named by both."""
+    if as_json:
+        print_json(found)
+        return
+    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in found.items()}
+    print_fields([(f"{name} {inner}".strip(), item) for name, part in parts.items() for inner, item in part.items()])
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+from cli.remote import LOCAL, Remote, connected, print_json, print_object, print_table
 from market.errors import InvalidParameters, NotFound
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_(*, limit: int = 100, remote: Remote = LOCAL) -> None:
 def show(user: str, /, *, remote: Remote = LOCAL) -> None:
     """One user."""
     with connected(remote) as client:
-        _print(client.user(_id(client, user)), remote)
+        print_object(client.user(_id(client, user)), remote.json)
 
 
 @app.command
@@ -56,7 +56,7 @@ def create(
     fields = {"role": role, "tier": tier, **({"name": name} if name else {})}
     with connected(remote) as client:
         made = client.create_user(email, password, **fields)
-    _print(made if password_stdin else {**made, "password": password}, remote)
+    print_object(made if password_stdin else {**made, "password": password}, remote.json)
 
 
 @app.command
@@ -83,7 +83,7 @@ def password(user: str, /, *, password_stdin: PasswordStdin = False, remote: Rem
     new = _password(password_stdin)
     with connected(remote) as client:
         changed = client.change_user(_id(client, user), password=new)
-    _print(changed if password_stdin else {**changed, "password": new}, remote)
+    print_object(changed if password_stdin else {**changed, "password": new}, remote.json)
 
 
 @app.command
@@ -109,7 +109,7 @@ def credits(
 ) -> None:
     """Give a user credits: so many more runs of code are free for him."""
     with connected(remote) as client:
-        _print(client.give_credits(_id(client, user), amount, idempotency_key), remote)
+        print_object(client.give_credits(_id(client, user), amount, idempotency_key), remote.json)
 
 
 @app.command
@@ -122,7 +122,7 @@ def delete(user: str, /, *, remote: Remote = LOCAL) -> None:
 
 def _change(remote: Remote, user: str, **changes: Any) -> None:
     with connected(remote) as client:
-        _print(client.change_user(_id(client, user), **changes), remote)
+        print_object(client.change_user(_id(client, user), **changes), remote.json)
 
 
 def _id(client: "Client", user: str) -> str:
@@ -145,7 +145,3 @@ def _password(is_given: bool) -> str:
             "--password-stdin takes the password from the first line of the input", field="password"
         )
     return password
-
-
-def _print(found: dict[str, Any], remote: Remote) -> None:
-    print_json(found) if remote.json else print_fields(list(found.items()))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+from cli.remote import LOCAL, Remote, connected, print_json, print_object, print_table
 
 app = App(name="webhooks", help="Addresses that are told of what happens to what is yours.")
 
@@ -104,8 +104,8 @@ def _set(id: str, is_active: bool, remote: Remote) -> None:
         _print(client.change_webhook(id, isActive=is_active), remote)
 
 
-def _print(found: dict[str, Any], remote: Remote) -> None:
-    print_json(found) if remote.json else print_fields(list({**found, "events": _events(found)}.items()))
+def _print(hook: dict[str, Any], remote: Remote) -> None:
+    print_object(hook if remote.json else {**hook, "events": _events(hook)}, remote.json)
 
 
 def _events(hook: dict[str, Any]) -> str:

@@ -34,9 +34,8 @@ def program() -> str:
         return known
     if os.geteuid() or not shutil.which("apt-get"):
         pytest.skip("no Chromium is installed")
-    done = subprocess.run(
-        ["apt-get", "install", "-y", "--no-install-recommends", "chromium"], capture_output=True, check=False
-    )
+    install = "apt-get update -q && apt-get install -qy --no-install-recommends chromium"
+    done = subprocess.run(["sh", "-c", install], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("no Chromium is installed, and there is no package of it to be had")
     return shutil.which("chromium") or ""

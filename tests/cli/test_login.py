@@ -130,6 +130,18 @@ def test_what_is_kept_is_for_nobody_elses_eyes(neugrid: Run, slept: list[float],
         read_logins()
 
 
+def test_a_key_that_can_not_be_kept_is_revoked(
+    neugrid: Run, node: FakeNode, slept: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("cli.logins.os.fsync", full)
+    assert neugrid("login", LOCAL).code == 74
+    assert node.requests[-1].url.path == "/v1/auth/logout"
+    assert list((tmp_path / "config/neugrid").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("url", "words", "code"),
     [
