@@ -50,7 +50,7 @@ def login(
         _end(url, before)
     with _client(url, key) as client:
         me = client.me()
-    print_json(_shown(url, me)) if remote.json else print(f"signed in at {url} as {_name(me)}")
+    print_json({"url": url, **me}) if remote.json else print(f"signed in at {url} as {_name(me)}")
 
 
 def logout(
@@ -76,7 +76,7 @@ def logout(
 def whoami(*, remote: Remote = LOCAL) -> None:
     """Who you are at the node, and what your key may."""
     with connected(remote) as client:
-        found = _shown(client.url, client.me())
+        found = {"url": client.url, **client.me()}
     if remote.json:
         print_json(found)
         return
@@ -148,10 +148,6 @@ def _client(url: str, key: str = "") -> "Client":
     from cli.client import Client
 
     return Client(url, key)
-
-
-def _shown(url: str, me: dict[str, Any]) -> dict[str, Any]:
-    return {"url": url, **me}
 
 
 def _name(me: dict[str, Any]) -> str:

@@ -77,8 +77,8 @@ class Browser:
             self.events.append(found)
 
     def close(self) -> None:
+        self.ask("Browser.close")  # it ends its own children
         self._open.close()
-        self._process.terminate()
         self._process.wait(WITHIN)
         assert self._process.stderr is not None
         self._process.stderr.close()
