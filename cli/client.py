@@ -9,16 +9,17 @@ from urllib.parse import quote
 
 import httpx
 
+from cli.account_client import AccountClient, quoted
 from cli.wire import WAIT, Json, Wire
 
 
-class Client:
+class Client(AccountClient):
     """One node. Raises the errors of `market.errors` by the code that the node answers; Unavailable without answer."""
 
     def __init__(
         self, url: str, key: str = "", *, retries: int = 3, transport: httpx.BaseTransport | None = None
     ) -> None:
-        self._wire = Wire(url, key, retries, transport)
+        super().__init__(Wire(url, key, retries, transport))
 
     @property
     def url(self) -> str:
@@ -44,7 +45,7 @@ class Client:
 
     def job(self, id: str, wait: float = 0) -> Json:
         """One job; with `wait` when it has ended, or after so many seconds (at most 60)."""
-        return self._wire.json("GET", f"/v1/jobs/{_quoted(id)}", params={"wait": min(wait, WAIT)} if wait else {})
+        return self._wire.json("GET", f"/v1/jobs/{quoted(id)}", params={"wait": min(wait, WAIT)} if wait else {})
 
     def wait(self, id: str, seconds: float) -> Json:
         """The job once it has ended, or as it stands after `seconds`."""
@@ -62,43 +63,43 @@ class Client:
 
     def cancel(self, id: str) -> Json:
         """End a job now."""
-        return self._wire.once("POST", f"/v1/jobs/{_quoted(id)}/cancel")
+        return self._wire.once("POST", f"/v1/jobs/{quoted(id)}/cancel")
 
     def logs(self, id: str, tail: int = 100, **filters: str) -> list[Json]:
         """The last lines; filters are `since`, `stream` and `level`."""
-        logs: list[Json] = self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/logs", params={"tail": tail, **filters})[
+        logs: list[Json] = self._wire.json("GET", f"/v1/jobs/{quoted(id)}/logs", params={"tail": tail, **filters})[
             "logs"
         ]
         return logs
 
     def follow(self, id: str, **filters: str) -> Iterator[Json]:
         """Lines as they come, to the end of the job; a broken stream is resumed behind the last line."""
-        for event in self._wire.events(f"/v1/jobs/{_quoted(id)}/logs", {"follow": "true", **filters}):
+        for event in self._wire.events(f"/v1/jobs/{quoted(id)}/logs", {"follow": "true", **filters}):
             if event["event"] == "log":
                 yield event["data"]
 
     def events(self, id: str) -> Iterator[Json]:
         """Journal entries of the job and its leases as they come, to its end."""
-        for event in self._wire.events(f"/v1/jobs/{_quoted(id)}/events", {}):
+        for event in self._wire.events(f"/v1/jobs/{quoted(id)}/events", {}):
             if "seq" in event["data"]:
                 yield event["data"]
 
     def results(self, id: str) -> list[Json]:
         """The output files of a job that has ended."""
-        files: list[Json] = self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/results")["files"]
+        files: list[Json] = self._wire.json("GET", f"/v1/jobs/{quoted(id)}/results")["files"]
         return files
 
     def download(self, id: str, path: str) -> bytes:
         """One output file."""
-        return self._wire.request("GET", f"/v1/jobs/{_quoted(id)}/results/{quote(path)}").content
+        return self._wire.request("GET", f"/v1/jobs/{quoted(id)}/results/{quote(path)}").content
 
     def download_to(self, id: str, path: str, target: Path) -> None:
         """One output file onto the disk, streamed."""
-        self._wire.save(f"/v1/jobs/{_quoted(id)}/results/{quote(path)}", target)
+        self._wire.save(f"/v1/jobs/{quoted(id)}/results/{quote(path)}", target)
 
     def explain(self, id: str) -> Json:
         """How the live offers stand to a job, and what would help."""
-        return self._wire.json("GET", f"/v1/jobs/{_quoted(id)}/explain")
+        return self._wire.json("GET", f"/v1/jobs/{quoted(id)}/explain")
 
     def upload(self, file: Path) -> Json:
         """Upload an input; its digest names it in jobs."""
@@ -129,15 +130,15 @@ class Client:
 
     def console(self, id: str, query: list[tuple[str, str]]) -> Any:
         """A WebSocket to a command inside of a job; a context manager, whose iteration gives the messages."""
-        return self._wire.socket(f"/v1/jobs/{_quoted(id)}/exec", query)
+        return self._wire.socket(f"/v1/jobs/{quoted(id)}/exec", query)
 
     def read_files(self, id: str, path: str) -> Iterator[bytes]:
         """A tar archive of a file or folder inside of a job."""
-        return self._wire.stream(f"/v1/jobs/{_quoted(id)}/files", {"path": path})
+        return self._wire.stream(f"/v1/jobs/{quoted(id)}/files", {"path": path})
 
     def write_files(self, id: str, path: str, archive: Iterator[bytes]) -> Json:
         """Unpack a tar archive into a folder inside of a job."""
-        return self._wire.once("PUT", f"/v1/jobs/{_quoted(id)}/files", params={"path": path}, content=archive)
+        return self._wire.once("PUT", f"/v1/jobs/{quoted(id)}/files", params={"path": path}, content=archive)
 
     # --- deployments -----------------------------------------------------------------------------------------------
 
@@ -152,25 +153,25 @@ class Client:
 
     def deployment(self, id: str) -> Json:
         """One deployment."""
-        return self._deployment("GET", f"/{_quoted(id)}")
+        return self._deployment("GET", f"/{quoted(id)}")
 
     def tell_deployment(self, id: str, verb: str, body: Mapping[str, Any] | None = None) -> Json:
         """Start, stop, restart or scale it; all of these may be repeated."""
-        return self._deployment("POST", f"/{_quoted(id)}/{verb}", json=body)
+        return self._deployment("POST", f"/{quoted(id)}/{verb}", json=body)
 
     def delete_deployment(self, id: str) -> Json:
         """End it for good."""
-        return self._wire.once("DELETE", f"/v1/deployments/{_quoted(id)}")
+        return self._wire.once("DELETE", f"/v1/deployments/{quoted(id)}")
 
     def deployment_logs(self, id: str, tail: int = 100, **filters: str) -> list[Json]:
         """The last lines of all pods; filters are `since`, `stream` and `level`."""
-        path = f"/v1/deployments/{_quoted(id)}/logs"
+        path = f"/v1/deployments/{quoted(id)}/logs"
         logs: list[Json] = self._wire.json("GET", path, params={"tail": tail, **filters})["logs"]
         return logs
 
     def follow_deployment(self, id: str, **filters: str) -> Iterator[Json]:
         """Lines of all pods as they come, until it is deleted; a broken stream goes on where it was."""
-        for event in self._wire.events(f"/v1/deployments/{_quoted(id)}/logs", {"follow": "true", **filters}):
+        for event in self._wire.events(f"/v1/deployments/{quoted(id)}/logs", {"follow": "true", **filters}):
             if event["event"] == "log":
                 yield event["data"]
 
@@ -190,11 +191,11 @@ class Client:
 
     def project(self, id: str) -> Json:
         """One project."""
-        return self._wire.json("GET", f"/v1/projects/{_quoted(id)}")
+        return self._wire.json("GET", f"/v1/projects/{quoted(id)}")
 
     def delete_project(self, id: str) -> Json:
         """Forget a project."""
-        return self._wire.once("DELETE", f"/v1/projects/{_quoted(id)}")
+        return self._wire.once("DELETE", f"/v1/projects/{quoted(id)}")
 
     # --- market ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class Client:
 
     def provider(self, id: str) -> Json:
         """One provider with all its offers."""
-        return self._wire.json("GET", f"/v1/providers/{_quoted(id)}")
+        return self._wire.json("GET", f"/v1/providers/{quoted(id)}")
 
     def prices(self) -> Json:
         """What is asked, per hour in tokens."""
@@ -226,52 +227,9 @@ class Client:
 
     def withdraw_ask(self, id: str) -> Json:
         """Go back to the prices of the node's policy."""
-        return self._wire.once("DELETE", f"/v1/market/asks/{_quoted(id)}")
+        return self._wire.once("DELETE", f"/v1/market/asks/{quoted(id)}")
 
-    # --- wallet ----------------------------------------------------------------------------------------------------
-
-    def balance(self) -> Json:
-        """What the node's wallet holds."""
-        return self._wire.json("GET", "/v1/wallet/balance")
-
-    def earnings(self) -> Json:
-        """What the node earned."""
-        return self._wire.json("GET", "/v1/wallet/earnings")
-
-    def withdraw(self, to: str = "", amount: str = "", idempotency_key: str = "") -> Json:
-        """Claim and withdraw earnings; sent again under one key until an answer comes, and paid once."""
-        body = {name: value for name, value in (("to", to), ("amount", amount)) if value}
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-        return self._wire.json("POST", "/v1/wallet/withdraw", json=body, headers=headers)
-
-    def withdrawal(self, id: str) -> Json:
-        """How a withdrawal stands."""
-        return self._wire.json("GET", f"/v1/wallet/withdraw/{_quoted(id)}")
-
-    def transactions(self) -> list[Json]:
-        """What the wallet sent to the chain."""
-        found: list[Json] = self._wire.json("GET", "/v1/wallet/transactions")["transactions"]
-        return found
-
-    def refund(self) -> list[Json]:
-        """Take unused deposits back; one entry a channel."""
-        found: list[Json] = self._wire.json("POST", "/v1/wallet/refund")["refunds"]
-        return found
-
-    # --- keys and node ---------------------------------------------------------------------------------------------
-
-    def keys(self) -> list[Json]:
-        """The account's keys, without their secrets."""
-        found: list[Json] = self._wire.json("GET", "/v1/keys")["keys"]
-        return found
-
-    def create_key(self, name: str, expires_in: str | None = None) -> Json:
-        """A new key; `key` in the answer is its secret, shown once."""
-        return self._wire.once("POST", "/v1/keys", json={"name": name, "expiresIn": expires_in})
-
-    def revoke_key(self, id: str) -> Json:
-        """Revoke a key."""
-        return self._wire.once("DELETE", f"/v1/keys/{_quoted(id)}")
+    # --- node -------------------------------------------------------------------------------------------------------
 
     def health(self) -> Json:
         """How the node is."""
@@ -287,7 +245,3 @@ class Client:
     def version(self) -> Json:
         """Which program answers."""
         return self._wire.json("GET", "/v1/version")
-
-
-def _quoted(id: str) -> str:
-    return quote(id, safe="")

@@ -9,7 +9,22 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from cli import code, consoles, databases, deployments, jobs, keys, market, nodes, projects, wallet
+from cli import (
+    billing,
+    code,
+    consoles,
+    databases,
+    deployments,
+    jobs,
+    keys,
+    login,
+    market,
+    nodes,
+    projects,
+    users,
+    wallet,
+    webhooks,
+)
 from cli.exits import FILE, INTERNAL, INTERRUPTED, USAGE, exit_code_of
 from market.errors import NeugridError
 from node.version import VERSION
@@ -30,6 +45,12 @@ app.command(market.app)
 app.command(market.providers)
 app.command(wallet.app)
 app.command(keys.app)
+app.command(users.app)
+app.command(billing.app)
+app.command(webhooks.app)
+app.command(login.login)
+app.command(login.logout)
+app.command(login.whoami)
 app.command(databases.app)
 app.command(code.run)
 app.command(code.languages)

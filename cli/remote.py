@@ -3,7 +3,7 @@
 import json as jsonlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from cli.logins import read_logins
 from market.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ HOME: Final = Path("~/.neugrid")
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """The node: by address and key, or by the data directory of a node that runs on this machine."""
+    """The node: by address and key, by `neugrid login`, or by the data directory of a node on this machine."""
 
     url: Annotated[str, Parameter(env_var="NEUGRID_URL", help="Address of the node's API.")] = ""
     key: Annotated[str, Parameter(env_var="NEUGRID_KEY", help="API key.")] = ""
@@ -46,13 +47,19 @@ def connected(remote: Remote) -> "Iterator[Client]":
 
 
 def address_of(remote: Remote) -> tuple[str, str]:
-    """Address and key: as given, else from the api.json that a running node writes."""
+    """Address and key: as given, else of the last login, else from the api.json that a running node writes.
+
+    A data directory that was named goes before the login.
+    """
     if remote.url:
-        return remote.url, remote.key or _local_key(remote)
+        return remote.url, remote.key or _local_key(remote) or read_logins().key_of(remote.url)
+    logins = read_logins()
+    if logins.current and remote.data_dir == HOME:
+        return logins.current, remote.key or logins.key_of(logins.current)
     contact = _contact(remote)
     if contact is None:
         folder = remote.data_dir
-        raise ConfigError(f"no node runs on {folder}: start one with `neugrid up`, or give --url and --key")
+        raise ConfigError(f"no node runs on {folder}: start one with `neugrid up`, or sign in with `neugrid login URL`")
     return contact["url"], remote.key or contact["key"]
 
 
@@ -76,6 +83,15 @@ def print_fields(fields: Sequence[tuple[str, Any]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         print(f"{name:<{width}}  {value}", flush=True)
+
+
+def print_object(found: Mapping[str, Any], as_json: bool) -> None:
+    """One object: as JSON, or its fields in two columns, those of a part named by both."""
+    if as_json:
+        print_json(found)
+        return
+    parts = {name: value if isinstance(value, dict) else {"": value} for name, value in found.items()}
+    print_fields([(f"{name} {inner}".strip(), item) for name, part in parts.items() for inner, item in part.items()])
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:

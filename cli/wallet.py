@@ -1,10 +1,10 @@
 """`neugrid wallet`: balance, earnings, withdraw, refund, transactions."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli.remote import LOCAL, Remote, connected, print_fields, print_json, print_table
+from cli.remote import LOCAL, Remote, connected, print_json, print_object, print_table
 
 app = App(name="wallet", help="The node's money.")
 
@@ -13,14 +13,14 @@ app = App(name="wallet", help="The node's money.")
 def balance(*, remote: Remote = LOCAL) -> None:
     """What the wallet holds, and what lies in channels."""
     with connected(remote) as client:
-        _print(client.balance(), remote)
+        print_object(client.balance(), remote.json)
 
 
 @app.command
 def earnings(*, remote: Remote = LOCAL) -> None:
     """What this provider earned."""
     with connected(remote) as client:
-        _print(client.earnings(), remote)
+        print_object(client.earnings(), remote.json)
 
 
 @app.command
@@ -33,7 +33,7 @@ def withdraw(
 ) -> None:
     """Claim all vouchers in one batch and withdraw the earnings."""
     with connected(remote) as client:
-        _print(client.withdraw(to, amount, idempotency_key), remote)
+        print_object(client.withdraw(to, amount, idempotency_key), remote.json)
 
 
 @app.command
@@ -58,7 +58,3 @@ def transactions(*, remote: Remote = LOCAL) -> None:
         return
     columns = list(dict.fromkeys(name for item in found for name in item))
     print_table(columns, [[item.get(name) for name in columns] for item in found], "nothing was sent yet")
-
-
-def _print(found: dict[str, Any], remote: Remote) -> None:
-    print_json(found) if remote.json else print_fields(list(found.items()))

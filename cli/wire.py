@@ -173,7 +173,9 @@ def _pause(answer: httpx.Response, attempt: int) -> float | None:
 def _error_in(answer: httpx.Response) -> NeugridError:
     try:
         said = answer.json()
-        if isinstance(said["error"], str):  # as some documented routes say it
+        if "error_description" in said:  # as OAuth says it
+            said = {"error": {"code": said["error"], "message": said["error_description"]}}
+        elif isinstance(said["error"], str):  # as some documented routes say it
             said = {"error": {"code": said["code"], "message": said["error"], "details": said.get("details")}}
         return _error_of(said["error"])
     except (ValueError, KeyError, TypeError):
@@ -181,10 +183,11 @@ def _error_in(answer: httpx.Response) -> NeugridError:
 
 
 def _error_of(found: Mapping[str, Any]) -> NeugridError:
-    kind = _KINDS.get(found["code"], NeugridError)
-    error = kind(found["message"])
+    code = str(found["code"]).upper()
+    code = _OTHER_WORDS.get(code, code)
+    error = _KINDS.get(code, NeugridError)(found["message"])
     error.details = dict(found.get("details") or {})
-    error.code = found["code"]  # type: ignore[misc]  # a code that this version does not know stays what it is
+    error.code = code  # type: ignore[misc]  # a code that this version does not know stays what it is
     return error
 
 
@@ -198,4 +201,6 @@ def _all(kind: type[NeugridError]) -> Iterator[type[NeugridError]]:
         yield from _all(child)
 
 
+_OTHER_WORDS: Final = {"INVALID_REQUEST": "INVALID_PARAMETERS", "RATE_LIMIT_EXCEEDED": "RATE_LIMITED"}
+"""Codes that some documented routes spell otherwise, beyond writing them in lower case."""
 _KINDS: Final = {kind.code: kind for kind in _all(NeugridError)}

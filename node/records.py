@@ -62,12 +62,16 @@ class Nonce(Struct, frozen=True, kw_only=True):
 class DeviceLogin(Struct, frozen=True, kw_only=True):
     """A device that waits to be let in (RFC 8628); `id` is the digest of its code.
 
-    `account` is whose it became, "" before somebody decided; `polled_at` when it asked last.
+    `client` is what it calls itself and `address` where it asked from. `scopes` is what it asked for, () = all that
+    its user may; what it got, once somebody decided. `account` is whose it became, "" before that; `polled_at` when it
+    asked last.
     """
 
     id: str
     user_code: str
     client: str
+    address: str = ""
+    scopes: tuple[str, ...] = ()
     account: str = ""
     is_denied: bool = False
     interval: int = 5

@@ -13,6 +13,7 @@ from market.jobs import LIVE, Job
 from market.services import LIVING, Service
 from market.units import Address, Amount
 from node.actions.access import ADMIN, ROLES, TIERS, is_admin
+from node.actions.ids import stable_id
 from node.actions.ledger import Ledger, adopt
 from node.ports import Clock, Passwords, Reader, Storage, Tx
 from node.records import Account, ApiKey, Login, Session
@@ -104,6 +105,13 @@ class Accounts:
     def list(self) -> list[Account]:
         """All accounts, oldest first."""
         return [account for account in self._storage.find(Account) if not account.is_deleted]
+
+    async def give_credits(self, id: str, amount: int, idempotency_key: str = "") -> int:
+        """Give an account so many credits, once under one key; what it has then. NotFound, IdempotencyMismatch."""
+        gift = f"gift:{stable_id(idempotency_key or secrets.token_hex(16))}"
+        return await self._storage.write(
+            lambda tx: self._ledger.give(tx, self._found(tx, id), gift, amount, self._clock.now())
+        )
 
     async def link_wallet(self, account: Account, wallet: Address) -> Account:
         """Sign in with this wallet from now on; Conflict when it is another account's."""

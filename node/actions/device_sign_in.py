@@ -5,8 +5,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from market.errors import Conflict, NeugridError, NotFound
+from market.errors import Conflict, Forbidden, InvalidParameters, NeugridError, NotFound
 from market.units import Timestamp
+from node.actions.access import SCOPES, scopes_of
 from node.actions.keys import Keys, NewKey, digest_of
 from node.ports import Clock, Storage, Tx
 from node.records import Account, DeviceLogin
@@ -37,13 +38,19 @@ class DeviceSignIn:
         self._clock = clock
         self._keys = keys
 
-    async def start(self, client: str) -> tuple[DeviceLogin, str]:
-        """A login that waits, and the device's own code, which is shown only here."""
+    async def start(self, client: str, address: str = "", scopes: tuple[str, ...] = ()) -> tuple[DeviceLogin, str]:
+        """A login that waits, and the device's own code, which is shown only here.
+
+        InvalidParameters for a scope that there is not, and for a name that does not show all its letters.
+        """
+        _check(client, scopes)
         now, code = self._clock.now(), secrets.token_urlsafe(32)
         login = DeviceLogin(
             id=digest_of(code),
             user_code=_user_code(),
             client=client,
+            address=address,
+            scopes=scopes,
             created_at=now,
             expires_at=Timestamp(now + GOOD_FOR),
         )
@@ -58,14 +65,21 @@ class DeviceSignIn:
         return found[0]
 
     async def decide(self, account: Account, user_code: str, *, is_let_in: bool) -> DeviceLogin:
-        """Let the device in as `account`, or not; Conflict when that was decided before."""
+        """Let the device in as `account`, or not; Conflict when that was decided before.
+
+        Forbidden when the account may nothing of what the device asked for.
+        """
         login = self.waiting(user_code)
+        granted = granted_to(login, account)
+        if is_let_in and not granted:
+            raise Forbidden("this account may nothing of what the device asks for", scope=" ".join(login.scopes))
 
         def work(tx: Tx) -> DeviceLogin:
             current = tx.get(DeviceLogin, login.id)
             if current is None or current.account or current.is_denied:
                 raise Conflict("this was decided before", user_code=login.user_code)
-            after = replace(current, account=account.id if is_let_in else "", is_denied=not is_let_in)
+            whose = account.id if is_let_in else ""
+            after = replace(current, account=whose, scopes=granted, is_denied=not is_let_in)
             tx.put(after)
             return after
 
@@ -80,8 +94,15 @@ class DeviceSignIn:
         account = self._storage.get(Account, login.account)
         if account is None or account.is_blocked:
             raise DevicePending("the account of this device is not known or was blocked", reason="access_denied")
-        _, secret = await self._keys.create_for(account, NewKey(name=login.client, expires_in=KEY_FOR))
+        new = NewKey(name=login.client, expires_in=KEY_FOR, scopes=login.scopes)
+        _, secret = await self._keys.create_for(account, new)
         return account, secret
+
+
+def granted_to(login: DeviceLogin, account: Account) -> tuple[str, ...]:
+    """What the device may when this account lets it in: no more later, whatever becomes of the account."""
+    own = scopes_of(account, login.scopes)
+    return tuple(scope for scope in SCOPES if scope in own)
 
 
 def _asked(tx: Tx, id: str, now: int) -> DeviceLogin | DevicePending:
@@ -99,6 +120,20 @@ def _asked(tx: Tx, id: str, now: int) -> DeviceLogin | DevicePending:
         return DevicePending(f"ask every {login.interval + SLOWER} seconds", reason="slow_down")
     tx.put(replace(login, polled_at=now))
     return DevicePending("nobody has let the device in yet", reason="authorization_pending")
+
+
+def _check(client: str, scopes: tuple[str, ...]) -> None:
+    if not client.isprintable():
+        raise InvalidParameters(
+            "client_name must be printable: it is shown to who decides",
+            field="client_name", value=ascii(client[:64]), expected="printable characters",
+        )  # fmt: skip
+    for scope in scopes:
+        if scope not in SCOPES:
+            raise InvalidParameters(
+                f"scope must be words of {', '.join(SCOPES)}, got {scope[:32]!r}",
+                field="scope", value=scope[:32], expected=list(SCOPES),
+            )  # fmt: skip
 
 
 def _user_code() -> str:

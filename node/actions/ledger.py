@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from market.errors import InsufficientFunds, InvalidParameters
+from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParameters
 from market.jobs import LIVE, Job
 from market.leases import Lease
 from market.ledger import (
@@ -52,9 +52,21 @@ class Ledger:
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
         """Give a new account its credits."""
         if self._grant and not is_admin(account):
-            postings = between(GRANTS, user_account(account.id), self._grant)
-            id = f"{account.id}:welcome"
+            self.give(tx, account, "welcome", self._grant, now)
+
+    def give(self, tx: Tx, account: Account, gift: str, amount: int, now: int) -> int:
+        """Give an account credits, once for each name of a gift; what it has then.
+
+        IdempotencyMismatch when the gift was another amount before.
+        """
+        id, owner = f"{account.id}:{gift}", user_account(account.id)
+        known = tx.get(Posted, f"{id}/1")
+        if known is None:
+            postings = between(GRANTS, owner, amount)
             post(tx, Transfer(id=id, kind="grant", subject=account.id, currency=CREDITS, postings=postings), now)
+        elif known.amount != amount:
+            raise IdempotencyMismatch("this Idempotency-Key came with another amount before", expected=known.amount)
+        return balance(tx, owner, CREDITS)
 
     def price_of_run(self, reader: Reader, account: Account, inputs: int) -> tuple[int, str]:
         """What one input costs, and in which currency: a credit, or money where the credits do not last.

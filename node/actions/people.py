@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from node.actions.access import Caller
 from node.actions.accounts import Accounts
 from node.actions.audit import Audit
 from node.actions.callers import Callers
@@ -12,7 +13,7 @@ from node.actions.ledger import Ledger
 from node.actions.sign_in import SignIn
 from node.actions.wallet_sign_in import Door, WalletSignIn
 from node.ports import Clock, Passwords, Storage, Tokens
-from node.records import DeviceLogin, Nonce, Session
+from node.records import ApiKey, DeviceLogin, Nonce, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,13 @@ class People:
     audit: Audit
     storage: Storage
     clock: Clock
+
+    async def end(self, caller: Caller) -> None:
+        """End the session or the key that the caller came with: whoever holds it may, whatever else it may."""
+        if self.storage.get(ApiKey, caller.credential) is None:
+            await self.sign_in.end(caller.account, caller.credential)
+        else:
+            await self.keys.revoke(caller.account, caller.credential)
 
     async def sweep(self) -> None:
         """Forget sessions, nonces and waiting devices whose time is over, a page at a time."""

@@ -19,6 +19,7 @@ from node.api import (
     billing,
     consoles,
     deployments,
+    device_page,
     files,
     jobs,
     keys,
@@ -151,6 +152,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     users.replace_user,
     users.update_user,
     users.delete_user,
+    users.give_credits,
     keys.list_keys,
     keys.create_key,
     keys.revoke_key,
@@ -195,7 +197,7 @@ def create_app(services: Services, settings: ApiSettings, limits: Rules | None =
         "limiter": Limiter(limits or load_limits(Path(settings.limits) if settings.limits else FILE)),
     }
     app = Litestar(
-        route_handlers=[_routes(), _runner(), system.show_metrics],
+        route_handlers=[_routes(), _runner(), system.show_metrics, device_page.show_device_page],
         request_class=Call,
         exception_handlers=HANDLERS,
         state=State(state),

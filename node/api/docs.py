@@ -1,8 +1,5 @@
 """The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
 
-import base64
-import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +10,11 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
+from node.api.policy import hash_of
 from node.api.submissions import Body
 from node.version import VERSION
 
 FILE: Final = Path(__file__).with_name("docs.html")
-_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _DESCRIPTION: Final = """A node of a decentralized compute marketplace: post priced jobs, follow them, withdraw.
 
 Money is a decimal string in tokens. Every refusal is RFC 9457 problem details with `error.code`, `error.message` and
@@ -164,8 +161,6 @@ def _operation_id(handler: HTTPRouteHandler, _method: Any, _path: Any) -> str:
 
 def _with_policy(page: str) -> bytes:
     """The page with a content policy that allows its own script by its hash."""
-    script = _SCRIPT.search(page)
-    digest = hashlib.sha256((script[1] if script else "").encode()).digest()
-    allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    allowed = hash_of(page, "script")
     policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'"
     return page.replace("{{policy}}", policy).encode()

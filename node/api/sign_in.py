@@ -9,9 +9,9 @@ from msgspec import Meta, Struct
 
 from market.errors import InvalidParameters
 from node.actions.access import SCOPES
-from node.actions.device_sign_in import GOOD_FOR, DevicePending
+from node.actions.device_sign_in import GOOD_FOR, DevicePending, granted_to
 from node.actions.sign_in import Grant
-from node.api.auth import SECURITY, known_or_not, manages, signed_in, signs_in
+from node.api.auth import SECURITY, address_of, known_or_not, manages, signed_in, signs_in
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import reply
@@ -43,9 +43,10 @@ class SignedBody(Body, frozen=True, kw_only=True):
 
 
 class DeviceBody(Body, frozen=True, kw_only=True):
-    """How the device calls itself."""
+    """How the device calls itself, and what it wants to do: scopes with spaces between them, "" = all that you may."""
 
     client_name: Annotated[str, Meta(min_length=1, max_length=64)] = "device"
+    scope: Annotated[str, Meta(max_length=64)] = ""
 
 
 class DeviceCodeBody(Body, frozen=True, kw_only=True):
@@ -91,10 +92,12 @@ class DeviceView(Struct, frozen=True, kw_only=True):
 
 
 class WaitingView(Struct, frozen=True, kw_only=True):
-    """A device that waits to be let in."""
+    """A device that waits to be let in: how it calls itself, where it asked from, what it may once you let it in."""
 
     user_code: str
     client_name: str
+    address: str
+    scopes: tuple[str, ...]
     created_at: str
     expires_at: str
 
@@ -132,10 +135,9 @@ async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[Token
 
 @post("/auth/logout", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404))
 async def sign_out(request: Call) -> Response[Deleted]:
-    """End the session of this token; it and its refresh token are refused from now on."""
-    session = request.caller.credential
-    await request.services.people.sign_in.end(request.account, session)
-    return reply(Deleted(message="Signed out", id=session))
+    """End what this request came with, a token's session or a key: it is refused from now on."""
+    await request.services.people.end(request.caller)
+    return reply(Deleted(message="Signed out", id=request.caller.credential))
 
 
 @get("/auth/nonce", guards=[signs_in], tags=TAGS, security=[{}], responses=problems())
@@ -170,13 +172,14 @@ async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[Use
 @post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(413, 415))
 async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
     """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
-    login, code = await request.services.people.devices.start(data.client_name)
+    scopes = tuple(dict.fromkeys(data.scope.split()))
+    login, code = await request.services.people.devices.start(data.client_name, address_of(request), scopes)
     place = f"{str(request.base_url).rstrip('/')}/device"
     view = DeviceView(
         device_code=code,
         user_code=login.user_code,
         verification_uri=place,
-        verification_uri_complete=f"{place}?code={login.user_code}",
+        verification_uri_complete=f"{place}?user_code={login.user_code}",
         expires_in=GOOD_FOR // 1000,
         interval=login.interval,
     )
@@ -208,6 +211,8 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
     view = WaitingView(
         user_code=login.user_code,
         client_name=login.client,
+        address=login.address,
+        scopes=granted_to(login, request.account),
         created_at=iso(login.created_at),
         expires_at=iso(login.expires_at),
     )

@@ -14,7 +14,7 @@ from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso
-from node.api.replies import Page, listing, page_of_hundred, reply
+from node.api.replies import Page, idempotency_key, listing, page_of_hundred, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.views import Deleted, Pagination
@@ -50,6 +50,19 @@ class UserChanges(Body, frozen=True, kw_only=True):
     has_single_key: bool | None = None
     low_balance: Number | None = None
     """You are told when you have less tokens to spend; 0 = never."""
+
+
+class CreditsBody(Body, frozen=True, kw_only=True):
+    """How many more runs of code a user has without paying for them."""
+
+    amount: Annotated[int, Meta(ge=1, le=10**9)]
+
+
+class CreditsView(Struct, frozen=True, kw_only=True):
+    """The credits that a user has now."""
+
+    user_id: str
+    credits: int
 
 
 class UserView(Struct, frozen=True, kw_only=True):
@@ -140,6 +153,21 @@ async def delete_user(request: Call, user_id: FromPath[str]) -> Response[Deleted
     request.caller.must_be_whole()
     await request.services.people.accounts.delete(user.id)
     return reply(Deleted(message="User deleted", id=user.id))
+
+
+@post(
+    "/users/{user_id:str}/credits",
+    guards=[administers],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses=problems(403, 404, 413, 415, 422),
+)
+async def give_credits(request: Call, user_id: FromPath[str], data: JSONBody[CreditsBody]) -> Response[CreditsView]:
+    """Give a user credits; repeat it safely with an `Idempotency-Key`."""
+    key = idempotency_key(request)
+    credits = await request.services.people.accounts.give_credits(user_id, data.amount, key)
+    return reply(CreditsView(user_id=user_id, credits=credits))
 
 
 def user_view(user: Account) -> UserView:

@@ -11,9 +11,9 @@ from market.dialogue import RunEnd
 from market.jobs import Job
 from market.runs import Run, RunState
 from node.ports import LogLine
-from node.records import Account
+from node.records import Account, Invoice
 from tests.builders import NOW
-from tests.node.api.fakes import FakeJobs, FakeRunner, World, a_done_job, a_job
+from tests.node.api.fakes import ALICE, FakeJobs, FakeRunner, World, a_done_job, a_job
 
 Answer = Callable[[httpx.Request], httpx.Response]
 DONE = "job_0000000000000001"
@@ -157,4 +157,11 @@ def with_many_jobs(world: World, count: int = MANY) -> World:
     """So many jobs, made one after the other."""
     for number in range(count):
         world.jobs.put(a_job(id=f"job_{number:016d}", created_at=NOW + number))
+    return world
+
+
+def with_invoice(world: World) -> World:
+    """A month of Alice's that is over."""
+    fields = {"seconds": 3600, "storage": 0, "runs": 2, "credits": 2, "due_at": NOW, "created_at": NOW}
+    world.storage.put(Invoice(id="inv_1", account=ALICE.id, period="2025-01", amount=1_500_000, **fields))  # type: ignore[arg-type]
     return world

@@ -169,3 +169,28 @@ class ProjectBody(TypedDict, total=False):
     ref: str
     folder: str
     dockerfile: str
+
+
+class UserBody(TypedDict, total=False):
+    """A user who signs in with email and password; `role` is developer or admin, `tier` free, pro or enterprise."""
+
+    email: str
+    password: str
+    name: str
+    role: str
+    tier: str
+
+
+class UserChanges(UserBody, total=False):
+    """What changes of a user; what is not there stays. With `has_single_key` a new key revokes the others."""
+
+    is_blocked: bool
+    has_single_key: bool
+
+
+class WebhookChanges(TypedDict, total=False):
+    """What changes of a webhook; what is not there stays."""
+
+    url: str
+    events: Sequence[str]
+    is_active: bool

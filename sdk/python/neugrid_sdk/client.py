@@ -10,10 +10,13 @@ from neugrid_sdk.errors import InvalidParameters
 from neugrid_sdk.requests import get
 from neugrid_sdk.resource import D, Resource, operation
 from neugrid_sdk.resources.account import Files, Keys, Projects, Wallet
+from neugrid_sdk.resources.billing import Billing
 from neugrid_sdk.resources.jobs import Jobs
 from neugrid_sdk.resources.market import Market, Providers
 from neugrid_sdk.resources.runner import Runner
 from neugrid_sdk.resources.services import Agents, Deployments, Pods, Templates
+from neugrid_sdk.resources.users import Users
+from neugrid_sdk.resources.webhooks import Webhooks
 from neugrid_sdk.retries import Retries
 from neugrid_sdk.views.account import Health, Version
 
@@ -40,6 +43,9 @@ class Node(Resource[D]):
         self.market = Market(driver, retries)
         self.wallet = Wallet(driver, retries)
         self.keys = Keys(driver, retries)
+        self.users = Users(driver, retries)
+        self.billing = Billing(driver, retries)
+        self.webhooks = Webhooks(driver, retries)
 
     @operation
     def health(self) -> Program[Health]:

@@ -1,9 +1,12 @@
 /** A client of a node: its resources, and the node itself. */
 
 import { Files, Keys, Market, Projects, Providers, Wallet } from "./resources/account.js";
+import { Billing } from "./resources/billing.js";
 import { Jobs } from "./resources/jobs.js";
 import { Runner } from "./resources/runner.js";
 import { Agents, Deployments, Pods, Templates } from "./resources/services.js";
+import { Users } from "./resources/users.js";
+import { Webhooks } from "./resources/webhooks.js";
 import { RETRIES, type Retries, type Sleep, sleep } from "./retries.js";
 import type { components } from "./schema.js";
 import { answered, Wire } from "./wire.js";
@@ -40,6 +43,9 @@ export class Neugrid {
   readonly market: Market;
   readonly wallet: Wallet;
   readonly keys: Keys;
+  readonly users: Users;
+  readonly billing: Billing;
+  readonly webhooks: Webhooks;
   readonly #wire: Wire;
 
   constructor(settings: Settings) {
@@ -65,6 +71,9 @@ export class Neugrid {
     this.market = new Market(wire);
     this.wallet = new Wallet(wire);
     this.keys = new Keys(wire);
+    this.users = new Users(wire);
+    this.billing = new Billing(wire);
+    this.webhooks = new Webhooks(wire);
   }
 
   /** How the node is. */

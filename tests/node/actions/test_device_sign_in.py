@@ -1,9 +1,10 @@
 """Letting a device in: it waits, somebody decides, and it collects its key once."""
 
 import pytest
+from msgspec.structs import replace
 
-from market.errors import Conflict, NotFound
-from node.actions.access import scopes_of
+from market.errors import Conflict, Forbidden, InvalidParameters, NotFound
+from node.actions.access import ADMIN, scopes_of
 from node.actions.device_sign_in import DevicePending
 from node.records import Account
 from tests.node.actions.desk import Desk, run
@@ -12,9 +13,9 @@ from tests.node.actions.desk import Desk, run
 class Waiting(Desk):
     """A desk at which a device waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, *scopes: str) -> None:
         super().__init__()
-        self.login, self.code = run(self.people.devices.start("laptop"))
+        self.login, self.code = run(self.people.devices.start("laptop", "192.0.2.7", scopes))
         self.ann = self.user()
 
     def reason(self) -> str:
@@ -37,6 +38,39 @@ def test_a_device_waits_until_it_is_let_in_and_then_acts_for_who_let_it_in() -> 
     assert account.id == desk.ann.id
     assert desk.people.callers.of(key).scopes == scopes_of(desk.ann)
     assert [each.name for each in desk.people.keys.list(desk.ann)] == ["laptop"]
+
+
+def test_a_device_gets_no_more_than_it_asked_for() -> None:
+    desk = Waiting("compute", "read")
+    desk.decide()
+    _, key = desk.collect()
+    assert desk.people.callers.of(key).scopes == {"read", "compute"}
+
+
+def test_a_device_may_no_more_when_its_account_may_more_later() -> None:
+    desk = Waiting()
+    desk.decide()
+    _, key = desk.collect()
+    promoted = replace(desk.people.accounts.get(desk.ann.id), role=ADMIN)
+    run(desk.storage.write(lambda tx: tx.put(promoted)))
+    desk.people.callers.forget(desk.ann.id)
+    assert desk.people.callers.of(key).scopes == scopes_of(desk.ann)
+
+
+def test_an_account_lets_no_device_in_that_asks_for_what_it_may_not() -> None:
+    desk = Waiting("admin")
+    with pytest.raises(Forbidden):
+        desk.decide()
+    assert desk.reason() == "authorization_pending"
+    desk.decide(is_let_in=False)
+
+
+@pytest.mark.parametrize(("client", "scope"), [("lap\u202etop", "read"), ("lap\ntop", "read"), ("laptop", "all")])
+def test_a_name_that_shows_not_all_its_letters_and_a_scope_that_there_is_not_are_refused(
+    client: str, scope: str
+) -> None:
+    with pytest.raises(InvalidParameters):
+        run(Desk().people.devices.start(client, scopes=(scope,)))
 
 
 def test_the_key_is_collected_once() -> None:

@@ -36,6 +36,7 @@ LEAVES: Final = {
     "delete_webhook": "webhook.deleted",
     "withdraw": "payout.opened",
     "refund": "wallet.refund_asked",
+    "give_credits": "credits.granted",
     "post_ask": "ask.posted",
     "withdraw_ask": "ask.withdrawn",
 }
@@ -106,6 +107,7 @@ class Acting:
         await self.do("sign_out", self.client, "/v1/auth/logout", headers=bearer)
         signed = await proof(self.client)
         await self.do("sign_in_with_wallet", self.client, "/v1/auth/siwe", json=signed, headers={"X-API-Key": ""})
+        await self.do("give_credits", self.root, f"/v1/users/{user}/credits", json={"amount": 5})
         await self.do("update_user", self.root, f"/v1/users/{user}", json={"isBlocked": True})
         await self.do("delete_user", self.root, f"/v1/users/{user}")
 

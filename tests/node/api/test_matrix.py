@@ -14,7 +14,7 @@ import pytest
 from litestar.handlers import HTTPRouteHandler
 
 from market.runs import Run
-from node.actions.access import ROLES, SCOPES
+from node.actions.access import ADMIN, ROLES, SCOPES
 from node.actions.keys import NewKey
 from node.api.app import ROUTES, RUNNER_ROUTES
 from node.api.auth import Access, Open
@@ -75,8 +75,8 @@ def operations() -> Iterator[Operation]:
 
 
 ALL: Final = list(operations())
-OWNED: Final = [each for each in ALL if set(each.ids) - {*PUBLIC, "user_code"}]
-"""A code that a device shows is for whoever sees it."""
+OWNED: Final = [each for each in ALL if set(each.ids) - {*PUBLIC, "user_code"} and each.scope != ADMIN]
+"""A code that a device shows is for whoever sees it; what is for administrators is refused before it is looked for."""
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ async def test_a_key_of_another_scope_is_refused_everywhere(world: World, client
 
 async def test_what_is_for_administrators_is_refused_to_everybody_else(client: httpx.AsyncClient) -> None:
     reserved = [each for each in ALL if each.scope not in (*ROLES["developer"], "")]
-    assert {"list_users", "create_user", "refund", "show_metrics"} <= {each.name for each in reserved}
+    assert {"list_users", "create_user", "give_credits", "refund", "show_metrics"} <= {each.name for each in reserved}
     for each in reserved:
         answer = await ask(client, each, address(each, {**WHOSE, **_any(each)}), KEY)
         assert answer.status_code == 403, (each.name, answer.text)

@@ -1,5 +1,6 @@
 """Signing in over HTTP: the documented token, and the ways beside it."""
 
+import re
 from typing import Any
 
 import httpx
@@ -82,18 +83,37 @@ async def test_a_wallet_signs_in(world: World, anon: httpx.AsyncClient) -> None:
 
 
 async def test_a_device_is_let_in(client: httpx.AsyncClient, anon: httpx.AsyncClient) -> None:
-    started = (await anon.post("/v1/auth/device", json={"client_name": "laptop"})).json()
-    assert started["verification_uri_complete"].endswith(f"/device?code={started['user_code']}")
+    started = (await anon.post("/v1/auth/device", json={"client_name": "laptop", "scope": "account read"})).json()
+    assert started["verification_uri_complete"].endswith(f"/device?user_code={started['user_code']}")
     code = {"device_code": started["device_code"]}
     waiting = await anon.post("/v1/auth/device/token", json=code)
     assert (waiting.status_code, waiting.json()["error"]) == (400, "authorization_pending")
     shown = (await client.get(f"/v1/auth/device/{started['user_code']}")).json()
-    assert shown["client_name"] == "laptop"
+    assert (shown["client_name"], shown["address"], shown["scopes"]) == ("laptop", "127.0.0.1", ["read", "account"])
     decided = await client.post("/v1/auth/device/decision", json={"user_code": started["user_code"], "approve": True})
     assert decided.json()["message"] == "Device let in"
     token = (await anon.post("/v1/auth/device/token", json=code)).json()["access_token"]
     me = (await anon.get("/v1/auth/me", headers=bearer(token))).json()
     assert me["user"]["id"] == ALICE.id
+
+
+async def test_a_key_of_whatever_scope_ends_itself_and_no_other(client: httpx.AsyncClient) -> None:
+    key = (await client.post("/v1/keys", json={"name": "a", "scopes": ["read"]})).json()
+    out = await client.post("/v1/auth/logout", headers={"X-API-Key": key["key"]})
+    assert (out.status_code, out.json()["id"]) == (200, key["id"])
+    assert (await client.get("/v1/auth/me", headers={"X-API-Key": key["key"]})).status_code == 401
+    assert (await client.get("/v1/auth/me")).status_code == 200
+
+
+async def test_the_page_for_devices_can_be_neither_framed_nor_added_to(anon: httpx.AsyncClient) -> None:
+    page = await anon.get("/device?user_code=BCDF-GHJK")
+    policy = page.headers["content-security-policy"]
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["cache-control"] == "no-store"
+    assert "BCDF" not in page.text
+    assert not re.search(r"(src|href|action)=|https?:|innerHTML|localStorage|cookie", page.text)
 
 
 async def test_a_lesser_key_lets_no_device_in(client: httpx.AsyncClient, anon: httpx.AsyncClient) -> None:

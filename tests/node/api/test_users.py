@@ -102,3 +102,13 @@ async def test_a_user_says_below_what_he_wants_to_be_told(client: httpx.AsyncCli
     for bad in ("much", "-1", 1e300):
         answer = await client.patch(f"/v1/users/{ALICE.id}", json={"low_balance": bad})
         assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "lowBalance")
+
+
+async def test_credits_are_given_once_under_one_key(root: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    path = f"/v1/users/{ALICE.id}/credits"
+    for key, amount, status in (("a", 50, 200), ("a", 50, 200), ("b", 7, 200), ("a", 51, 422), ("c", 0, 400)):
+        answer = await root.post(path, json={"amount": amount}, headers={"Idempotency-Key": key})
+        assert answer.status_code == status, answer.text
+    assert (await root.post(path, json={"amount": 1})).json() == {"user_id": ALICE.id, "credits": 58}
+    assert (await client.get("/v1/wallet/balance")).json()["credits"] == 58
+    assert (await root.post("/v1/users/user_none/credits", json={"amount": 1})).status_code == 404
