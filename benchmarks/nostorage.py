@@ -1,4 +1,4 @@
-"""The port `Storage` without storage: keys of users are kept in memory, all else is forgotten at once."""
+"""The port `Storage` without storage: keys of users and the last happening are kept, all else is forgotten at once."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from node.ports import Tx
-from node.records import Account, ApiKey
+from node.records import Account, ApiKey, Happened
 
 N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
@@ -39,6 +39,8 @@ class NoStorage:
     def put(self, noun: Struct) -> None:
         if isinstance(noun, KEPT):
             self._kept[noun.id] = noun
+        elif isinstance(noun, Happened):
+            self._kept["happened"] = noun
 
     insert = put
 
