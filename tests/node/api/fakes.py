@@ -1,7 +1,7 @@
 """Hand-made actions for the routes: what was asked is in lists, what is answered in dicts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,9 @@ class FakeJobs:
 
     def lease_of(self, job: Job) -> Lease | None:
         return self.leases.get(job.lease)
+
+    def leases_of(self, jobs: Iterable[Job]) -> dict[str, Lease]:
+        return {job.lease: self.leases[job.lease] for job in jobs if job.lease in self.leases}
 
     def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         return (self.get(account, id).lease,)
