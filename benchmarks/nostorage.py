@@ -24,7 +24,7 @@ class NoStorage:
         found = self._kept.get(id)
         return found if isinstance(found, noun) else None
 
-    def find(self, noun: type[N], *, limit: int = 0, **where: Any) -> list[N]:
+    def find(self, noun: type[N], *, limit: int = 0, newest: bool = False, **where: Any) -> list[N]:
         found = [kept for kept in self._kept.values() if isinstance(kept, noun)]
         return [kept for kept in found if all(getattr(kept, name, "") == value for name, value in where.items())]
 

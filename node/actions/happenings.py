@@ -20,7 +20,7 @@ SILENCE: Final = 15.0
 FORGET_AT_ONCE: Final = 1000
 _encode = msgspec.json.Encoder().encode
 Told = Callable[[Tx, Happened], None]
-"""Who else wants to know, in the same transaction."""
+"""Who else wants to know, in the same transaction: the newest of its account, whose number the storage knows."""
 
 
 class Happenings:
@@ -48,8 +48,7 @@ class Happenings:
         tx.insert(happened)
         self._touched.append(happening.account)
         if self._told is not None:
-            [counted] = tx.find(Happened, account=happening.account, newest=True, limit=1)
-            self._told(tx, counted)
+            self._told(tx, happened)
 
     def wake(self, engine: Engine) -> None:
         """Wake who follows the accounts that something was written down for."""

@@ -167,9 +167,12 @@ def tell(tx: Tx, happened: Happened) -> None:
     """Put a happening on its way to everybody who wants it, in the transaction that wrote it down."""
     if happened.event == TEST:
         return
-    for webhook in tx.find(Webhook, account=happened.account):
-        if webhook.is_active and wants(webhook.events, happened.event):
-            tx.insert(_delivery(webhook, happened))
+    found = tx.find(Webhook, account=happened.account)
+    webhooks = [each for each in found if each.is_active and wants(each.events, happened.event)]
+    if webhooks:
+        [counted] = tx.find(Happened, account=happened.account, newest=True, limit=1)
+        for webhook in webhooks:
+            tx.insert(_delivery(webhook, counted))
 
 
 def _delivery(webhook: Webhook, happened: Happened) -> Delivery:
