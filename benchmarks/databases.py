@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-from benchmarks.children import nodes
+from benchmarks.children import Child, nodes
 from benchmarks.goals import Taken
-from benchmarks.posting import rate
+from benchmarks.load import loaded
 from benchmarks.storage import writes
 from node.adapters.postgres_storage import open_postgres
 from node.adapters.storage import open_storage
@@ -35,8 +35,12 @@ async def _posts(server: Server) -> Taken:
         kinds = ({"serves": True, "lives": False, "database": where} for where in (url, ""))
         async with nodes(*kinds) as (ours, sqlite):
             for child in (ours, sqlite):
-                await rate(child, 1.0)
-            return _taken([(await rate(ours, SECONDS), await rate(sqlite, SECONDS)) for _ in range(ROUNDS)])
+                await loaded(child, "post", 1.0)
+            return _taken([(await _rate(ours), await _rate(sqlite)) for _ in range(ROUNDS)])
+
+
+async def _rate(child: Child) -> float:
+    return (await loaded(child, "post", SECONDS)).rate
 
 
 async def _works(server: Server) -> Taken:

@@ -101,7 +101,18 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
     "posting": (
         Goal(name="durable POST / POST without storage, c=32", unit="ratio", least=0.55),
         Goal(name="durable POST, c=32", unit="1/s"),
+        Goal(name="durable POST, c=32, p99", unit="ms", most=20),
     ),
+    "reading": (
+        Goal(name="authenticated GET of a job of 100,000 / hello", unit="ratio", least=0.25),
+        Goal(name="authenticated list of 20 jobs of 100,000 / hello", unit="ratio", least=0.15),
+    ),
+    "limiting": (
+        Goal(name="the limiter in a request to the API", unit="us", most=30),
+        Goal(name="a call of the limiter alone", unit="us", most=30),
+    ),
+    "following": (Goal(name="events to 500 followers, 20 events/s, p99", unit="ms", most=50),),
+    "starting": (Goal(name="start of a requester to its first answer", unit="s", most=3),),
     "databases": (
         Goal(name="durable POST on PostgreSQL / on SQLite, c=32", unit="ratio", least=0.8),
         Goal(name="durable work of three rows on PostgreSQL / on SQLite, c=32", unit="ratio"),

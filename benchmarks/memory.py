@@ -4,15 +4,11 @@ import time
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from benchmarks.goals import Taken
-from benchmarks.running import a_cluster
+from benchmarks.running import a_cluster, start_time
 from cli.cluster import Cluster
-from market.errors import Unavailable
 
 IDLE: Final = 10.0
-ANSWER_WITHIN: Final = 60.0
 
 
 def measure() -> list[Taken]:
@@ -20,7 +16,7 @@ def measure() -> list[Taken]:
     with a_cluster() as cluster:
         time.sleep(IDLE)
         provider, requester = (_held(cluster, name) for name in ("provider-1", "requester"))
-        start = _start_time(cluster, "provider-1")
+        start = start_time(cluster, "provider-1", "/v1/version")
     return [provider, requester, Taken(start, "a provider, from its process to GET /v1/version")]
 
 
@@ -30,21 +26,6 @@ def _held(cluster: Cluster, name: str) -> Taken:
     others = ", ".join(f"{size:.0f}" for pid, size in sizes.items() if pid != node)
     private = sum(_held_mb(pid, "Private") for pid in sizes)
     return Taken(sum(sizes.values()), f"node {sizes[node]:.0f}, network {others}; {private:.0f} MB shared with nobody")
-
-
-def _start_time(cluster: Cluster, name: str) -> float:
-    cluster.processes[name].terminate()
-    cluster.processes[name].wait()
-    begun = time.monotonic()
-    cluster.restart(name)
-    url = cluster.contact(name).url
-    while time.monotonic() < begun + ANSWER_WITHIN:
-        try:
-            httpx.get(f"{url}/v1/version").raise_for_status()
-            return time.monotonic() - begun
-        except httpx.TransportError:
-            time.sleep(0.01)
-    raise Unavailable(f"{name} did not answer")
 
 
 def _held_mb(pid: int, kind: str) -> float:

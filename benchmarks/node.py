@@ -14,6 +14,8 @@ import msgspec
 import uvloop
 
 from benchmarks.commands import Commands
+from benchmarks.filled import fill
+from benchmarks.hello import as_api
 from benchmarks.nostorage import NoStorage
 from benchmarks.plans import Command, Hello, Plan
 from benchmarks.talking import TalkingRuntime
@@ -40,6 +42,7 @@ from node.adapters.seal import NodeSeal
 from node.adapters.storage import open_storage
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
+from node.api.edge import Edge
 from node.api.limits import UNLIMITED
 from node.api.server import serve
 from node.api.services import Services
@@ -87,12 +90,17 @@ class LargeMachine:
 async def run(plan: Plan, lines: asyncio.StreamReader) -> None:
     """Be the node of the plan until there are no more lines."""
     async with AsyncExitStack() as stack:
+        if plan.greets:
+            leave_loaded_alone()
+            _say(Hello(url=await _listening(stack, as_api()), key="", address="", peer="", listens=()))
+            await lines.read()
+            return
         ports = await _ports(stack, plan)
         node = assemble(ports, _identity(plan), _settings(plan))
         loops = node.loops if plan.lives else ()
         tasks = [asyncio.create_task(supervise(name, loop), name=name) for name, loop in loops]
         stack.push_async_callback(_cancel, tasks)
-        url, key = await _served(stack, node, ports) if plan.serves else ("", "")
+        url, key = await _served(stack, node, ports, plan) if plan.serves else ("", "")
         commands = Commands(node)
         listens = await ports.network.addresses()
         leave_loaded_alone()
@@ -144,7 +152,7 @@ def _settings(plan: Plan) -> Settings:
     )
 
 
-async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str, str]:
+async def _served(stack: AsyncExitStack, node: Node, ports: Ports, plan: Plan) -> tuple[str, str]:
     """Serve the API; its URL and a key."""
     people = let_in(
         ports.storage,
@@ -154,7 +162,10 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         Door(chain=1),
         node.ledger,
     )
-    _, key = await people.keys.create_for(await people.accounts.operator(), NewKey(name="bench"))
+    operator = await people.accounts.operator()
+    _, key = await people.keys.create_for(operator, NewKey(name="bench"))
+    if plan.filled:
+        await fill(ports.storage, operator.id)
     services = Services(
         jobs=node.jobs,
         hosting=node.hosting,
@@ -178,11 +189,15 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports) -> tuple[str,
         clock=ports.clock,
         templates={},
     )
+    return await _listening(stack, create_app(services, ApiSettings(), UNLIMITED)), key
+
+
+async def _listening(stack: AsyncExitStack, app: Edge) -> str:
+    """Serve the application; its URL."""
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    app = create_app(services, ApiSettings(), UNLIMITED)
     task = asyncio.create_task(serve(app, "127.0.0.1", 0, lambda _, port: bound.set_result(port)))
     stack.push_async_callback(_cancel, [task])
-    return f"http://127.0.0.1:{await bound}", key
+    return f"http://127.0.0.1:{await bound}"
 
 
 async def _cancel(tasks: "list[asyncio.Task[None]]") -> None:

@@ -1,4 +1,4 @@
-"""The port `Storage` without storage: keys of users are kept in memory, all else is forgotten at once."""
+"""The port `Storage` without storage: keys of users and the last happening are kept, all else is forgotten at once."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from node.ports import Tx
-from node.records import Account, ApiKey
+from node.records import Account, ApiKey, Happened
 
 N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
@@ -24,7 +24,7 @@ class NoStorage:
         found = self._kept.get(id)
         return found if isinstance(found, noun) else None
 
-    def find(self, noun: type[N], *, limit: int = 0, **where: Any) -> list[N]:
+    def find(self, noun: type[N], *, limit: int = 0, newest: bool = False, **where: Any) -> list[N]:
         found = [kept for kept in self._kept.values() if isinstance(kept, noun)]
         return [kept for kept in found if all(getattr(kept, name, "") == value for name, value in where.items())]
 
@@ -39,6 +39,8 @@ class NoStorage:
     def put(self, noun: Struct) -> None:
         if isinstance(noun, KEPT):
             self._kept[noun.id] = noun
+        elif isinstance(noun, Happened):
+            self._kept["happened"] = noun
 
     insert = put
 

@@ -19,6 +19,10 @@ class Plan(Struct, frozen=True, kw_only=True):
     lives: bool = True
     talks: bool = False
     """Whether its containers say what they are told to."""
+    filled: bool = False
+    """Whether its database has been in use for long."""
+    greets: bool = False
+    """Whether it is no node at all, and answers hello."""
 
 
 class Hello(Struct, frozen=True, kw_only=True):

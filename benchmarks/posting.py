@@ -5,19 +5,18 @@ The loops of the nodes do not run, so that nothing but the route is measured; ro
 
 import asyncio
 import statistics
-import sys
 from typing import Final
 
-from benchmarks.children import Child, nodes
+from benchmarks.children import nodes
 from benchmarks.goals import Taken
+from benchmarks.load import loaded
 
-CLIENTS: Final = 32
 SECONDS: Final = 2.0
 ROUNDS: Final = 9
 
 
 def measure() -> list[Taken]:
-    """The median over rounds of the ratio, and of the durable rate."""
+    """The medians over rounds of the ratio, the durable rate, and the time that 99 of 100 posts do not exceed."""
     return asyncio.run(_measure())
 
 
@@ -25,21 +24,14 @@ async def _measure() -> list[Taken]:
     kinds = ({"serves": True, "lives": False}, {"serves": True, "lives": False, "stores": False})
     async with nodes(*kinds) as (durable, forgetful):
         for child in (durable, forgetful):
-            await rate(child, 1.0)
-        pairs = [(await rate(durable, SECONDS), await rate(forgetful, SECONDS)) for _ in range(ROUNDS)]
-    ratios = [stored / bare for stored, bare in pairs]
-    stored, bare = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+            await loaded(child, "post", 1.0)
+        pairs = [[await loaded(child, "post", SECONDS) for child in (durable, forgetful)] for _ in range(ROUNDS)]
+    ratios = [stored.rate / bare.rate for stored, bare in pairs]
+    stored, bare = (statistics.median(load.rate for load in loads) for loads in zip(*pairs, strict=True))
+    slowest = [load.p99 for load, _ in pairs]
     remark = f"n={ROUNDS} rounds, {min(ratios):.2f} to {max(ratios):.2f}; {stored:,.0f}/s and {bare:,.0f}/s"
-    return [Taken(statistics.median(ratios), remark), Taken(stored)]
-
-
-async def rate(child: Child, seconds: float) -> float:
-    """Posts a second, sent by a process of their own."""
-    arguments = (child.hello.url, child.hello.key, str(CLIENTS), str(seconds))
-    load = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.load", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await load.communicate()
-    if load.returncode:
-        raise RuntimeError("the load ended with an error; its words are on standard error")
-    return float(said)
+    return [
+        Taken(statistics.median(ratios), remark),
+        Taken(stored),
+        Taken(statistics.median(slowest), f"of a round, {min(slowest):.0f} to {max(slowest):.0f} ms"),
+    ]

@@ -5,19 +5,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import httpx
 
 from cli.client import Client
 from cli.cluster import Cluster
+from market.errors import Unavailable
 
 OFFERS_WITHIN: Final = 60.0
+ANSWER_WITHIN: Final = 60.0
 
 
 @contextmanager
-def a_cluster(languages: tuple[str, ...] = ()) -> Iterator[Cluster]:
-    """The running market; all of it is gone afterwards."""
+def a_cluster(**wanted: Any) -> Iterator[Cluster]:
+    """The running market, with what `Cluster` takes; all of it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="neugrid-bench-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), languages=languages)
+        cluster = Cluster(Path(folder), **wanted)
         try:
             cluster.start()
             yield cluster
@@ -35,3 +39,19 @@ def await_offers(cluster: Cluster) -> None:
                 said = "\n".join(map(cluster.last_words, cluster.providers))
                 raise TimeoutError(f"the providers' offers did not come: {said}")
             time.sleep(0.1)
+
+
+def start_time(cluster: Cluster, name: str, path: str) -> float:
+    """Seconds from the start of a node's process, on its own data, to its first answer to `path`."""
+    cluster.processes[name].terminate()
+    cluster.processes[name].wait()
+    begun = time.monotonic()
+    cluster.restart(name)
+    url = cluster.contact(name).url
+    while time.monotonic() < begun + ANSWER_WITHIN:
+        try:
+            httpx.get(f"{url}{path}").raise_for_status()
+            return time.monotonic() - begun
+        except httpx.HTTPError:
+            time.sleep(0.01)
+    raise Unavailable(f"{name} did not answer")

@@ -53,19 +53,24 @@ def up(
     json: Annotated[bool, Flag, Parameter(help="Print url, peer and wallet as JSON.")] = False,
 ) -> None:
     """Run a node until Ctrl-C."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from node.config import load_config
+    from node.setup import unlock
 
     settings = load_config(settings_file(config, data_dir))  # what is wrong there is said at once
+    with ThreadPoolExecutor(1) as beside:
+        keys = beside.submit(unlock, settings.folder)  # as slow as the imports, and on another core
 
-    import uvloop
+        import uvloop
 
-    from node.app import Contact, run_node
+        from node.app import Contact, run_node
 
     def ready(contact: Contact) -> None:
         fields = {"url": contact.url, "peer": contact.peer, "wallet": contact.wallet, "addresses": contact.addresses}
         print_json(fields) if json else print_fields([*list(fields.items())[:3], ("docs", f"{contact.url}/docs")])
 
-    uvloop.run(run_node(settings, ready))
+    uvloop.run(run_node(settings, keys.result(), ready))
 
 
 def devnet(

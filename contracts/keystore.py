@@ -9,6 +9,8 @@ import hmac
 import os
 import secrets
 import uuid
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,16 +31,19 @@ _MAX_N: Final = 2**20
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
-def create_key(path: Path, password: str, *, light: bool = False) -> Address:
-    """Make a key, keep it in `path` (mode 0600) and tell its address; ConfigError when the file exists."""
+def create_key(path: Path, password: str, *, light: bool = False, salt: bytes = b"") -> Address:
+    """Make a key, keep it in `path` (mode 0600) and tell its address; ConfigError when the file exists.
+
+    Keys of one password may share a `salt`, so that one run of scrypt opens them all; b"" is one of its own.
+    """
     secret = (secrets.randbelow(_ORDER - 1) + 1).to_bytes(32, "big")
-    return save_key(path, secret, password, light=light)
+    return save_key(path, secret, password, light=light, salt=salt)
 
 
-def save_key(path: Path, secret: bytes, password: str, *, light: bool = False) -> Address:
+def save_key(path: Path, secret: bytes, password: str, *, light: bool = False, salt: bytes = b"") -> Address:
     """Keep `secret` in `path` (mode 0600) and tell its address; ConfigError when the file exists."""
     address = Signer(secret).address
-    document = encrypt(secret, password, LIGHT if light else STRONG)
+    document = encrypt(secret, password, LIGHT if light else STRONG, salt)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -53,8 +58,23 @@ def save_key(path: Path, secret: bytes, password: str, *, light: bool = False) -
 
 def load_key(path: Path, password: str) -> bytes:
     """The secret in `path`; ConfigError when the file is missing or no keystore, or the password is wrong."""
+    return load_keys([path], password)[0]
+
+
+def load_keys(paths: Sequence[Path], password: str) -> list[bytes]:
+    """The secrets in `paths`; those that share a salt cost one run of scrypt. ConfigError as for `load_key`."""
+    derive = cache(partial(_derive, password))
+    return [_loaded(path, derive) for path in paths]
+
+
+def new_salt() -> bytes:
+    """A salt for keys that are opened together."""
+    return secrets.token_bytes(32)
+
+
+def _loaded(path: Path, derive: Callable[..., bytes]) -> bytes:
     try:
-        return decrypt(msgspec.json.decode(path.read_bytes()), password)
+        return _decrypt(msgspec.json.decode(path.read_bytes()), derive)
     except FileNotFoundError:
         raise ConfigError(f"there is no key at {path}", path=str(path)) from None
     except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
@@ -63,9 +83,9 @@ def load_key(path: Path, password: str) -> bytes:
         raise ConfigError(f"the password does not open {path}", path=str(path)) from None
 
 
-def encrypt(secret: bytes, password: str, n: int = STRONG) -> dict[str, Any]:
-    """The keystore document of `secret`."""
-    salt, iv = secrets.token_bytes(32), secrets.token_bytes(16)
+def encrypt(secret: bytes, password: str, n: int = STRONG, salt: bytes = b"") -> dict[str, Any]:
+    """The keystore document of `secret`; its IV is always its own."""
+    salt, iv = salt or new_salt(), secrets.token_bytes(16)
     derived = _derive(password, salt, n, 8, 1)
     ciphertext = _aes(derived[:16], iv, secret)
     return {
@@ -83,7 +103,7 @@ def encrypt(secret: bytes, password: str, n: int = STRONG) -> dict[str, Any]:
     }
 
 
-def decrypt(document: dict[str, Any], password: str) -> bytes:
+def _decrypt(document: dict[str, Any], derive: Callable[..., bytes]) -> bytes:
     """The secret of a document; PermissionError when the password is wrong, ValueError when it is another format."""
     crypto = document["crypto"]
     params = crypto["kdfparams"]
@@ -91,7 +111,7 @@ def decrypt(document: dict[str, Any], password: str) -> bytes:
         raise ValueError("expected version 3, scrypt and aes-128-ctr")
     if not 2 <= params["n"] <= _MAX_N or not 1 <= params["r"] <= 16 or not 1 <= params["p"] <= 16:
         raise ValueError("scrypt parameters out of range")
-    derived = _derive(password, bytes.fromhex(params["salt"]), params["n"], params["r"], params["p"])
+    derived = derive(bytes.fromhex(params["salt"]), params["n"], params["r"], params["p"])
     ciphertext = bytes.fromhex(crypto["ciphertext"])
     if not hmac.compare_digest(keccak(derived[16:32] + ciphertext), bytes.fromhex(crypto["mac"])):
         raise PermissionError

@@ -1,8 +1,9 @@
 """Units and how people write them: money, rates, sizes, durations, identities."""
 
 import re
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, NewType
 
 from market.errors import InvalidParameters
@@ -29,6 +30,7 @@ RATE_SCALE: Final = 10**9
 MAX_AMOUNT: Final = 2**63 - 1
 GIB: Final = 2**30
 
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,32})?")
 """As people write numbers: ASCII digits and a point; no sign, exponent, NaN, blanks or separators."""
 _SIZE = re.compile(r"([0-9]{1,16})(\.[0-9]{1,6})?(|[kKMGTP]|[KMGTP]i)B?")
@@ -115,7 +117,16 @@ def parse_cpu(value: str | float, field: str = "resources.cpu") -> MilliCpu:
 
 def instant(at: int) -> str:
     """Epoch milliseconds as ISO 8601 in UTC: 2026-11-27T05:00:00.000Z."""
-    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    days, rest = divmod(at, 86_400_000)
+    seconds, milliseconds = divmod(rest, 1000)
+    minutes, second = divmod(seconds, 60)
+    return f"{_day(days)}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    """The date of the day so many days after the epoch: most moments of one answer are of few days."""
+    return date.fromordinal(_EPOCH + number).isoformat()
 
 
 def parse_address(text: str, field: str = "address") -> Address:

@@ -58,7 +58,7 @@ from node.parts import Identity, Ports, Settings
 from node.proxy.gateway import Gateway
 from node.proxy.listener import tls_context
 from node.proxy.service_routes import ServiceRoutes, host_of
-from node.setup import Keys, unlock
+from node.setup import Keys
 from node.version import VERSION
 
 _log = structlog.get_logger("node")
@@ -77,7 +77,7 @@ class Contact(Struct, frozen=True):
     pid: int
 
 
-async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = None) -> None:
+async def run_node(config: Config, keys: Keys, on_ready: Callable[[Contact], None] | None = None) -> None:
     """Run a node until SIGTERM or SIGINT; `on_ready` is told once it serves.
 
     Raises what keeps it from running: ConfigError, WrongChain. A chain, engine or peer that does not answer does not.
@@ -85,7 +85,7 @@ async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = 
     configure_logs()
     allow_many_files()
     stopping = asyncio.create_task(_signal())
-    living = asyncio.create_task(_live(config, on_ready))
+    living = asyncio.create_task(_live(config, keys, on_ready))
     try:
         await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -94,10 +94,9 @@ async def run_node(config: Config, on_ready: Callable[[Contact], None] | None = 
         living.result()
 
 
-async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> None:
+async def _live(config: Config, keys: Keys, on_ready: Callable[[Contact], None] | None) -> None:
     """Open, wire, run; ends with the error of the API or of the chain's identity, which nothing can run without."""
     async with AsyncExitStack() as stack:
-        keys = await asyncio.to_thread(unlock, config.folder)
         ports, chain = await _open(stack, config, keys)
         node = assemble(ports, _identity(keys, ports), _settings(config))
         people = _people(config, keys, ports, node)

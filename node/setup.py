@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from contracts.deploy import load_deployment
-from contracts.keystore import create_key, load_key
+from contracts.keystore import create_key, load_key, load_keys, new_salt
 from market.errors import Conflict
 from market.signing import Signer
 from market.units import Address
@@ -52,19 +52,23 @@ def init(config: Config, network: Path | None = None, *, light: bool = False) ->
     deployment = load_deployment(network or LOCAL) if is_copied else None
     (folder / "keys").mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    password = _password(folder)
-    addresses = {name: create_key(folder / "keys" / f"{name}.json", password, light=light) for name in KEYS}
+    password, salt = _password(folder), new_salt()
+    addresses = {name: create_key(_key(folder, name), password, light=light, salt=salt) for name in KEYS}
     if deployment is not None:
         deployment.write(folder / config.chain.deployment)
     write_config(config, path)
-    signer = Signer(load_key(folder / "keys" / "node.json", password))
+    signer = Signer(load_key(_key(folder, "node"), password))
     return Made(config=path, wallet=addresses["payer"], identity=signer.address, peer=peer_id_of(signer.public_key))
 
 
 def unlock(folder: Path) -> Keys:
     """The node's keys; ConfigError when a file is missing or the password is wrong."""
     password = password_from(folder)
-    return Keys(*(load_key(folder / "keys" / f"{name}.json", password) for name in KEYS))
+    return Keys(*load_keys([_key(folder, name) for name in KEYS], password))
+
+
+def _key(folder: Path, name: str) -> Path:
+    return folder / "keys" / f"{name}.json"
 
 
 def _password(folder: Path) -> str:

@@ -1,7 +1,8 @@
 """What users hear of: written down in the transaction of the event, and followed from there without a gap."""
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ PAGE: Final = 200
 SILENCE: Final = 15.0
 _encode = msgspec.json.Encoder().encode
 Told = Callable[[Tx, Happened], None]
-"""Who else wants to know, in the same transaction."""
+"""Who else wants to know, in the same transaction: the newest of its account, whose number the storage knows."""
 
 
 class Happenings:
@@ -61,7 +62,9 @@ class News:
     def __init__(self, engine: Engine, happenings: Happenings) -> None:
         self._engine = engine
         self._storage = engine.storage
-        engine.listen(lambda _: happenings.wake(engine))
+        self._read: dict[tuple[str, int], Sequence[Happened]] = {}
+        """What was read in this turn of the loop: all who follow an account wake in the same one."""
+        engine.listen(lambda _: self._wake(happenings))
 
     def last(self, account: Account) -> int:
         """The number of the latest happening of the account, 0 without any."""
@@ -71,12 +74,25 @@ class News:
     async def follow(self, account: Account, after: int) -> AsyncIterator[Happened]:
         """Everything behind `after`, without end."""
         while True:
-            found = self._storage.find(Happened, account=account.id, after=(0, str(after)), limit=PAGE)
+            found = self._behind(account.id, after)
             for happened in found:
                 yield happened
                 after = happened.seq
             if len(found) < PAGE:
                 await self._engine.changed(f"news:{account.id}", SILENCE)
+
+    def _wake(self, happenings: Happenings) -> None:
+        self._read.clear()
+        happenings.wake(self._engine)
+
+    def _behind(self, account: str, after: int) -> Sequence[Happened]:
+        found = self._read.get((account, after))
+        if found is None:
+            found = self._storage.find(Happened, account=account, after=(0, str(after)), limit=PAGE)
+            if not self._read:
+                asyncio.get_running_loop().call_soon(self._read.clear)
+            self._read[account, after] = found
+        return found
 
     async def sweep(self) -> None:
         """Forget what is old."""

@@ -2,7 +2,7 @@
 
 import builtins
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,9 @@ from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
 """More than any attempt writes: 2**40 lines, of which a service may come near in years."""
+TOTAL_FRESH: Final = 500
+"""How long, in ms, the number of somebody's jobs is believed: to count 100,000 takes the loop some milliseconds."""
+MANY_TOTALS: Final = 10_000
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -64,6 +67,8 @@ class Jobs:
         self._placing = placing
         self._budget = budget
         self._storage = engine.storage
+        self._totals: dict[str, tuple[int, int]] = {}
+        """By account: how many jobs there are, and until when that is believed."""
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -85,7 +90,10 @@ class Jobs:
             keep_answer(changes.tx, account, idempotency, job, changes.now)
             return job, None
 
-        return await self._engine.transact(work)
+        try:
+            return await self._engine.transact(work)
+        finally:
+            self._totals.pop(account.id, None)
 
     def get(self, account: Account, id: str) -> Job:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
@@ -98,6 +106,11 @@ class Jobs:
     def lease_of(self, job: Job) -> Lease | None:
         """The lease of the present or last attempt."""
         return self._storage.get(Lease, job.lease) if job.lease else None
+
+    def leases_of(self, jobs: Iterable[Job]) -> dict[str, Lease]:
+        """The leases of the present or last attempts of many jobs, by their ids."""
+        ids = [job.lease for job in jobs if job.lease]
+        return {lease.id: lease for lease in self._storage.find(Lease, id=ids)} if ids else {}
 
     def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         """The ids of the leases of all attempts."""
@@ -118,7 +131,7 @@ class Jobs:
         if states:
             where["state"] = states
         jobs = self._storage.find(Job, limit=limit, offset=offset, after=after, newest=True, **where)
-        return jobs, self._storage.count(Job, **where)
+        return jobs, self._storage.count(Job, **where) if states else self._total(account.id, where)
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after `seconds`."""
@@ -199,6 +212,17 @@ class Jobs:
     def explain(self, account: Account, id: str) -> Explanation:
         """How the live offers stand to the job now, and what would make some of them fit."""
         return self._placing.explanation(self.get(account, id))
+
+    def _total(self, account: str, where: dict[str, object]) -> int:
+        """Right at once after a post through this process, and soon after one through another."""
+        now = self._engine.clock.now()
+        total, until = self._totals.get(account, (0, 0))
+        if now >= until:
+            total = self._storage.count(Job, **where)
+            if len(self._totals) >= MANY_TOTALS:
+                self._totals.clear()
+            self._totals[account] = (total, now + TOTAL_FRESH)
+        return total
 
     def _input(self, file: NewFile) -> File:
         if file.content is not None:

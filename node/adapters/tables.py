@@ -26,7 +26,7 @@ class Row(SQLModel):
 class JobRow(Row, table=True):
     __tablename__ = "job"
     __table_args__ = (
-        Index(None, "account", "created", "id"),
+        Index(None, "account", "service", "created", "id"),
         Index(None, "state", "created", "id"),
         Index(None, "service", "created", "id"),
     )

@@ -40,6 +40,7 @@ from node.api import (
 )
 from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
+from node.api.ended import EndedJobs
 from node.api.errors import HANDLERS
 from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, Rules
@@ -194,6 +195,7 @@ def create_app(services: Services, settings: ApiSettings, limits: Rules | None =
         "settings": settings,
         "metrics": metrics,
         "closing": Closing(),
+        "ended": EndedJobs(),
         "limiter": Limiter(limits or load_limits(Path(settings.limits) if settings.limits else FILE)),
     }
     app = Litestar(

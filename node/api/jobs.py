@@ -1,6 +1,6 @@
 """Routes of jobs: submit, list, look, cancel, results."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Final, TypeVar
@@ -13,6 +13,7 @@ from litestar.response import File
 
 from market.errors import Conflict, InvalidParameters
 from market.jobs import Job, JobState
+from market.leases import Lease
 from market.runs import RunState
 from node.api.auth import SECURITY, computes, deploys, signed_in
 from node.api.catalog import explanation_view
@@ -82,7 +83,7 @@ async def list_jobs(
     )
     shown = jobs[: wanted.limit]
     following = cursor_of(shown[-1].created_at, shown[-1].id) if len(jobs) > wanted.limit else None
-    views = tuple(_view(request, job) for job in shown)
+    views = tuple(_listed(request, shown))
     return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
 
 
@@ -162,6 +163,8 @@ async def explain_job(request: Call, job_id: FromPath[str]) -> Response[Explanat
 
 def states_of(status: str) -> tuple[JobState, ...]:
     """The states behind a status filter: the API's words and the machine's; () = all."""
+    if not status:
+        return ()
     known = {**{state.value: {state} for state in JobState}, "succeeded": {JobState.SUCCEEDED}}
     for state, word in STATUS.items():
         known[word] = known.get(word, set()) | {state}
@@ -182,7 +185,17 @@ def _known_states(status: str, known: Mapping[str, Collection[E]], states: type[
 
 
 def _view(request: Call, job: Job) -> JobView:
-    lease = request.services.jobs.lease_of(job) if job.lease else None
+    return _view_under(request, job, request.services.jobs.lease_of(job))
+
+
+def _listed(request: Call, jobs: Sequence[Job]) -> Iterator[JobView]:
+    leases, ended = request.services.jobs.leases_of(jobs), request.app.state.ended
+    for job in jobs:
+        lease = leases.get(job.lease)
+        yield ended.encoded(job, lease, partial(_view_under, request, job, lease))
+
+
+def _view_under(request: Call, job: Job, lease: Lease | None) -> JobView:
     return job_view(job, lease, request.now, request.services.currency, request.services.steps.of(job))
 
 

@@ -1,6 +1,7 @@
 """What the API counts: requests by route, method and status, their time, and the market's size when it is asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -38,10 +39,16 @@ class Metrics:
             "neugrid_http_seconds", "Time to the last byte", ("route",), buckets=BUCKETS, registry=self.registry
         )
 
+        self._series = cache(self._series_of)
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; `route` is the template, so that ids make no series."""
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(route).observe(seconds)
+        count, times = self._series(method, route, status)
+        count.inc()
+        times.observe(seconds)
+
+    def _series_of(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        return self._requests.labels(method, route, status), self._seconds.labels(route)
 
     def exposition(self, gpus: Sequence[GpuUse] = ()) -> bytes:
         """All of it in the text format of Prometheus; `gpus` as they are now."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
+from node.actions.happenings import PAGE
 from node.api.auth import SECURITY, signed_in
 from node.api.catalog import price_table
 from node.api.errors import problems
@@ -148,4 +150,10 @@ def event_body(happened: Happened) -> dict[str, Any]:
 
 async def _frames(services: Services, account: Account, after: int) -> AsyncIterator[Frame]:
     async for happened in services.news.follow(account, after):
-        yield Frame(happened.event, event_body(happened), happened.seq)
+        yield _frame(happened)
+
+
+@lru_cache(maxsize=PAGE)
+def _frame(happened: Happened) -> Frame:
+    """Encoded once for all who follow the account."""
+    return Frame(happened.event, event_body(happened), happened.seq)

@@ -24,17 +24,12 @@ class Closing(asyncio.Event):
 class Frame:
     """One event: `id` is what a client resumes after (Last-Event-ID), `data` anything that is JSON."""
 
-    __slots__ = ("data", "event", "id")
+    __slots__ = ("encoded",)
 
     def __init__(self, event: str, data: Any, id: int | None = None) -> None:
-        self.event = event
-        self.data = data
-        self.id = id
-
-    def encoded(self) -> bytes:
-        """The frame on the wire; JSON has no line breaks of its own."""
-        head = b"" if self.id is None else b"id: %d\n" % self.id
-        return head + b"event: %s\ndata: %s\n\n" % (self.event.encode(), _encode(self.data))
+        head = b"" if id is None else b"id: %d\n" % id
+        self.encoded = head + b"event: %s\ndata: %s\n\n" % (event.encode(), _encode(data))
+        """The frame on the wire, the same for all who follow; JSON has no line breaks of its own."""
 
 
 def event_stream(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float = HEARTBEAT) -> Stream:
@@ -47,12 +42,14 @@ async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float
     """Bytes of the stream, as many frames at once as wait; `frames` is closed however this ends."""
     pump = _Pump(frames)
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(closing.wait()), asyncio.ensure_future(pump.run())]
+    for task in tasks:
+        task.add_done_callback(lambda _: pump.filled.set())
     yield b"retry: 1000\n\n"
     try:
         while True:
-            taking = asyncio.ensure_future(pump.filled.wait())
-            await asyncio.wait({taking, *tasks}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
-            taking.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(heartbeat):
+                    await pump.filled.wait()
             data = pump.taken()
             if data:
                 yield data
@@ -60,7 +57,7 @@ async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float
                 tasks[1].result()
                 return
             if closing.is_set():
-                yield Frame("closing", {"reason": "the node stops; resume with Last-Event-ID"}).encoded()
+                yield Frame("closing", {"reason": "the node stops; resume with Last-Event-ID"}).encoded
                 return
             if not data:
                 yield b": still here\n\n"
@@ -73,6 +70,7 @@ class _Pump:
 
     def __init__(self, frames: AsyncIterator[Frame]) -> None:
         self.filled = asyncio.Event()
+        """Set when something waits, and when no more will come."""
         self._frames = frames
         self._waiting: list[bytes] = []
         self._size = 0
@@ -88,7 +86,7 @@ class _Pump:
     async def run(self) -> None:
         """To the end of the frames; after so many at a time others have their turn."""
         async for frame in self._frames:
-            self._waiting.append(frame.encoded())
+            self._waiting.append(frame.encoded)
             self._size += len(self._waiting[-1])
             self.filled.set()
             if len(self._waiting) % IN_TURN == 0:

@@ -1,13 +1,15 @@
 """Keys at rest open with their password, in every wallet, and for their owner alone."""
 
+import hashlib
 import stat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from eth_account import Account
 
-from contracts.keystore import STRONG, create_key, encrypt, load_key, save_key
+from contracts.keystore import STRONG, create_key, encrypt, load_key, load_keys, new_salt, save_key
 from market.errors import ConfigError
 from market.signing import Signer
 
@@ -61,3 +63,23 @@ def test_what_is_no_keystore_is_said_so(tmp_path: Path, text: bytes) -> None:
 def test_a_missing_key_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no key"):
         load_key(tmp_path / "key.json", "x")
+
+
+def test_keys_that_share_a_salt_cost_one_run_of_scrypt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, salt = [tmp_path / f"{name}.json" for name in ("node", "signer", "payer")], new_salt()
+    addresses = [create_key(path, "open sesame", light=True, salt=salt) for path in paths]
+    runs: list[bytes] = []
+    derive = hashlib.scrypt
+
+    def counted(password: bytes, **named: Any) -> bytes:
+        runs.append(password)
+        return derive(password, **named)
+
+    monkeypatch.setattr(hashlib, "scrypt", counted)
+
+    opened = load_keys(paths, "open sesame")
+
+    assert [Signer(secret).address for secret in opened] == addresses
+    assert len(runs) == 1
+    documents = [msgspec.json.decode(path.read_bytes())["crypto"] for path in paths]
+    assert len({document["cipherparams"]["iv"] for document in documents}) == 3

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from market.units import (
     amount_due,
     format_amount,
     format_size,
+    instant,
     parse_address,
     parse_amount,
     parse_cpu,
@@ -150,3 +152,12 @@ def test_time_that_is_billed_in_parts_never_costs_more_than_in_one(rate: int, fi
 @given(st.integers(0, MAX_AMOUNT), st.integers(1, 30 * 86400))
 def test_the_rate_under_a_cap_never_costs_more_than_the_cap(cap: int, seconds: int) -> None:
     assert amount_due(rate_under_cap(Amount(cap), seconds), seconds) <= cap
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_an_instant_is_the_same_moment_in_iso_8601(at: int) -> None:
+    text = instant(at)
+
+    assert len(text) == 24
+    assert text.endswith("Z")
+    assert datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(milliseconds=at)

@@ -74,6 +74,17 @@ def test_a_job_takes_a_standing_offer_runs_and_is_paid(tmp_path: Path) -> None:
     in_a_world(tmp_path, play)
 
 
+def test_a_list_counts_what_was_just_posted(tmp_path: Path) -> None:
+    async def play(_: World, buyer: Node) -> None:
+        for count in (1, 2, 3):
+            await buyer.jobs.submit(ACCOUNT, a_new_job())
+            listed, total = buyer.jobs.list(ACCOUNT)
+
+            assert (len(listed), total) == (count, count)
+
+    in_a_world(tmp_path, play)
+
+
 def test_a_job_below_every_offer_rests_until_a_bid_comes(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         job = await finished(buyer, a_new_job(cap=1700 * 60))

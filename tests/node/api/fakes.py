@@ -2,7 +2,7 @@
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,9 @@ class FakeJobs:
 
     def lease_of(self, job: Job) -> Lease | None:
         return self.leases.get(job.lease)
+
+    def leases_of(self, jobs: Iterable[Job]) -> dict[str, Lease]:
+        return {job.lease: self.leases[job.lease] for job in jobs if job.lease in self.leases}
 
     def lease_ids(self, account: Account, id: str) -> tuple[str, ...]:
         return (self.get(account, id).lease,)

@@ -156,7 +156,7 @@ async def test_a_source_that_fails_sends_first_what_it_had() -> None:
         raise ZeroDivisionError
 
     stream = _wire(source(), Closing(), heartbeat=60)
-    assert [await anext(stream), await anext(stream)] == [b"retry: 1000\n\n", Frame("log", 1, 0).encoded()]
+    assert [await anext(stream), await anext(stream)] == [b"retry: 1000\n\n", Frame("log", 1, 0).encoded]
     with pytest.raises(ZeroDivisionError):
         await anext(stream)
 
