@@ -77,7 +77,7 @@ async def read_files(request: Call, job_id: FromPath[str], path: InnerPath) -> S
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=None,
-    responses=problems(404, 409, 413, 503),
+    responses=problems(404, 409, 503),
 )
 async def write_files(request: Call, job_id: FromPath[str], path: InnerPath) -> Response[Deleted]:
     """Unpack a tar archive, the body of the request, into a writable folder inside of a running job."""

@@ -35,7 +35,7 @@ TAGS: Final = ["Jobs"]
 MAX_WAIT: Final = 60
 
 
-@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
+@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
     """Post a priced job to the market, an image to run or a project to build; a provider that takes it starts at once.
 

@@ -46,7 +46,7 @@ class SubmitCode(Body, frozen=True, kw_only=True):
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 413, 415, 422, 503),
+    responses=problems(402, 422, 503),
 )
 async def submit_code(
     request: Call,

@@ -47,12 +47,14 @@ async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float
     """Bytes of the stream, as many frames at once as wait; `frames` is closed however this ends."""
     pump = _Pump(frames)
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(closing.wait()), asyncio.ensure_future(pump.run())]
-    yield b"retry: 1000\n\n"
     try:
+        yield b"retry: 1000\n\n"
         while True:
             taking = asyncio.ensure_future(pump.filled.wait())
-            await asyncio.wait({taking, *tasks}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
-            taking.cancel()
+            try:
+                await asyncio.wait({taking, *tasks}, timeout=heartbeat, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                taking.cancel()
             data = pump.taken()
             if data:
                 yield data

@@ -10,7 +10,7 @@ from market.ledger import Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
 from node.actions.ledger import post
 from node.records import ApiKey
-from tests.builders import NOW, PROVIDER, REQUESTER
+from tests.builders import NOW, PROVIDER, REQUESTER, an_offer
 from tests.node.api.fakes import ALICE, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +60,11 @@ async def test_prices_of_an_empty_market_are_null(client: httpx.AsyncClient, wor
 async def test_statistics_are_in_camel_case(client: httpx.AsyncClient) -> None:
     stats = (await client.get("/v1/market/stats")).json()
     assert (stats["offers"], stats["providers"], stats["total"]["gpus"]) == (2, 2, {"nvidia-a100": 4})
+
+
+async def test_names_of_regions_stay_what_they_are(client: httpx.AsyncClient, world: World) -> None:
+    world.market.offers = [(an_offer(region="eu_west_1"), 400)]
+    assert (await client.get("/v1/market/stats")).json()["regions"] == {"eu_west_1": 1}
 
 
 async def test_the_balance_is_in_tokens(root: httpx.AsyncClient) -> None:
