@@ -66,8 +66,9 @@ async def submit_code(
     run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
     if run is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
-    if wait:
-        run = await runner.wait(request.account, run.id, wait)
+    if not wait:
+        return reply(_queued(run))
+    run = await runner.wait(request.account, run.id, wait)
     return reply(Submitted(data=SubmittedData(job_id=run.id, status=_status(request, run))))
 
 
