@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from market.errors import InvalidParameters, NeugridError
-from node.actions.console_doors import Execute, FrameKind, Frames, Outcome
+from node.actions.console_doors import Execute, FrameKind, Frames, Outcome, Size
 from node.actions.consoles import Consoles
 from node.api.auth import SECURITY, computes, signed_in
 from node.api.errors import problems
@@ -123,7 +123,17 @@ async def _hear(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
         message = await socket.receive_bytes()
         if not message or message[0] not in (FrameKind.DATA, FrameKind.END, FrameKind.SIZE):
             raise InvalidParameters("a message begins with 0, 1 or 2", field="message")
+        if message[0] == FrameKind.SIZE:
+            _check_size(message[1:])
         await frames.say(FrameKind(message[0]), message[1:])
+
+
+def _check_size(body: bytes) -> None:
+    """InvalidParameters for what the provider would take for the end of the conversation."""
+    try:
+        msgspec.json.decode(body, type=Size)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidParameters(f"a size is JSON {{rows, columns}}: {error}", field="message") from None
 
 
 async def _tell(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
