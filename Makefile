@@ -1,7 +1,7 @@
 # One line a task. Everything runs from .venv, which `make setup` builds from requirements.lock.
 PY := .venv/bin/python
 
-.PHONY: setup engine demo dev test check bench attacks contracts mutants kills cycles cycles-long openapi lock
+.PHONY: setup engine demo dev test check bench attacks contracts mutants kills fuzz fuzz-long cycles cycles-long openapi lock
 
 setup:      ; @sh .ci/setup.sh
 engine: setup ; @sh .ci/engine.sh
@@ -17,6 +17,8 @@ attacks: engine  ; @$(PY) -m tests.attacks
 contracts: setup ; @$(PY) -m contracts.compile
 mutants: setup   ; @$(PY) -m tests.contracts.mutants
 kills: setup     ; @$(PY) -m tests.e2e.kills
+fuzz: setup      ; @$(PY) -m tests.fuzz --cases 5000 --seed 1
+fuzz-long: setup ; @$(PY) -m tests.fuzz --cases 100000
 cycles: engine   ; @$(PY) -m tests.e2e.cycles --cycles 10 --batch 10
 cycles-long: engine ; @$(PY) -m tests.e2e.cycles --cycles 1000
 openapi: setup ; @$(PY) -m node.api.spec >sdk/openapi.json

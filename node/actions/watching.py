@@ -48,8 +48,11 @@ class Watching:
         relay = LogRelay(self._peers, lease, MOST_WAITING if _stays_up(lease) else 0)
         async with self._deliveries.of(relay):
             reading = asyncio.create_task(self._read(lease, relay))
-            end = await self._runtime.wait(lease.container)
-            await self._drained(reading)
+            try:
+                end = await self._runtime.wait(lease.container)
+                await self._drained(reading)
+            finally:
+                reading.cancel()
             relay.complete()
             outputs, problem = await self._outputs(lease, end)
         return _ended(lease, end, outputs, problem, relay)

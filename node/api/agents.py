@@ -33,7 +33,7 @@ TAGS: Final = ["Agents"]
 SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 
 
-@post("/agents", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
+@post("/agents", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
     ordered = await agent_order(data, request.services)

@@ -62,6 +62,9 @@ EXPOSED: Final = [
     "X-Request-Id",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+    "RateLimit",
+    "RateLimit-Policy",
     "Idempotent-Replayed",
 ]
 ROUTES: Final[list[ControllerRouterHandler]] = [

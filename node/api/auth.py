@@ -15,6 +15,7 @@ from market.audit import Actor
 from market.errors import RateLimited, Unauthorized
 from node.actions.access import Caller
 from node.actions.acting import ACTING
+from node.actions.callers import Callers
 from node.api.errors import PROFILE, REQUEST_ID
 from node.api.limits import ANONYMOUS, GENERAL, Limiter, Standing, headers_of, standing_of
 
@@ -79,6 +80,14 @@ makes_keys: Final = Access("account", "key-create")
 administers: Final = Access("admin")
 known_or_not: Final = Open()
 signs_in: Final = Open("auth")
+
+
+def profile_of(connection: Connection, callers: Callers) -> str:
+    """The platform whose errors the caller reads, by the credential alone: nobody is let in by it, nothing counted."""
+    try:
+        return next((callers.of(each).profile for each in _credentials_of(connection)), "")
+    except Unauthorized:
+        return ""
 
 
 def address_of(connection: Connection) -> str:

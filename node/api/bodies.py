@@ -110,4 +110,9 @@ def _shown(raw: Any, place: str) -> Any:
             raw = raw[int(key)] if isinstance(raw, list) else raw[key]
         except (KeyError, IndexError, ValueError, TypeError):
             return None
-    return raw if isinstance(raw, int | float | bool) or raw is None else str(raw)[:80]
+    return shown_value(raw)
+
+
+def shown_value(value: Any) -> Any:
+    """A value as refusals show it: numbers as they came, the beginning of everything else as text."""
+    return value if isinstance(value, int | float | bool) or value is None else str(value)[:80]

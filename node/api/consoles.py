@@ -13,7 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from market.errors import InvalidParameters, NeugridError
-from node.actions.console_doors import Execute, FrameKind, Frames, Outcome
+from node.actions.console_doors import Execute, FrameKind, Frames, Outcome, Size
 from node.actions.consoles import Consoles
 from node.api.auth import SECURITY, computes, signed_in
 from node.api.errors import problems
@@ -77,7 +77,7 @@ async def read_files(request: Call, job_id: FromPath[str], path: InnerPath) -> S
     tags=TAGS,
     security=SECURITY,
     request_max_body_size=None,
-    responses=problems(404, 409, 413, 503),
+    responses=problems(404, 409, 503),
 )
 async def write_files(request: Call, job_id: FromPath[str], path: InnerPath) -> Response[Deleted]:
     """Unpack a tar archive, the body of the request, into a writable folder inside of a running job."""
@@ -123,7 +123,17 @@ async def _hear(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
         message = await socket.receive_bytes()
         if not message or message[0] not in (FrameKind.DATA, FrameKind.END, FrameKind.SIZE):
             raise InvalidParameters("a message begins with 0, 1 or 2", field="message")
+        if message[0] == FrameKind.SIZE:
+            _check_size(message[1:])
         await frames.say(FrameKind(message[0]), message[1:])
+
+
+def _check_size(body: bytes) -> None:
+    """InvalidParameters for what the provider would take for the end of the conversation."""
+    try:
+        msgspec.json.decode(body, type=Size)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidParameters(f"a size is JSON {{rows, columns}}: {error}", field="message") from None
 
 
 async def _tell(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:

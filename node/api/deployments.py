@@ -34,7 +34,7 @@ from node.api.views import Deleted, LogList
 TAGS: Final = ["Deployments"]
 
 
-@post("/deployments", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 413, 415, 422))
+@post("/deployments", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422))
 async def create_deployment(request: Call, data: JSONBody[NewDeployment]) -> Response[DeploymentCreated]:
     """Bring up a template or an image at a node of your choice, or wherever it fits.
 

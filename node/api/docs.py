@@ -1,6 +1,7 @@
 """The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,9 +10,13 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
+from msgspec import Struct
 
+from node.api.envelopes import FlatProblem
+from node.api.errors import MEDIA_TYPE
 from node.api.policy import hash_of
 from node.api.submissions import Body
+from node.api.views import Problem
 from node.version import VERSION
 
 FILE: Final = Path(__file__).with_name("docs.html")
@@ -67,7 +72,16 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
     "NewUser": [{"email": "ann@example.org", "password": "correct horse battery", "role": "developer"}],
 }
 
-
+HEADERS: Final[dict[str, Any]] = {
+    "X-Request-Id": {"description": "Finds this request in the logs.", "required": True, "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "How to sign in.", "required": True, "schema": {"type": "string"}},
+}
+OF_STATUS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
+"""The headers of answers with that status, beside the one that all have."""
+EITHER: Final = "The envelope of this API, or of the platform that the caller's key is for."
+UPLOADS: Final = {"storeFile": "application/octet-stream", "writeFiles": "application/x-tar"}
+"""Operations that read their body as it comes."""
 STREAMS: Final = (
     "/v1/events",
     "/v1/jobs/{job_id}/logs",
@@ -127,10 +141,46 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     for body in _bodies(Body):
         if body.__name__ in schemas:
             schemas[body.__name__]["additionalProperties"] = False
+    document["components"]["headers"] = HEADERS
+    schemas["Refusal"] = {"oneOf": [_reference(Problem), _reference(FlatProblem)], "description": EITHER}
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            _complete(method, operation, schemas)
     for path in STREAMS:
         content = document["paths"][path]["get"]["responses"]["200"]["content"]
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return document
+
+
+def _complete(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Add what the routes do not say one by one: refusals of bodies, the envelope of every refusal, headers."""
+    answers = operation["responses"]
+    refusal = answers["500"]["content"]
+    if refusal[MEDIA_TYPE]["schema"] == _reference(Problem):
+        refusal = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    for status in _of_bodies(method, operation, schemas):
+        answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": {}}
+    for status, answer in answers.items():
+        answer["content"] |= refusal if status >= "400" else {}
+        names = ("X-Request-Id", *OF_STATUS.get(status, ()))
+        answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _of_bodies(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> tuple[int, ...]:
+    """Complete what the operation says of its body; how bodies are refused there."""
+    kind, body = UPLOADS.get(operation["operationId"]), operation.get("requestBody")
+    if kind:
+        operation["requestBody"] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+    elif body:
+        name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        body["required"] = bool(schemas[name].get("required"))
+        return (413, 415)
+    return (413,) if method in ("post", "put", "patch") else ()
+
+
+def _reference(noun: type[Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{noun.__name__}"}
 
 
 def _tidy(value: Any) -> None:

@@ -9,11 +9,12 @@ import time
 from typing import Any, Final
 
 from litestar import Litestar
+from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.routes import BaseRoute
 from litestar.types import Message, Receive, Scope, Send
 
-from node.api.auth import HEADERS
+from node.api.auth import HEADERS, profile_of
 from node.api.errors import MEDIA_TYPE, REQUEST_ID, problem_body
 from node.api.metrics import Metrics
 from node.api.streams import Closing
@@ -59,7 +60,8 @@ class Edge:
         scope = exchange.scope
         limit = self._body_limit if scope["path"].endswith(UPLOADS) else min(JSON_LIMIT, self._body_limit)
         if exchange.announced_size() > limit:
-            await exchange.refuse(limit)
+            profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
+            await exchange.refuse(limit, profile)
         else:
             await self.app(scope, exchange.receive, exchange.send)
 
@@ -85,12 +87,12 @@ class _Exchange:
         length = self._headers.get(b"content-length", b"0")
         return int(length) if length.isdigit() else 0
 
-    async def refuse(self, limit: int) -> None:
+    async def refuse(self, limit: int, profile: str) -> None:
         """Answer 413 without reading the body."""
         error = ErrorBody(
             code="PAYLOAD_TOO_LARGE", message=f"a body may have {limit} bytes here", details={"limit": limit}
         )
-        body = problem_body(413, error, self.scope["path"], self.scope[REQUEST_ID])
+        body = problem_body(413, error, self.scope["path"], self.scope[REQUEST_ID], profile)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         await self.send(
             {"type": "http.response.start", "status": 413, "headers": [*headers, (b"connection", b"close")]}

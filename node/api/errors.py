@@ -43,7 +43,7 @@ STATUS: Final[dict[str, int]] = {
     "WRONG_CHAIN": 503,
 }
 _CODES: Final = {status: code for code, status in reversed(STATUS.items())}
-_HEADERS: Final[dict[int, dict[str, str]]] = {
+HEADERS_OF: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": 'Bearer realm="neugrid"'},
     503: {"Retry-After": "5"},
 }
@@ -66,7 +66,7 @@ def answer_refusal(request: Request[Any, Any, Any], error: NeugridError) -> Resp
     status = STATUS.get(error.code)
     if status is None:
         return answer_surprise(request, error)
-    headers = dict(_HEADERS.get(status, {}))
+    headers = dict(HEADERS_OF.get(status, {}))
     if "retry_after" in error.details:
         headers["Retry-After"] = str(error.details["retry_after"])
     return _answer(request, status, ErrorBody(code=error.code, message=error.message, details=error.details), headers)
@@ -79,7 +79,7 @@ def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         return answer_surprise(request, error)
     code = _CODES.get(status, "INVALID_PARAMETERS")
     body = ErrorBody(code=code, message=_sentence(request, error), details=_details(request, error))
-    return _answer(request, status, body, {**_HEADERS.get(status, {}), **(error.headers or {})})
+    return _answer(request, status, body, {**HEADERS_OF.get(status, {}), **(error.headers or {})})
 
 
 def answer_surprise(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -95,7 +95,10 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 
 
 def problems(*statuses: int, shape: type[Struct] = Problem) -> dict[int, ResponseSpec]:
-    """The documented refusals of a route; those that every route can give are always among them."""
+    """The documented refusals of a route; those that every route can give are always among them.
+
+    What comes of a body, 413 and 415, the document adds by itself.
+    """
     return {
         status: ResponseSpec(
             shape, description=HTTPStatus(status).phrase, media_type=MEDIA_TYPE, generate_examples=False

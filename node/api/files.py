@@ -22,7 +22,7 @@ TAGS: Final = ["Files"]
     security=SECURITY,
     status_code=201,
     request_max_body_size=None,
-    responses={201: ResponseSpec(StoredFile), **problems(413)},
+    responses={201: ResponseSpec(StoredFile), **problems()},
 )
 async def store_file(request: Call) -> Response[StoredFile]:
     """Upload a file as the body of the request; its `digest` names it in `inputs` of a job."""

@@ -49,7 +49,7 @@ MAX_WAIT: Final = 60
 E = TypeVar("E", bound=StrEnum)
 
 
-@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 413, 415, 422, 503))
+@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
     """Post a priced job to the market: an image to run, one of a template, a project to build, or code.
 

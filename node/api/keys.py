@@ -42,7 +42,7 @@ async def list_keys(request: Call) -> Response[KeyList]:
     return reply(KeyList(keys=tuple(_view(key) for key in request.services.people.keys.list(request.account))))
 
 
-@post("/keys", guards=[makes_keys], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415))
+@post("/keys", guards=[makes_keys], tags=TAGS, security=SECURITY, responses=problems())
 async def create_key(request: Call, data: JSONBody[KeyBody]) -> Response[KeyView]:
     """A new key; the answer is the only place that shows it."""
     new = NewKey(

@@ -65,9 +65,7 @@ async def list_projects(request: Call, wanted: NamedDependency[Page]) -> Respons
     return reply(ProjectList(projects=tuple(map(_view, shown)), pagination=pagination))
 
 
-@post(
-    "/projects", guards=[computes], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415, shape=FlatProblem)
-)
+@post("/projects", guards=[computes], tags=TAGS, security=SECURITY, responses=problems(shape=FlatProblem))
 async def create_project(request: Call, data: JSONBody[NewProject]) -> Response[ProjectView]:
     """A project of a repository; POST /v1/jobs with its id builds and runs it."""
     source = source_of(data)

@@ -117,11 +117,9 @@ def _shown(request: Call, id: str) -> Response[ProviderView]:
     return reply(provider_view(offers[0], score, offers, request.services.currency))
 
 
-def camelled(value: Any) -> Any:
-    """The same with snake_case keys in camelCase."""
-    if not isinstance(value, dict):
-        return value
-    return {_camel(key): camelled(item) for key, item in value.items()}
+def camelled(value: dict[str, Any]) -> dict[str, Any]:
+    """The same with its own snake_case keys in camelCase; those of maps inside are data."""
+    return {_camel(key): item for key, item in value.items()}
 
 
 def _camel(name: str) -> str:

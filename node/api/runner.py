@@ -44,7 +44,7 @@ class SubmitCode(Body, frozen=True, kw_only=True):
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 413, 415, 422, 503),
+    responses=problems(402, 422, 503),
 )
 async def submit_code(
     request: Call,
@@ -64,8 +64,9 @@ async def submit_code(
     run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
     if run is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
-    if wait:
-        run = await runner.wait(request.account, run.id, wait)
+    if not wait:
+        return reply(_queued(run))
+    run = await runner.wait(request.account, run.id, wait)
     return reply(Submitted(data=SubmittedData(job_id=run.id, status=status_of(request, run))))
 
 

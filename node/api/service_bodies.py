@@ -119,6 +119,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     env: dict[str, str] | None = None
     env_field: str = "env"
     resources: ResourcesBody | None = None
+    resources_field: str = "resources"
 
 
 def blank_workload(image: str, field: str) -> Workload:
@@ -139,7 +140,7 @@ def over(present: Workload, asked: Asked) -> Workload:
         image=_or(asked.image, present.image, lambda image: image_of(image)),
         command=_or(fields.command, present.command, lambda words: tuple(clean(word, "command") for word in words)),
         env=_or(asked.env, present.env, lambda env: _env(env, present.env, asked.env_field)),
-        resources=_or(asked.resources, present.resources, resources_of),
+        resources=_or(asked.resources, present.resources, lambda body: resources_of(body, asked.resources_field)),
         egress=present.egress if fields.egress is None else _egress(fields.egress),
         ports=_or(fields.ports, present.ports, _ports),
         volumes=_or(fields.volumes, present.volumes, _volumes),

@@ -250,4 +250,11 @@ def _agent_asked(body: AgentFields, present: Workload) -> Asked:
             memory=present.resources.memory if config.memory is None else config.memory,
             disk=present.resources.disk,
         )
-    return Asked(fields=body, image=body.image, env=body.environment, env_field="environment", resources=resources)
+    return Asked(
+        fields=body,
+        image=body.image,
+        env=body.environment,
+        env_field="environment",
+        resources=resources,
+        resources_field="config",
+    )

@@ -105,6 +105,10 @@ class Call(Request[Account, Caller, State]):
         """Milliseconds since the epoch."""
         return self.services.clock.now()
 
+    async def body(self) -> bytes:
+        """The body; where one is read and none came, the one without any field."""
+        return await super().body() or (b"{}" if self.route_handler.parsed_data_field else b"")
+
     async def json(self) -> Any:
         """The body as the struct that the handler declares; refusals name the field."""
         body = await self.body()

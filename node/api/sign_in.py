@@ -1,8 +1,9 @@
 """Routes of signing in: password, refresh, wallet, device; and of who one is. Names are in snake case here."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_400_BAD_REQUEST
 from msgspec import Meta, Struct
@@ -117,7 +118,7 @@ class DeviceRefusal(Struct, frozen=True, kw_only=True):
     error_description: str
 
 
-@post("/auth/token", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(413, 415))
+@post("/auth/token", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
 async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[TokenView]:
     """A token for email and password, or a new pair for a refresh token, which is good for one use."""
     sign_in = request.services.people.sign_in
@@ -148,7 +149,7 @@ async def give_nonce(request: Call) -> Response[NonceView]:
     return reply(NonceView(nonce=nonce.id, chain_id=chain, expires_at=iso(nonce.expires_at)), 200, NO_STORE)
 
 
-@post("/auth/siwe", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(403, 413, 415))
+@post("/auth/siwe", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
 async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[TokenView]:
     """Sign-In with Ethereum: the account of the wallet that signed; a new one where this node takes strangers."""
     return _granted(await request.services.people.wallets.by_message(data.message, data.signature))
@@ -160,7 +161,7 @@ async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Resp
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(403, 409, 413, 415),
+    responses=problems(409),
 )
 async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[UserView]:
     """Give the account a wallet: it signs in with it, what comes from it is its deposit, and it is paid out there."""
@@ -169,7 +170,7 @@ async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[Use
     return reply(user_view(linked))
 
 
-@post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems(413, 415))
+@post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
 async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
     """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
     scopes = tuple(dict.fromkeys(data.scope.split()))
@@ -192,9 +193,9 @@ async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[De
     tags=TAGS,
     security=[{}],
     status_code=200,
-    responses=problems(413, 415),
+    responses={**problems(), 400: ResponseSpec(DeviceRefusal, description="Bad Request", generate_examples=False)},
 )
-async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[Any]:
+async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[TokenView]:
     """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`."""
     try:
         _, key = await request.services.people.devices.collect(data.device_code)
@@ -225,7 +226,7 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(403, 404, 409, 413, 415),
+    responses=problems(404, 409),
 )
 async def decide_device(request: Call, data: JSONBody[DecisionBody]) -> Response[Deleted]:
     """Let the device in as you, or not. It takes credentials that may do all that your account may."""

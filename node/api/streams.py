@@ -44,8 +44,8 @@ async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(closing.wait()), asyncio.ensure_future(pump.run())]
     for task in tasks:
         task.add_done_callback(lambda _: pump.filled.set())
-    yield b"retry: 1000\n\n"
     try:
+        yield b"retry: 1000\n\n"
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(heartbeat):

@@ -17,6 +17,7 @@ from market.units import Amount, parse_amount, parse_cpu, parse_duration, parse_
 from market.workloads import Path, RefText, Sha256, Text, Workload
 from node.actions.jobs import NewFile, NewJob
 from node.actions.projects import BuildWish
+from node.api.bodies import shown_value
 
 Short = Annotated[str, Meta(max_length=32)]
 Number = Short | Annotated[float, Meta(ge=0, le=2**53)]
@@ -217,19 +218,19 @@ def _workload(body: SubmitJob, base: Workload) -> Workload:
     )
 
 
-def resources_of(body: ResourcesBody) -> Resources:
-    """The resources in the market's units."""
+def resources_of(body: ResourcesBody, field: str = "resources") -> Resources:
+    """The resources in the market's units; refusals name what is wrong below `field`."""
     gpu = body.gpu if isinstance(body.gpu, GpuBody) else GpuBody(count=body.gpu)
-    memory = size_of(body.memory, "resources.memory")
+    memory = size_of(body.memory, f"{field}.memory")
     if memory < MIN_MEMORY:
-        raise unfit("resources.memory", body.memory, "at least 6Mi")
+        raise unfit(f"{field}.memory", body.memory, "at least 6Mi")
     return Resources(
-        cpu=parse_cpu(body.cpu, "resources.cpu"),
+        cpu=parse_cpu(body.cpu, f"{field}.cpu"),
         memory=memory,
-        disk=size_of(body.disk, "resources.disk"),
+        disk=size_of(body.disk, f"{field}.disk"),
         gpus=gpu.count,
         gpu_model=gpu.model,
-        vram=size_of(gpu.vram, "resources.gpu.vram"),
+        vram=size_of(gpu.vram, f"{field}.gpu.vram"),
     )
 
 
@@ -300,5 +301,5 @@ def _relative(path: str, root: str, field: str) -> str:
 
 def unfit(field: str, value: object, expected: str) -> InvalidParameters:
     """The refusal that names the field, what came and what was expected."""
-    shown = str(value)[:80]
+    shown = shown_value(value)
     return InvalidParameters(f"{field} must be {expected}, got {shown!r}", field=field, value=shown, expected=expected)

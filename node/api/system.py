@@ -4,10 +4,11 @@ import platform
 from typing import Any, Final
 
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from node.api.auth import SECURITY, administers, known_or_not
-from node.api.errors import problems
+from node.api.errors import HEADERS_OF, problems
 from node.api.replies import reply
 from node.api.services import Call
 from node.api.views import Version
@@ -24,11 +25,17 @@ async def show_health(request: Call) -> Response[dict[str, Any]]:
     return reply(await (health.full() if request.scope["user"] else health.short()))
 
 
-@get("/ready", guards=[known_or_not], tags=TAGS, security=[{}, *SECURITY], responses=problems(503))
+@get(
+    "/ready",
+    guards=[known_or_not],
+    tags=TAGS,
+    security=[{}, *SECURITY],
+    responses={**problems(), 503: ResponseSpec(dict[str, Any], description="Not ready", generate_examples=False)},
+)
 async def show_readiness(request: Call) -> Response[dict[str, Any]]:
     """200 when the node can take jobs, else 503."""
     found = await request.services.health.short()
-    return reply(found, 200 if found.get("status") == READY else 503)
+    return reply(found) if found.get("status") == READY else reply(found, 503, HEADERS_OF[503])
 
 
 @get("/version", guards=[known_or_not], tags=TAGS, security=[{}, *SECURITY], responses=problems())

@@ -100,7 +100,7 @@ class UserList(Struct, frozen=True, kw_only=True):
     guards=[administers],
     tags=TAGS,
     security=SECURITY,
-    responses=problems(403),
+    responses=problems(),
     dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
 )
 async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[UserList]:
@@ -114,7 +114,7 @@ async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[U
     return reply(view)
 
 
-@post("/users", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(403, 409, 413, 415))
+@post("/users", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(409))
 async def create_user(request: Call, data: JSONBody[NewUser]) -> Response[UserView]:
     """A new user; 409 when the email is somebody's."""
     user = await request.services.people.accounts.create(Wishes(**msgspec.structs.asdict(data)))
@@ -127,13 +127,13 @@ async def show_user(request: Call, user_id: FromPath[str]) -> Response[UserView]
     return reply(user_view(_user(request, user_id)))
 
 
-@put("/users/{user_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(403, 404, 409, 415))
+@put("/users/{user_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404, 409))
 async def replace_user(request: Call, user_id: FromPath[str], data: JSONBody[UserChanges]) -> Response[UserView]:
     """Change what the body names; the rest stays."""
     return await _change(request, user_id, data)
 
 
-@patch("/users/{user_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(403, 404, 409, 415))
+@patch("/users/{user_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404, 409))
 async def update_user(request: Call, user_id: FromPath[str], data: JSONBody[UserChanges]) -> Response[UserView]:
     """Change what the body names; the rest stays."""
     return await _change(request, user_id, data)
@@ -145,7 +145,7 @@ async def update_user(request: Call, user_id: FromPath[str], data: JSONBody[User
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(403, 404, 409),
+    responses=problems(404, 409),
 )
 async def delete_user(request: Call, user_id: FromPath[str]) -> Response[Deleted]:
     """End the account: its keys, sessions and logins go. 409 while something of it runs."""

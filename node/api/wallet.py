@@ -67,7 +67,7 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
     return reply(view)
 
 
-@post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 403, 409, 415, 422, 503))
+@post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
 async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
     """Send your balance to your linked wallet; repeat it safely with an `Idempotency-Key`.
 

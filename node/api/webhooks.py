@@ -99,7 +99,7 @@ async def list_webhooks(request: Call) -> Response[WebhookList]:
     return reply(WebhookList(webhooks=tuple(_view(webhook) for webhook in found), total=len(found)))
 
 
-@post("/webhooks", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(403, 413, 415))
+@post("/webhooks", guards=[manages], tags=TAGS, security=SECURITY, responses=problems())
 async def create_webhook(request: Call, data: JSONBody[NewWebhook]) -> Response[WebhookView]:
     """Be told of events at an address; the answer is the only place that shows the secret."""
     made, secret = await request.services.webhooks.create(request.account, data.url, data.events, data.secret)
@@ -113,7 +113,7 @@ async def show_webhook(request: Call, webhook_id: FromPath[str]) -> Response[Web
     return reply(_view(request.services.webhooks.get(request.account, webhook_id)))
 
 
-@put("/webhooks/{webhook_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(403, 404, 415))
+@put("/webhooks/{webhook_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404))
 async def replace_webhook(
     request: Call, webhook_id: FromPath[str], data: JSONBody[WebhookChanges]
 ) -> Response[WebhookView]:
@@ -121,7 +121,7 @@ async def replace_webhook(
     return await _change(request, webhook_id, data)
 
 
-@patch("/webhooks/{webhook_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(403, 404, 415))
+@patch("/webhooks/{webhook_id:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404))
 async def update_webhook(
     request: Call, webhook_id: FromPath[str], data: JSONBody[WebhookChanges]
 ) -> Response[WebhookView]:
@@ -135,7 +135,7 @@ async def update_webhook(
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(403, 404),
+    responses=problems(404),
 )
 async def delete_webhook(request: Call, webhook_id: FromPath[str]) -> Response[Deleted]:
     """Be told there no more; what was on its way goes too."""
@@ -149,7 +149,7 @@ async def delete_webhook(request: Call, webhook_id: FromPath[str]) -> Response[D
     tags=TAGS,
     security=SECURITY,
     status_code=202,
-    responses=problems(403, 404),
+    responses=problems(404),
 )
 async def test_webhook(request: Call, webhook_id: FromPath[str]) -> Response[DeliveryView]:
     """Send it the event `webhook.test` now."""
@@ -162,7 +162,7 @@ async def test_webhook(request: Call, webhook_id: FromPath[str]) -> Response[Del
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(403, 404),
+    responses=problems(404),
 )
 async def rotate_webhook(request: Call, webhook_id: FromPath[str]) -> Response[WebhookView]:
     """A new secret; for a day the one before signs beside it."""
@@ -197,7 +197,7 @@ async def list_deliveries(
     tags=TAGS,
     security=SECURITY,
     status_code=202,
-    responses=problems(403, 404),
+    responses=problems(404),
 )
 async def retry_delivery(request: Call, delivery_id: FromPath[str]) -> Response[DeliveryView]:
     """Try a delivery once more, from the beginning."""

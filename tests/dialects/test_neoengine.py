@@ -174,6 +174,5 @@ def test_the_tiers_of_the_page_are_a_file_of_limits(
     assert http.get("/v1/market/stats", headers=HEADERS).headers["x-ratelimit-limit"] == "300"
 
 
-@pytest.mark.xfail(strict=True, reason="a request without any body is refused before the route sees it")
 def test_a_withdrawal_needs_no_body(http: httpx.Client) -> None:
     assert http.post("/v1/wallet/withdraw", headers=OPERATOR).status_code == 201

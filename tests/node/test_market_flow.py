@@ -104,6 +104,22 @@ def test_a_job_that_nobody_takes_fails_with_the_reasons(tmp_path: Path) -> None:
     in_a_world(tmp_path, play)
 
 
+def test_who_watches_a_container_and_is_stopped_leaves_nobody_reading_its_log(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        world.runtimes["seller"].hang.add("true")
+        await buyer.jobs.submit(ACCOUNT, a_new_job())
+        await until(lambda: _readers())
+        await world.kill("seller")
+        await until(lambda: not _readers())
+
+    in_a_world(tmp_path, play)
+
+
+def _readers() -> list[str]:
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if name == "Watching._read"]
+
+
 def test_inputs_go_in_and_outputs_come_back(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         world.runtimes["seller"].files["count"] = b"42\n"

@@ -38,6 +38,7 @@ from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
+from node.actions.consoles import Consoles
 from node.actions.happenings import Happenings, News
 from node.actions.health import Part
 from node.actions.jobs import NewJob
@@ -530,7 +531,8 @@ class World:
         self.jobs = FakeJobs()
         self.runner = FakeRunner()
         self.series = FakeSeries()
-        self.consoles: Any = None
+        nowhere: Any = None
+        self.consoles = Consoles(nowhere, lambda account, id: self.jobs.lease_of(self.jobs.get(account, id)))
         self.files = FakeFiles()
         self.market = FakeMarket()
         self.wallets = FakeWallets()

@@ -128,7 +128,7 @@ async def test_power_scale_and_delete(client: httpx.AsyncClient, world: World) -
         ({"image": "no image!"}, "image"),
         ({"max_price_per_hour": 0}, "maxPricePerHour"),
         ({"config": {"replicas": 0}}, "config.replicas"),
-        ({"config": {"cpu": "much"}}, "resources.cpu"),
+        ({"config": {"cpu": "much"}}, "config.cpu"),
         ({"environment": {"A": "\0"}}, "environment.A"),
         ({"runtime": "C\0"}, "runtime"),
         ({"name": None}, "name"),

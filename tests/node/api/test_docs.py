@@ -54,6 +54,25 @@ async def test_every_route_is_described_with_a_name_a_tag_and_its_refusals(docum
         assert list(refusal) == ["application/problem+json"]
 
 
+async def test_refusals_of_bodies_headers_and_both_envelopes_are_described(document: Any) -> None:
+    paths = document["paths"]
+    submit, cancel, store = (
+        paths[path][method]
+        for path, method in (("/v1/jobs", "post"), ("/v1/jobs/{job_id}/cancel", "post"), ("/v1/files", "put"))
+    )
+    assert {"413", "415"} <= submit["responses"].keys()
+    assert ["413" in each["responses"] for each in (cancel, store)] == [True, True]
+    assert "413" not in paths["/v1/jobs"]["get"]["responses"]
+    assert list(store["requestBody"]["content"]) == ["application/octet-stream"]
+    required = {path: paths[path]["post"]["requestBody"]["required"] for path in ("/v1/keys", "/v1/wallet/withdraw")}
+    assert required == {"/v1/keys": True, "/v1/wallet/withdraw": False}
+    assert set(submit["responses"]["429"]["headers"]) == {"X-Request-Id", "Retry-After"}
+    assert references(submit["responses"]["400"]["content"]) == ["#/components/schemas/Refusal"]
+    assert references(paths["/v1/pods"]["get"]["responses"]["400"]["content"]) == ["#/components/schemas/FlatProblem"]
+    device = paths["/v1/auth/device/token"]["post"]["responses"]["400"]["content"]
+    assert set(device) == {"application/json", "application/problem+json"}
+
+
 async def test_every_reference_leads_somewhere_and_every_path_parameter_is_declared(document: Any) -> None:
     for reference in references(document):
         at: Any = document

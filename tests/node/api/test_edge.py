@@ -5,11 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
+from node.actions.keys import NewKey
 from node.api.bodies import read_body
 from node.api.limits import Window
 from node.api.submissions import SubmitJob
 from node.ports import GpuUse
-from tests.node.api.fakes import KEY, OTHER_KEY, World, a_done_job
+from tests.node.api.fakes import ALICE, KEY, OTHER_KEY, World, a_done_job
 
 pytestmark = pytest.mark.anyio
 
@@ -134,6 +135,14 @@ async def test_a_body_that_is_announced_too_large_is_not_read() -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
+async def test_a_large_body_is_refused_in_the_envelope_of_the_keys_platform() -> None:
+    world = World(body_limit=100)
+    _, key = await world.people.keys.create_for(ALICE, NewKey(name="run", profile="neorun"))
+    for sent, flat in ((key, True), (KEY, False), ("ng_live_wrong", False)):
+        answer = await caller(world, **{"X-API-Key": sent}).post("/v1/jobs", content=b"x" * 101)
+        assert (answer.status_code, isinstance(answer.json()["error"], str)) == (413, flat)
+
+
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/jobs"), ("PUT", "/v1/files")])
 async def test_a_body_that_grows_too_large_is_cut(method: str, path: str) -> None:
     async def chunks() -> Any:
@@ -230,5 +239,7 @@ async def test_only_named_origins_may_call_from_a_browser() -> None:
     for origin, allowed in (("https://app.example.org", "https://app.example.org"), ("https://evil.example", None)):
         answer = await caller(world, **{"X-API-Key": KEY, "Origin": origin}).get("/v1/version")
         assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (200, allowed)
+        shown = answer.headers.get("access-control-expose-headers", "").split(", ")
+        assert {"X-RateLimit-Reset", "RateLimit", "RateLimit-Policy", "Retry-After"} <= set(shown) or not allowed
     plain = await caller(World(), **{"X-API-Key": KEY, "Origin": "https://evil.example"}).get("/v1/version")
     assert "access-control-allow-origin" not in plain.headers

@@ -153,8 +153,15 @@ async def test_a_body_that_is_no_job_is_a_400(client: httpx.AsyncClient, body: b
 
 
 async def test_the_value_that_did_not_fit_is_shown(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/jobs", json=DOCUMENTED | {"resources": {"cpu": -1}})
-    assert answer.json()["error"]["details"]["value"] == -1
+    for resources, value in (({"cpu": -1}, -1), ({"memory": 7}, 7), ({"memory": "7"}, "7")):
+        answer = await client.post("/v1/jobs", json=DOCUMENTED | {"resources": resources})
+        assert answer.json()["error"]["details"]["value"] == value
+
+
+async def test_no_body_is_one_without_fields(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/auth/device")).status_code == 200
+    refusal = (await client.post("/v1/keys")).json()["error"]
+    assert (refusal["code"], refusal["details"]["field"]) == ("INVALID_PARAMETERS", "name")
 
 
 async def test_another_media_type_is_a_415(client: httpx.AsyncClient) -> None:

@@ -179,6 +179,18 @@ async def test_a_silent_stream_beats_and_ends_when_the_server_stops() -> None:
     assert freed.is_set()
 
 
+async def test_a_stream_that_is_left_at_once_leaves_no_task() -> None:
+    async def source() -> Any:
+        await asyncio.Event().wait()
+        yield Frame("log", 1, 0)
+
+    before = asyncio.all_tasks()
+    stream = _wire(source(), Closing(), heartbeat=60)
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_stream_that_is_left_frees_its_source() -> None:
     freed = asyncio.Event()
 

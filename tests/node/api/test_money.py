@@ -11,7 +11,7 @@ from market.summaries import MarketPrices
 from node.actions.billing import month_of
 from node.actions.ledger import post
 from node.records import ApiKey, Traffic
-from tests.builders import NOW, PROVIDER, REQUESTER
+from tests.builders import NOW, PROVIDER, REQUESTER, an_offer
 from tests.node.api.fakes import ALICE, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +61,11 @@ async def test_prices_of_an_empty_market_are_null(client: httpx.AsyncClient, wor
 async def test_statistics_are_in_camel_case(client: httpx.AsyncClient) -> None:
     stats = (await client.get("/v1/market/stats")).json()
     assert (stats["offers"], stats["providers"], stats["total"]["gpus"]) == (2, 2, {"nvidia-a100": 4})
+
+
+async def test_names_of_regions_stay_what_they_are(client: httpx.AsyncClient, world: World) -> None:
+    world.market.offers = [(an_offer(region="eu_west_1"), 400)]
+    assert (await client.get("/v1/market/stats")).json()["regions"] == {"eu_west_1": 1}
 
 
 async def test_the_balance_is_in_tokens(root: httpx.AsyncClient) -> None:
