@@ -166,7 +166,7 @@ class Cluster:
             provider=ProviderSettings(
                 cpu_hour=price,
                 accept_risks=self._accept_risks,
-                languages=self._languages if name == self.providers[0] else (),
+                languages=self._languages if name in self.providers[:1] else (),
                 builds=self._builds,
                 public=PublicSettings(address="127.0.0.1", host="127.0.0.1"),
             ),

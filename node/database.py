@@ -1,9 +1,10 @@
-"""Which database a node has, by its settings. The data directory belongs to one process, wherever its database is."""
+"""Which database a node has, by its settings. The data directory belongs to one node, wherever its database is."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from market.errors import ConfigError
 from node.adapters.locks import held
 from node.adapters.storage import SqlStorage, open_storage
 from node.config import Config, database_password
@@ -11,18 +12,30 @@ from node.config import Config, database_password
 
 @asynccontextmanager
 async def open_database(config: Config) -> AsyncIterator[SqlStorage]:
-    """The node's storage, for this process alone; raises what `open_storage` and `open_postgres` raise."""
+    """The node's storage, for this node alone; raises what `open_storage` and `open_postgres` raise."""
     if not config.storage.url:
         async with open_storage(file_of(config)) as storage:
             yield storage
         return
     from node.adapters.postgres_storage import (
+        Use,
         open_postgres,
     )  # the driver takes 0.15 s and 10 MB that SQLite does without
 
     with held(file_of(config)):
-        async with open_postgres(config.storage.url, database_password()) as storage:
+        async with open_postgres(config.storage.url, database_password(), use=Use.NODE) as storage:
             yield storage
+
+
+@asynccontextmanager
+async def open_beside(config: Config) -> AsyncIterator[SqlStorage]:
+    """The same database for an API process beside the node; ConfigError where it is a file, which a node has alone."""
+    from node.adapters.postgres_storage import Use, open_postgres
+
+    if not config.storage.url:
+        raise ConfigError("API processes beside a node need PostgreSQL: set storage.url")
+    async with open_postgres(config.storage.url, database_password(), use=Use.API) as storage:
+        yield storage
 
 
 def look_at_server(config: Config) -> str:

@@ -62,6 +62,7 @@ class MemoryStorage:
         self._tables: dict[str, Rows] = {}
         self._last_seq = 0
         self._undo: list[Callable[[], None]] = []
+        self.announced: list[str] = []
 
     def get(self, noun: type[N], id: str) -> N | None:
         shape = shape_of(noun)
@@ -121,6 +122,9 @@ class MemoryStorage:
     def delete(self, noun: type[Struct], id: str) -> None:
         shape = shape_of(noun)
         self._set(shape, shape.key_of(id), None)
+
+    def announce(self, ids: Sequence[str]) -> None:
+        self.announced += ids
 
     def _rows(self, shape: Shape) -> Rows:
         return self._tables.setdefault(shape.table, {})

@@ -46,6 +46,7 @@ class Happenings:
         )
         tx.insert(happened)
         self._touched.append(happening.account)
+        tx.announce([_place(happening.account)])
         if self._told is not None:
             [counted] = tx.find(Happened, account=happening.account, newest=True, limit=1)
             self._told(tx, counted)
@@ -53,7 +54,7 @@ class Happenings:
     def wake(self, engine: Engine) -> None:
         """Wake who follows the accounts that something was written down for."""
         while self._touched:
-            engine.notify(f"news:{self._touched.popleft()}")
+            engine.notify(_place(self._touched.popleft()))
 
 
 class News:
@@ -77,7 +78,7 @@ class News:
                 yield happened
                 after = happened.seq
             if len(found) < PAGE:
-                await self._engine.changed(f"news:{account.id}", SILENCE)
+                await self._engine.changed(_place(account.id), SILENCE)
 
     async def sweep(self) -> None:
         """Forget what is old, a page at a time."""
@@ -85,3 +86,8 @@ class News:
         while old := self._storage.find(Happened, created_until=before, limit=FORGET_AT_ONCE):
             ids = [str(happened.seq) for happened in old]
             await self._storage.write(lambda tx, ids=ids: [tx.delete(Happened, id) for id in ids])  # type: ignore[misc]
+
+
+def _place(account: str) -> str:
+    """What those who follow an account wait for."""
+    return f"news:{account}"

@@ -55,6 +55,7 @@ from node.ports.sandboxes import CodeRun as CodeRun
 from node.ports.sandboxes import CodeSpec as CodeSpec
 from node.ports.sandboxes import Language as Language
 from node.ports.sandboxes import Sandboxes as Sandboxes
+from node.ports.storage import Bells as Bells
 from node.ports.storage import Reader as Reader
 from node.ports.storage import Storage as Storage
 from node.ports.storage import Tx as Tx

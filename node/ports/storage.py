@@ -1,6 +1,6 @@
 """Storage: nouns in, nouns out; one writer, and transactions that are on disk when they are answered."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -55,6 +55,10 @@ class Tx(Reader, Protocol):
         """Delete by id, or do nothing."""
         ...
 
+    def announce(self, ids: Sequence[str]) -> None:
+        """Say to the other processes on this database, once it is committed, that these have changed."""
+        ...
+
 
 class Storage(Reader, Protocol):
     """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
@@ -66,4 +70,12 @@ class Storage(Reader, Protocol):
         full): then nothing of it is stored, unless it says that this is not known, of a database server that went away
         in the middle of a COMMIT and stayed away. Cancelling the caller does not undo it.
         """
+        ...
+
+
+class Bells(Protocol):
+    """What other processes on the same database announce."""
+
+    def heard(self) -> AsyncIterator[tuple[str, ...]]:
+        """The ids that changed elsewhere, without end; () means that anything may have, as at the beginning."""
         ...

@@ -18,7 +18,7 @@ from market.errors import ConfigError, Conflict, NeugridError, Unavailable
 from node.adapters.leading import leading
 from node.adapters.postgres import Connection, revision_of
 from node.adapters.postgres_places import database_at
-from node.adapters.postgres_storage import open_postgres
+from node.adapters.postgres_storage import Use, open_postgres
 from node.adapters.storage import SqlStorage
 from node.migrations import HEAD
 from node.ports import Tx
@@ -319,7 +319,7 @@ async def test_a_second_node_is_refused_until_the_first_one_ends(url: str) -> No
         with pytest.raises(Conflict, match="is in use by another node; stop it first"):
             await opened_and_closed(url)
         with pytest.raises(Conflict, match="in use by another node"):
-            await opened_and_closed(url, shared=True)
+            await opened_and_closed(url, use=Use.API)
 
     await opened_and_closed(url)
 
@@ -339,7 +339,7 @@ async def test_processes_that_share_a_database_lose_nothing_of_each_others_write
         tx.put(Mark(id="sum", value=str(int(before.value if before else 0) + 1)))
         tx.put(an_entry())
 
-    async with open_postgres(url, shared=True) as one, open_postgres(url, shared=True) as other:
+    async with open_postgres(url, use=Use.NODE) as one, open_postgres(url, use=Use.API) as other:
         with pytest.raises(Conflict):
             await opened_and_closed(url)
         await asyncio.gather(*(storage.write(add) for _ in range(100) for storage in (one, other)))
@@ -395,23 +395,23 @@ async def test_leading_ends_with_its_work(url: str) -> None:
 # --- what is opened ------------------------------------------------------------------------------------------------
 
 
-async def opened_and_closed(url: str, password: str = "", shared: bool = False) -> None:
-    async with open_postgres(url, password, shared=shared):
+async def opened_and_closed(url: str, password: str = "", use: Use = Use.ALONE) -> None:
+    async with open_postgres(url, password, use=use):
         pass
 
 
 async def test_a_fresh_database_gets_its_tables_and_a_newer_one_is_refused(postgres: Server) -> None:
     with postgres.database("template0") as url:
-        with pytest.raises(Conflict, match="has schema none: migrate it"):
-            await opened_and_closed(url, shared=True)
+        with pytest.raises(Conflict, match=f"has schema none, this program {HEAD}: stop its API processes"):
+            await opened_and_closed(url, use=Use.API)
         await opened_and_closed(url)
         connection = Connection(database_at(url))
         assert revision_of(connection) == HEAD
         connection.rows("UPDATE alembic_version SET version_num = '9999'", {})
         connection.close()
-        for shared in (False, True):
+        for use in Use:
             with pytest.raises(Conflict, match="schema 9999, newer than this program knows"):
-                await opened_and_closed(url, shared=shared)
+                await opened_and_closed(url, use=use)
 
 
 async def test_the_password_is_given_beside_the_url_and_told_to_nobody(postgres: Server, url: str) -> None:
