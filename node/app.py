@@ -33,12 +33,13 @@ from node.adapters.posts import GuardedPosts
 from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
+from node.api.limits import MemoryCalls
 from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings
-from node.database import open_database
+from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
 from node.loops import forgetting, hearing
@@ -46,6 +47,7 @@ from node.loops.delivering import Courier
 from node.observe import configure_logs
 from node.outfit import open_outfit
 from node.parts import Identity, Ports
+from node.ports import Calls
 from node.proxy.gateway import Gateway
 from node.proxy.listener import tls_context
 from node.proxy.service_routes import ServiceRoutes, host_of
@@ -98,10 +100,12 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         node = assemble(ports, identity_of(keys, ports), settings_of(config))
         people = people_of(config, keys, ports, node.ledger)
         stack.callback(_remove_contact, config.folder)
+        calls = stack.enter_context(open_calls(config)) or MemoryCalls()
         posts, seal = GuardedPosts(is_open=config.api.private_webhooks), NodeSeal(keys.node)
         courier = Courier(node.engine, posts, seal)
         own = (
             ("forgetting", lambda: forgetting.run(people)),
+            ("calls", lambda: forgetting.forget_calls(calls, ports.clock)),
             ("webhooks", courier.run),
             ("hearing", lambda: hearing.run(node.engine, ports.bells)),
         )
@@ -110,7 +114,7 @@ async def _live(config: Config, on_ready: Callable[[Contact], None] | None) -> N
         gateway = _gateway(stack, config.gateway, ports)
         webhooks = Webhooks(node.engine, node.happenings, posts, seal)
         services = services_of(node, people, webhooks, ports, gateway)
-        vital = [asyncio.create_task(_serve(config, node, services, on_ready), name="api")]
+        vital = [asyncio.create_task(_serve(config, node, services, calls, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +197,9 @@ def endpoint_urls(settings: GatewaySettings, port: int) -> Callable[[str, int], 
     return lambda service, inner: f"{scheme}://{host_of(service, settings.domain, inner)}:{port}"
 
 
-async def _serve(config: Config, node: Node, services: Services, on_ready: Callable[[Contact], None] | None) -> None:
+async def _serve(
+    config: Config, node: Node, services: Services, calls: Calls, on_ready: Callable[[Contact], None] | None
+) -> None:
     key = await _operator_key(config.folder, services.people)
     addresses = await node.peers.network.addresses()
 
@@ -205,7 +211,7 @@ async def _serve(config: Config, node: Node, services: Services, on_ready: Calla
         if on_ready is not None:
             on_ready(contact)
 
-    app = create_app(services, config.api)
+    app = create_app(services, config.api, calls=calls)
     leave_loaded_alone()
     door = config.folder / DOOR if config.storage.url else None
     await serve(app, config.api.host, config.api.port, bound, door=door)

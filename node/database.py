@@ -1,13 +1,14 @@
 """Which database a node has, by its settings. The data directory belongs to one node, wherever its database is."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from market.errors import ConfigError
 from node.adapters.locks import held
 from node.adapters.storage import SqlStorage, open_storage
 from node.config import Config, database_password
+from node.ports import Calls
 
 
 @asynccontextmanager
@@ -36,6 +37,22 @@ async def open_beside(config: Config) -> AsyncIterator[SqlStorage]:
         raise ConfigError("API processes beside a node need PostgreSQL: set storage.url")
     async with open_postgres(config.storage.url, database_password(), use=Use.API) as storage:
         yield storage
+
+
+@contextmanager
+def open_calls(config: Config) -> Iterator[Calls | None]:
+    """Where calls are counted for all processes of the node; None where there is one alone."""
+    if not config.storage.url:
+        yield None
+        return
+    from node.adapters.postgres_calls import PostgresCalls
+    from node.adapters.postgres_places import database_at
+
+    calls = PostgresCalls(database_at(config.storage.url, database_password()))
+    try:
+        yield calls
+    finally:
+        calls.close()
 
 
 def look_at_server(config: Config) -> str:

@@ -34,7 +34,7 @@ from node.app import (
 )
 from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings
-from node.database import open_beside
+from node.database import open_beside, open_calls
 from node.descriptors import allow_many_files
 from node.engine import supervise
 from node.loops import hearing
@@ -68,7 +68,8 @@ async def _live(config: Config, host: str, port: int, on_ready: Callable[[str], 
         stack.callback(listening.cancel)
         door = NodeDoor(config.folder / DOOR)
         stack.push_async_callback(door.close)
-        app = create_app(_services(config, keys, ports, node), config.api, node=door)
+        calls = stack.enter_context(open_calls(config))
+        app = create_app(_services(config, keys, ports, node), config.api, calls=calls, node=door)
 
         def bound(host: str, port: int) -> None:
             url = f"http://{host}:{port}"

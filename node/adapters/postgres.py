@@ -71,9 +71,12 @@ class Connection:
         self.sessions = 0
         """Sessions that were opened so far."""
 
-    def rows(self, sql: str, values: Values) -> list[Any]:
-        """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost."""
-        return self._once_more(lambda: self._asked((sql,), values))
+    def rows(self, sql: str, values: Values, *, first: tuple[str, ...] = ()) -> list[Any]:
+        """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost.
+
+        What comes `first` has the same values, is in the same round trip and, without an open one, transaction.
+        """
+        return self._once_more(lambda: self._asked((*first, sql), values))
 
     def later(self, sql: str, values: Values) -> None:
         """Send a statement that nobody waits for; what is wrong with it is raised by a later call before the commit."""

@@ -48,6 +48,7 @@ from node.api.replies import page_of
 from node.api.services import Call, Services
 from node.api.streams import Closing
 from node.config import ApiSettings
+from node.ports import Calls
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
@@ -219,13 +220,19 @@ RATHER_AT_NODE: Final[list[BaseRouteHandler]] = [
 
 
 def create_app(
-    services: Services, settings: ApiSettings, limits: Rules | None = None, *, node: NodeDoor | None = None
+    services: Services,
+    settings: ApiSettings,
+    limits: Rules | None = None,
+    *,
+    calls: Calls | None = None,
+    node: NodeDoor | None = None,
 ) -> Edge:
     """The API over the actions of a node; nothing is opened or started by it.
 
-    Without `limits` those of the settings' file hold; ConfigError when it is none. With `node` this is a process
-    beside it, which hands on what it can not do itself.
+    Without `limits` those of the settings' file hold; ConfigError when it is none. `calls` are counted there, or in
+    this process. With `node` this is a process beside it, which hands on what it can not do itself.
     """
+    rules = limits or load_limits(Path(settings.limits) if settings.limits else FILE)
     metrics = Metrics(lambda: {} if node else _gauges(services))
     state = {
         "services": services,
@@ -234,7 +241,7 @@ def create_app(
         "settings": settings,
         "metrics": metrics,
         "closing": Closing(),
-        "limiter": Limiter(limits or load_limits(Path(settings.limits) if settings.limits else FILE)),
+        "limiter": Limiter(rules, calls),
     }
     app = Litestar(
         route_handlers=[_routes(), _runner(), system.show_metrics],

@@ -14,7 +14,8 @@ from litestar.openapi.spec import SecurityRequirement
 from market.errors import RateLimited, Unauthorized
 from node.actions.access import Caller
 from node.api.errors import PROFILE
-from node.api.limits import ANONYMOUS, GENERAL, Limiter, Standing, headers_of, standing_of
+from node.api.limits import ANONYMOUS, GENERAL, Limiter, headers_of, standing_of
+from node.ports import Standing
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"

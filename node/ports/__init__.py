@@ -11,6 +11,9 @@ from node.ports.builds import BuildEnd as BuildEnd
 from node.ports.builds import Builder as Builder
 from node.ports.builds import BuildSpec as BuildSpec
 from node.ports.builds import Hear as Hear
+from node.ports.calls import Calls as Calls
+from node.ports.calls import Standing as Standing
+from node.ports.calls import Window as Window
 from node.ports.chain import Chain as Chain
 from node.ports.chain import ChainNews as ChainNews
 from node.ports.chain import Incoming as Incoming
