@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 import structlog
 
+from node.adapters.postgres import Connection
 from node.adapters.postgres_places import Database, first_line, terms_of
 
 CHANNEL: Final = "neugrid"
@@ -21,16 +22,30 @@ _log = structlog.get_logger("bells")
 
 
 class PostgresBells:
-    """The port `Bells`: `message` makes what the writer sends, `heard` gives what others sent."""
+    """The port `Bells`: what the writer's works announce goes along with the commit of their group.
+
+    A work of the group that failed may have announced something, too: who hears it looks, and finds nothing.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sender = secrets.token_hex(8)
+        self._announced: dict[str, None] = {}
 
-    def messages(self, ids: Sequence[str]) -> Iterator[str]:
+    def announce(self, ids: Sequence[str]) -> None:
+        """Say so with the next commit."""
+        self._announced |= dict.fromkeys(ids)
+
+    def ring(self, writer: Connection) -> None:
+        """Send what was announced, before the commit."""
+        for message in self._messages():
+            writer.later(f"SELECT pg_notify('{CHANNEL}', %(message)s)", {"message": message})
+        self._announced = {}
+
+    def _messages(self) -> Iterator[str]:
         """The ids as texts that the server takes, each with its sender."""
         lines, size = [self._sender], 0
-        for id in dict.fromkeys(ids):
+        for id in self._announced:
             if size + len(id) > MOST:
                 yield "\n".join(lines)
                 lines, size = [self._sender], 0

@@ -12,7 +12,7 @@ from msgspec import Struct
 from market.errors import Conflict
 from node.adapters import postgres
 from node.adapters.postgres import Connection
-from node.adapters.postgres_bells import CHANNEL, PostgresBells
+from node.adapters.postgres_bells import PostgresBells
 from node.adapters.postgres_places import Database, database_at
 from node.adapters.rows import body_of, shape_of
 from node.adapters.statements import Statements
@@ -66,8 +66,7 @@ class PostgresTx(SqlTx):
         self._connection.later(self._statements.delete(shape), {"key": shape.key_of(id)})
 
     def announce(self, ids: Sequence[str]) -> None:
-        for message in self._bells.messages(ids):
-            self._connection.later(f"SELECT pg_notify('{CHANNEL}', %(message)s)", {"message": message})
+        self._bells.announce(ids)
 
 
 @asynccontextmanager
@@ -81,15 +80,15 @@ async def open_postgres(url: str, password: str = "", *, use: Use = Use.ALONE) -
     it; ConfigError when it does not sync what it commits; Unavailable when it can not be used.
     """
     database = database_at(url, password)
-    writer, reader = await asyncio.to_thread(_opened, database, use)
     statements, bells = postgres.statements(), PostgresBells(database)
+    writer, reader = await asyncio.to_thread(_opened, database, use, bells)
     tx = PostgresTx(writer, statements, bells)
     async with serving(SqlStorage(reader, writer, tx, statements, bells)) as storage:
         yield storage
 
 
-def _opened(database: Database, use: Use) -> tuple[Connection, Connection]:
-    writer, reader = writer_of(database, use), Connection(database)
+def _opened(database: Database, use: Use, bells: PostgresBells) -> tuple[Connection, Connection]:
+    writer, reader = writer_of(database, use, bells), Connection(database)
     try:
         writer.open()
         revision = postgres.revision_of(writer)
@@ -114,10 +113,9 @@ def _migrate(writer: Connection, revision: str, database: Database, use: Use) ->
         writer.rows(f"SELECT pg_advisory_unlock({OWNER})", {})
 
 
-def writer_of(database: Database, use: Use = Use.ALONE) -> Connection:
+def writer_of(database: Database, use: Use = Use.ALONE, bells: PostgresBells | None = None) -> Connection:
     """A session that writes and holds the database as `use` says, whenever it is opened."""
     is_shared = use is not Use.ALONE
-    opening = (f"SELECT pg_advisory_xact_lock({WRITER})",) if is_shared else ()
 
     def prepare(session: Connection) -> None:
         postgres.require_durable(session)
@@ -129,7 +127,8 @@ def writer_of(database: Database, use: Use = Use.ALONE) -> Connection:
         if is_shared:
             session.rows(f"SET idle_in_transaction_session_timeout = '{STALLED}s'", {})
 
-    return Connection(database, prepare, opening=opening, patience=postgres.WRITING)
+    part, lock = (bells.ring if bells and is_shared else None), (WRITER if is_shared else 0)
+    return Connection(database, prepare, part=part, lock=lock, patience=postgres.WRITING)
 
 
 def _holds(session: Connection, use: Use) -> bool:
