@@ -63,6 +63,7 @@ class MemoryStorage:
         self._last_seq = 0
         self._undo: list[Callable[[], None]] = []
         self.announced: list[str] = []
+        self.turn = 0
 
     def get(self, noun: type[N], id: str) -> N | None:
         shape = shape_of(noun)
@@ -95,6 +96,7 @@ class MemoryStorage:
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         self._undo = []
+        self.turn += 1
         try:
             result = work(self)
         except BaseException:

@@ -75,6 +75,8 @@ class Connection:
         self._asleep = (0.0, "")
         self.sessions = 0
         """Sessions that were opened so far."""
+        self.turn = 0
+        """Transactions that were begun so far."""
 
     def rows(self, sql: str, values: Values, *, first: tuple[str, ...] = ()) -> list[Any]:
         """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost.
@@ -92,6 +94,7 @@ class Connection:
         """Start a transaction; in a new session when the last one was lost."""
         self._number = self._once_more(self._begun)
         self._is_open = True
+        self.turn += 1
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on the server's disk.

@@ -23,6 +23,8 @@ R = TypeVar("R")
 class Connection(Transactions, Protocol):
     """What a storage needs of a connection; all raise NeugridError."""
 
+    turn: int
+
     def rows(self, sql: str, values: Values) -> list[Any]: ...
     def close(self) -> None: ...
 
@@ -61,6 +63,10 @@ class SqlReader:
 
 class SqlTx(SqlReader):
     """The open transaction of the writer's thread."""
+
+    @property
+    def turn(self) -> int:
+        return self._connection.turn
 
     def put(self, noun: Struct) -> None:
         shape = shape_of(type(noun))

@@ -43,6 +43,11 @@ class Reader(Protocol):
 class Tx(Reader, Protocol):
     """One open transaction in the writer's thread: synchronous, never kept."""
 
+    @property
+    def turn(self) -> int:
+        """The number of the transaction in this process: while it is the same, nobody else has written."""
+        ...
+
     def put(self, noun: Struct) -> None:
         """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken."""
         ...
