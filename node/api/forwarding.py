@@ -249,7 +249,10 @@ def _told(scope: Any) -> Headers:
 
 
 def _without(headers: Iterable[tuple[bytes, bytes]], left_out: tuple[bytes, ...]) -> Headers:
-    return [(name, value) for name, value in headers if not name.lower().startswith(left_out)]
+    """The headers but these; a name that ends in "-" is the beginning of several."""
+    families = tuple(name for name in left_out if name.endswith(b"-"))
+    lower = [(name.lower(), value) for name, value in headers]
+    return [(name, value) for name, value in lower if name not in left_out and not name.startswith(families)]
 
 
 def _target(scope: Any) -> bytes:

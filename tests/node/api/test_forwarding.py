@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from market.errors import ConfigError
+from node.api import forwarding
 from node.api.app import AT_NODE, RATHER_AT_NODE, create_app
 from node.api.forwarding import NodeDoor
 from node.api.server import bind, serve
@@ -105,6 +106,12 @@ async def test_an_answer_is_the_nodes_with_no_header_twice(pair: Pair) -> None:
     assert mine.headers["x-request-id"] == "mine"
     names = [name.lower() for name, _ in mine.headers.raw]
     assert len(names) == len(set(names)), names
+
+
+def test_only_headers_of_this_very_name_or_family_are_left_out() -> None:
+    headers = [(b"TE", b"1"), (b"tenant", b"2"), (b"X-Forwarded-For", b"3"), (b"date", b"4"), (b"dates", b"5")]
+    kept = forwarding._without(headers, (b"te", b"date", b"x-forwarded-"))
+    assert kept == [(b"tenant", b"2"), (b"dates", b"5")]
 
 
 async def test_a_credential_is_the_nodes_to_judge(pair: Pair) -> None:
