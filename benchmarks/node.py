@@ -36,7 +36,7 @@ from node.adapters.clock import SystemClock
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
-from node.adapters.postgres_storage import open_postgres
+from node.adapters.postgres_storage import Use, open_postgres
 from node.adapters.posts import GuardedPosts
 from node.adapters.seal import NodeSeal
 from node.adapters.storage import open_storage
@@ -131,7 +131,7 @@ async def _ports(stack: AsyncExitStack, plan: Plan) -> Ports:
 
 
 def _opened(plan: Plan) -> AbstractAsyncContextManager[Storage]:
-    return open_postgres(plan.database) if plan.database else open_storage(Path(plan.folder) / "node.db")
+    return open_postgres(plan.database, use=Use.NODE) if plan.database else open_storage(Path(plan.folder) / "node.db")
 
 
 def _identity(plan: Plan) -> Identity:

@@ -73,6 +73,34 @@ def up(
     uvloop.run(run_node(settings, keys.result(), ready))
 
 
+def api(
+    *,
+    port: Annotated[int, Parameter(help="Where to listen; several processes may have one port.")],
+    host: Annotated[str, Parameter(help="The address to listen on.")] = "127.0.0.1",
+    config: ConfigFile = None,
+    data_dir: DataDir = HOME,
+    json: Annotated[bool, Flag, Parameter(help="Print the url as JSON.")] = False,
+) -> None:
+    """Answer a node's API from one more process, on the same PostgreSQL.
+
+    Start as many as are needed, on the machine of the node and with its
+    settings. They go on while the node is away; what only the node can do
+    is answered with 503 then.
+    """
+    from node.config import load_config
+
+    settings = load_config(settings_file(config, data_dir))
+
+    import uvloop
+
+    from node.front import run_front
+
+    def ready(url: str) -> None:
+        print_json({"url": url}) if json else print_fields([("url", url), ("docs", f"{url}/docs")])
+
+    uvloop.run(run_front(settings, host, port, ready))
+
+
 def devnet(
     *,
     data: Annotated[Path, Parameter(help="Where the chain is kept.")] = HOME / "devnet",
@@ -130,4 +158,4 @@ def settings_file(config: Path | None, data_dir: Path) -> Path:
     return config or data_dir.expanduser() / "node.toml"
 
 
-VERBS: Final = (version, init, up, devnet, dev, demo, doctor)
+VERBS: Final = (version, init, up, api, devnet, dev, demo, doctor)

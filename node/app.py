@@ -4,10 +4,10 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -15,20 +15,13 @@ from msgspec import Struct
 
 from contracts.deploy import Deployment, load_deployment
 from market.messages import network_id
-from market.pricing import PricingPolicy
-from market.resources import Prices, Resources
 from market.signing import Signer
-from market.units import RATE_SCALE, Seconds, parse_amount
 from node.actions.audit import Anchor, started
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
-from node.actions.deploying import PodTerms
 from node.actions.keys import NewKey
-from node.actions.log_keeping import DAY, LogLimits
 from node.actions.people import People, let_in
-from node.actions.projects import BuildTerms
 from node.actions.service_logs import Output
-from node.actions.standing import StandingSettings
 from node.actions.wallet_sign_in import Door
 from node.actions.webhooks import Webhooks
 from node.adapters.audit_heads import HeadFile
@@ -38,32 +31,34 @@ from node.adapters.downloads import GuardedDownloads
 from node.adapters.network import LibP2PNetwork
 from node.adapters.passwords import Argon2Passwords
 from node.adapters.posts import GuardedPosts
-from node.adapters.sandboxes.languages import load_languages
 from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
+from node.api.limits import MemoryCalls
 from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import Config, GatewaySettings, ProviderSettings, RequesterSettings, digest_of_settings
-from node.database import open_database
+from node.config import Config, GatewaySettings, digest_of_settings
+from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
-from node.loops import anchoring, forgetting
+from node.loops import anchoring, forgetting, hearing
 from node.loops.delivering import Courier
 from node.observe import configure_logs
 from node.outfit import open_outfit
-from node.parts import Identity, Ports, Settings
+from node.parts import Identity, Ports
+from node.ports import Calls
 from node.proxy.gateway import Gateway
 from node.proxy.listener import tls_context
 from node.proxy.service_routes import ServiceRoutes, host_of
 from node.setup import Keys
+from node.terms import settings_of
 from node.version import VERSION
 
 _log = structlog.get_logger("node")
-HOUR: Final = 3600
-"""GPUs are sold under their own tier only: a driver of the host is closer to a job than any other part of it."""
+DOOR: Final = "api.sock"
+"""Where API processes beside the node reach it, in its data directory."""
 
 
 class Contact(Struct, frozen=True):
@@ -84,8 +79,13 @@ async def run_node(config: Config, keys: Keys, on_ready: Callable[[Contact], Non
     """
     configure_logs()
     allow_many_files()
+    await until_told(_live(config, keys, on_ready))
+
+
+async def until_told(life: Coroutine[Any, Any, None]) -> None:
+    """Live until SIGTERM or SIGINT, or until that life ends by itself."""
     stopping = asyncio.create_task(_signal())
-    living = asyncio.create_task(_live(config, keys, on_ready))
+    living = asyncio.create_task(life)
     try:
         await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -98,20 +98,27 @@ async def _live(config: Config, keys: Keys, on_ready: Callable[[Contact], None] 
     """Open, wire, run; ends with the error of the API or of the chain's identity, which nothing can run without."""
     async with AsyncExitStack() as stack:
         ports, chain = await _open(stack, config, keys)
-        node = assemble(ports, _identity(keys, ports), _settings(config))
-        people = _people(config, keys, ports, node)
+        node = assemble(ports, identity_of(keys, ports), settings_of(config))
+        people = people_of(config, keys, ports, node)
         stack.callback(_remove_contact, config.folder)
+        calls = stack.enter_context(open_calls(config)) or MemoryCalls()
         posts, seal = GuardedPosts(is_open=config.api.private_webhooks), NodeSeal(keys.node)
         courier = Courier(node.engine, posts, seal)
         anchor = Anchor(ports.storage, Signer(keys.node), HeadFile(config.folder).add)
-        own = (("forgetting", lambda: forgetting.run(people)), ("webhooks", courier.run))
-        loops = (*node.loops, *own, ("anchoring", lambda: anchoring.run(anchor)))
+        own = (
+            ("forgetting", lambda: forgetting.run(people)),
+            ("calls", lambda: forgetting.forget_calls(calls, ports.clock)),
+            ("webhooks", courier.run),
+            ("hearing", lambda: hearing.run(node.engine, ports.bells)),
+            ("anchoring", lambda: anchoring.run(anchor)),
+        )
+        loops = (*node.loops, *own)
         tasks = [asyncio.create_task(supervise(name, run), name=name) for name, run in loops]
         gateway = _gateway(stack, config.gateway, ports)
         webhooks = Webhooks(node.engine, node.happenings, posts, seal)
-        services = _services(node, people, webhooks, ports, gateway)
+        services = services_of(node, people, webhooks, ports, gateway)
         await people.audit.note(started(VERSION, digest_of_settings(config)))
-        vital = [asyncio.create_task(_serve(config, node, services, on_ready), name="api")]
+        vital = [asyncio.create_task(_serve(config, node, services, calls, on_ready), name="api")]
         vital.append(asyncio.create_task(chain.watch(), name="chain"))
         try:
             ended, _ = await asyncio.wait(vital, return_when=asyncio.FIRST_COMPLETED)
@@ -133,7 +140,15 @@ async def _open(stack: AsyncExitStack, config: Config, keys: Keys) -> tuple[Port
     network = await stack.enter_async_context(_network(config, keys, deployment))
     sells = "provider" in config.roles
     outfit = await open_outfit(stack, config, keys.node, clock) if sells else None
-    ports = Ports(storage=storage, clock=clock, network=network, streams=network, chain=chain, outfit=outfit)
+    ports = Ports(
+        storage=storage,
+        clock=clock,
+        network=network,
+        streams=network,
+        chain=chain,
+        outfit=outfit,
+        bells=storage.bells,
+    )
     return ports, chain
 
 
@@ -147,7 +162,8 @@ def _network(config: Config, keys: Keys, deployment: Deployment) -> LibP2PNetwor
     )
 
 
-def _identity(keys: Keys, ports: Ports) -> Identity:
+def identity_of(keys: Keys, ports: Ports) -> Identity:
+    """The keys of the node on this chain."""
     return Identity(
         node=Signer(keys.node),
         vouchers=Signer(keys.signer),
@@ -156,7 +172,8 @@ def _identity(keys: Keys, ports: Ports) -> Identity:
     )
 
 
-def _people(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
+def people_of(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
+    """The users of the node and their ways in."""
     return let_in(
         node.engine.storage,
         ports.clock,
@@ -167,73 +184,6 @@ def _people(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
     )
 
 
-def _settings(config: Config) -> Settings:
-    return Settings(
-        folder=config.folder,
-        region=config.region,
-        isolation=config.provider.isolation,
-        accept_risks=config.provider.accept_risks,
-        policy=policy_of(config.provider, config.region) if "provider" in config.roles else None,
-        ask=config.requester.ask,
-        top_up=parse_amount(config.requester.top_up),
-        credits=config.requester.credits,
-        run_price=parse_amount(config.requester.run_price),
-        low_balance=parse_amount(config.requester.low_balance),
-        claim_above=parse_amount(config.provider.claim_above),
-        standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
-        builds=build_terms(config.requester),
-        pods=pod_terms(config.requester),
-        aliases=load_languages().aliases(),
-        logs=LogLimits(
-            ring=config.requester.service_log * 2**20,
-            ring_age=config.requester.service_log_days * DAY,
-            kept=config.requester.log_days * DAY,
-        ),
-    )
-
-
-def build_terms(settings: RequesterSettings) -> BuildTerms:
-    """What builds are ordered with."""
-    return BuildTerms(
-        cap=parse_amount(settings.build_price),
-        timeout=Seconds(settings.build_timeout),
-        resources=Resources(
-            cpu=settings.build_cpu, memory=settings.build_memory * 2**20, disk=settings.build_disk * 2**20
-        ),
-        egress=settings.build_egress,
-    )
-
-
-def pod_terms(settings: RequesterSettings) -> PodTerms:
-    """What pods of built images are ordered with."""
-    memory = settings.pod_memory * 2**20
-    return PodTerms(cap=parse_amount(settings.pod_price), resources=Resources(cpu=1000, memory=memory))
-
-
-def policy_of(settings: ProviderSettings, region: str) -> PricingPolicy:
-    """The pricing rules; prices per hour in tokens become rates per second."""
-    return PricingPolicy(
-        base=Prices(
-            cpu=_rate(settings.cpu_hour),
-            memory=_rate(settings.memory_gib_hour),
-            disk=_rate(settings.disk_gib_hour),
-            gpu=_rate(settings.gpu_hour),
-        ),
-        cost=Prices(cpu=_rate(settings.cpu_hour_cost), memory=0, gpu=_rate(settings.gpu_hour_cost)),
-        share=settings.share,
-        floor=settings.floor,
-        surge=settings.surge,
-        max_duration=settings.max_duration,
-        max_leases=settings.max_leases,
-        regions=(region,),
-        isolations=(settings.isolation,),
-    )
-
-
-def _rate(per_hour: str) -> int:
-    return parse_amount(per_hour) * RATE_SCALE // HOUR
-
-
 def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> Callable[[str, int], str]:
     """Open the gateway to this node's services; how to address one by its id. ConfigError when it can not be had."""
     if not settings.is_on:
@@ -242,11 +192,18 @@ def _gateway(stack: AsyncExitStack, settings: GatewaySettings, ports: Ports) -> 
     gateway = Gateway(ServiceRoutes(ports.storage, ports.streams, settings.domain), tls=tls)
     port = gateway.start(settings.host, settings.port)
     stack.push_async_callback(gateway.close)
-    scheme = "https" if tls else "http"
+    return endpoint_urls(settings, port)
+
+
+def endpoint_urls(settings: GatewaySettings, port: int) -> Callable[[str, int], str]:
+    """How to address a service behind the gateway at `port`."""
+    scheme = "https" if settings.certificate else "http"
     return lambda service, inner: f"{scheme}://{host_of(service, settings.domain, inner)}:{port}"
 
 
-async def _serve(config: Config, node: Node, services: Services, on_ready: Callable[[Contact], None] | None) -> None:
+async def _serve(
+    config: Config, node: Node, services: Services, calls: Calls, on_ready: Callable[[Contact], None] | None
+) -> None:
     key = await _operator_key(config.folder, services.people)
     addresses = await node.peers.network.addresses()
 
@@ -258,14 +215,16 @@ async def _serve(config: Config, node: Node, services: Services, on_ready: Calla
         if on_ready is not None:
             on_ready(contact)
 
-    app = create_app(services, config.api)
+    app = create_app(services, config.api, calls=calls)
     leave_loaded_alone()
-    await serve(app, config.api.host, config.api.port, bound)
+    door = config.folder / DOOR if config.storage.url else None
+    await serve(app, config.api.host, config.api.port, bound, door=door)
 
 
-def _services(
+def services_of(
     node: Node, people: People, webhooks: Webhooks, ports: Ports, endpoint_url: Callable[[str, int], str]
 ) -> Services:
+    """What the routes call."""
     return Services(
         jobs=node.jobs,
         runner=node.runner,

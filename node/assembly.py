@@ -119,7 +119,7 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         funding=core.funding,
         health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
         selling=bidding.selling if bidding else None,
-        loops=(*_loops(core, ports, settings, (standing, hosting), bidding), *selling_loops),
+        loops=(*_loops(core, ports, settings, (standing, hosting, runner), bidding), *selling_loops),
     )
 
 
@@ -176,7 +176,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger)
-    budget = Budget(core.wallets.funds)
+    budget = Budget()
     jobs, hosting = Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
     deploying = Deploying(ports.storage, hosting, settings.pods)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))
@@ -193,9 +193,9 @@ def _sell(
 
 
 def _loops(
-    core: Core, ports: Ports, settings: Settings, bought: tuple[Standing, Hosting], bidding: Bidding | None
+    core: Core, ports: Ports, settings: Settings, bought: tuple[Standing, Hosting, Runner], bidding: Bidding | None
 ) -> tuple[Loop, ...]:
-    standing, hosting = bought
+    standing, hosting, runner = bought
     ticks = schedule.Ticks(
         engine=core.engine,
         book=core.book,
@@ -210,6 +210,7 @@ def _loops(
         stores=core.stores,
         series=core.series,
         logs=core.logs,
+        runner=runner,
         claim_above=settings.claim_above,
         is_provider=bidding is not None,
     )

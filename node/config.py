@@ -60,7 +60,8 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where the node's state is: "" is the SQLite file `node.db` in the data directory."""
 
     url: Database = ""
-    """A database of PostgreSQL, for this node alone; its password is better in NEUGRID_DATABASE_PASSWORD."""
+    """A database of PostgreSQL, for this node and the API processes beside it; its password is better in the
+    environment, as NEUGRID_DATABASE_PASSWORD."""
 
 
 class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -126,6 +126,8 @@ class Engine:
         self._machines = machines
         self._performers: dict[str, Performer] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: dict[str, bool] = {}
+        """Effects that are done, whose rows may still be read; and whether others asked for them meanwhile."""
         self._listeners: list[Callable[[list[str]], None]] = []
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._is_running = False
@@ -146,7 +148,9 @@ class Engine:
 
         def run(tx: Tx) -> tuple[R, Changes]:
             changes = Changes(tx, self._machines, self.clock.now(), self._folds)
-            return work(changes), changes
+            result = work(changes)
+            tx.announce([*changes.changed, *(pending.id for pending in changes.pending)])
+            return result, changes
 
         writing = asyncio.ensure_future(self.storage.write(run))
         writing.add_done_callback(self._follow_up)
@@ -177,6 +181,19 @@ class Engine:
         finally:
             self._is_running = False
             await self._stop_all()
+
+    def hear(self, ids: Sequence[str]) -> None:
+        """Follow what another process on the database has committed; without ids, whatever it may be."""
+        for id in ids or list(self._watchers):
+            self.notify(id)
+        for listener in self._listeners:
+            listener(list(ids))
+        if self._is_running:
+            for pending in self.storage.find(Pending, id=ids) if ids else self.storage.find(Pending):
+                if pending.id in self._ending:
+                    self._ending[pending.id] = True
+                else:
+                    self._start(pending)
 
     async def changed(self, id: str, timeout: float) -> bool:
         """Wait until the noun changes; False when `timeout` seconds passed first."""
@@ -250,12 +267,16 @@ class Engine:
                     changes.apply(noun, pending.subject, event)
 
         task = self._tasks.pop(pending.id, None)  # so that the event may ask for the same effect again
+        self._ending[pending.id] = False
         try:
             await self.transact(work)
         except Exception:
             if task is not None:
                 self._tasks[pending.id] = task
             raise
+        finally:
+            if self._ending.pop(pending.id):
+                asyncio.get_running_loop().call_soon(self.hear, [pending.id])
 
     async def _stop_all(self) -> None:
         tasks = list(self._tasks.values())

@@ -25,6 +25,7 @@ from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
 from node.ports import (
+    Bells,
     Builder,
     Chain,
     Clock,
@@ -78,6 +79,7 @@ class Ports:
     streams: Streams
     chain: Chain
     outfit: Outfit | None = None
+    bells: Bells | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

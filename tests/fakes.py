@@ -62,6 +62,8 @@ class MemoryStorage:
         self._tables: dict[str, Rows] = {}
         self._last_seq = 0
         self._undo: list[Callable[[], None]] = []
+        self.announced: list[str] = []
+        self.turn = 0
 
     def get(self, noun: type[N], id: str) -> N | None:
         shape = shape_of(noun)
@@ -94,6 +96,7 @@ class MemoryStorage:
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         self._undo = []
+        self.turn += 1
         try:
             result = work(self)
         except BaseException:
@@ -121,6 +124,9 @@ class MemoryStorage:
     def delete(self, noun: type[Struct], id: str) -> None:
         shape = shape_of(noun)
         self._set(shape, shape.key_of(id), None)
+
+    def announce(self, ids: Sequence[str]) -> None:
+        self.announced += ids
 
     def _rows(self, shape: Shape) -> Rows:
         return self._tables.setdefault(shape.table, {})

@@ -1,34 +1,41 @@
 """What users have promised to pay at most, held against the node's money before anything is ordered."""
 
-from collections.abc import Callable
+from typing import Final
 
 from market.errors import InsufficientFunds
 from market.jobs import LIVE, Job
 from market.services import LIVING, Service, promised
-from market.units import Amount
 from node.ports import Reader, Tx
+from node.records import Mark
+
+FUNDS: Final = "funds"
+PROMISED: Final = "promised"
+"""The marks of what the node has, "" while that is unknown, and of the sum of the caps, for every process."""
 
 
 class Budget:
-    """The caps of all live jobs and services; `funds` is what wallet and channels hold, None while that is unknown.
+    """The caps of all live jobs and services, held against what wallet and channels hold as the node saw it last.
 
-    The caps are summed as orders come and counted anew only before a refusal; the writer's thread alone comes here.
+    The caps are summed as orders come and counted anew only before a refusal. The marks are read once for all orders of
+    one transaction; the writer's thread alone comes here.
     """
 
-    def __init__(self, funds: Callable[[], Amount | None]) -> None:
-        self._funds = funds
-        self._promised: int | None = None
+    def __init__(self) -> None:
+        self._turn = -1
+        self._marks: dict[str, str] = {}
 
     def claim(self, tx: Tx, amount: int) -> None:
         """Count what this transaction has just promised; InsufficientFunds (402) when the money does not cover all."""
-        self._promised = _all_caps(tx) if self._promised is None else self._promised + amount
-        funds = self._funds()
-        if funds is None or self._promised <= funds or amount <= 0:
-            return
-        self._promised = _all_caps(tx)
-        if self._promised > funds:
-            needed, self._promised = self._promised, None
-            raise InsufficientFunds("the wallet does not cover the price cap", needed=needed, available=funds)
+        if self._turn != tx.turn:
+            self._turn, self._marks = tx.turn, {mark.id: mark.value for mark in tx.find(Mark, id=(FUNDS, PROMISED))}
+        funds = int(self._marks[FUNDS]) if self._marks.get(FUNDS) else None
+        needed = int(self._marks[PROMISED]) + amount if PROMISED in self._marks else _all_caps(tx)
+        if funds is not None and needed > funds and amount > 0:
+            needed = _all_caps(tx)
+            if needed > funds:
+                raise InsufficientFunds("the wallet does not cover the price cap", needed=needed, available=funds)
+        self._marks[PROMISED] = str(needed)
+        tx.put(Mark(id=PROMISED, value=str(needed)))
 
 
 def _all_caps(reader: Reader) -> int:

@@ -1,7 +1,7 @@
 """Reputation from this node's own leases: a fold over how they ended, on both sides of the market."""
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -22,14 +22,15 @@ class Experiences:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._touched: set[str] = set()
+        self._touched: deque[str] = deque(maxlen=2 * HISTORY)
+        """Bounded, because nobody looks where the API alone runs."""
         self._counted: OrderedDict[str, None] = OrderedDict()
         self.providers: dict[str, Experience] = {}
         self.requesters: dict[str, Experience] = {}
 
     def touch(self, ids: Iterable[str]) -> None:
         """These nouns have changed: leases among them are looked at by the next `update`."""
-        self._touched.update(ids)
+        self._touched.extend(ids)
 
     async def remember(self) -> int:
         """Count the latest leases of the last life, page by page, so that others may run in between; how many."""
@@ -46,7 +47,8 @@ class Experiences:
 
     def update(self) -> int:
         """Count the leases that were settled since the last look; how many were new."""
-        touched, self._touched = self._touched, set()
+        touched = set(self._touched)
+        self._touched.clear()
         leases = [self._reader.get(Lease, id) for id in touched]
         return self._count_all([lease for lease in leases if lease and lease.state is LeaseState.SETTLED])
 

@@ -33,11 +33,15 @@ class _FollowedTx:
     """One transaction; what was read of the followed records is remembered, so that following costs no second read."""
 
     def __init__(self, tx: Tx, folds: Folds, now: int) -> None:
-        self.find, self.count = tx.find, tx.count
+        self.find, self.count, self.announce = tx.find, tx.count, tx.announce
         self._tx = tx
         self._folds = folds
         self._now = now
         self._known: dict[tuple[type[Struct], str], Any] = {}
+
+    @property
+    def turn(self) -> int:
+        return self._tx.turn
 
     def get(self, noun: type[N], id: str) -> N | None:
         if noun not in self._folds:

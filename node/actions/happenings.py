@@ -47,13 +47,14 @@ class Happenings:
         )
         tx.insert(happened)
         self._touched.append(happening.account)
+        tx.announce([_place(happening.account)])
         if self._told is not None:
             self._told(tx, happened)
 
     def wake(self, engine: Engine) -> None:
         """Wake who follows the accounts that something was written down for."""
         while self._touched:
-            engine.notify(f"news:{self._touched.popleft()}")
+            engine.notify(_place(self._touched.popleft()))
 
 
 class News:
@@ -79,7 +80,7 @@ class News:
                 yield happened
                 after = happened.seq
             if len(found) < PAGE:
-                await self._engine.changed(f"news:{account.id}", SILENCE)
+                await self._engine.changed(_place(account.id), SILENCE)
 
     def _wake(self, happenings: Happenings) -> None:
         self._read.clear()
@@ -97,3 +98,8 @@ class News:
     async def sweep(self) -> None:
         """Forget what is old."""
         await forget(self._storage, Happened, by="seq", created_until=self._engine.clock.now() - KEPT)
+
+
+def _place(account: str) -> str:
+    """What those who follow an account wait for."""
+    return f"news:{account}"

@@ -65,6 +65,7 @@ class LogKeeping:
         if lease.state is LeaseState.SETTLED and changes.now - lease.ended_at > LATE:
             raise Refused("this lease has ended here", codes=("LEASE_ENDED",))
         kind = lease.workload.kind if lease.workload else WorkloadKind.BATCH
+        changes.tx.announce([f"logs:{lease.id}"])
         return keep_lines(changes.tx, lease.id, kind, message.first, message.lines, changes.now, self._limits.ring)
 
     def _found(self, **where: Any) -> list[LogHead]:

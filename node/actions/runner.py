@@ -21,13 +21,15 @@ from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
 from node.engine import Changes, Engine
-from node.records import Account, Answer, Entry
+from node.records import Account, Answer, Entry, Mark
 
 _code_done = msgspec.json.Decoder(CodeDone)
+_offered = msgspec.json.Decoder(dict[str, int])
 _log = structlog.get_logger("runner")
 ANSWER_WITHIN = 60.0
 """Seconds that a provider may take for a run: a wait for a sandbox, the compiler, and every input to its limit."""
 PER_INPUT = 4.0
+LANGUAGES = "languages"
 
 
 class Runner:
@@ -131,8 +133,19 @@ class Runner:
         return run.id in self._running
 
     def languages(self) -> dict[str, int]:
-        """The languages that are offered now, and by how many providers."""
-        return self._book.languages()
+        """The languages that are offered now, and by how many providers: as the book has it, or had it lately."""
+        return self._book.languages() or self._remembered()
+
+    async def remember_languages(self) -> None:
+        """Keep what the book has for the processes beside this one, which have no book."""
+        offered = self._book.languages()
+        if offered != self._remembered():
+            mark = Mark(id=LANGUAGES, value=msgspec.json.encode(offered).decode())
+            await self._engine.storage.write(lambda tx: tx.put(mark))
+
+    def _remembered(self) -> dict[str, int]:
+        mark = self._engine.storage.get(Mark, LANGUAGES)
+        return _offered.decode(mark.value) if mark is not None else {}
 
     async def dispatch(self, effect: DispatchRun) -> Event | None:
         """Bring the run to a sandbox and say what came of it; PeerUnreachable when it did not leave this node."""
@@ -162,7 +175,7 @@ class Runner:
         )
 
     def _known(self, language: str) -> str:
-        known = self._book.languages()
+        known = self.languages()
         name = self._aliases.get(language.lower(), language.lower())
         if name not in known:
             raise InvalidParameters(

@@ -19,13 +19,14 @@ from market.units import Address, Amount
 from market.vouchers import Channel
 from node.actions.access import owned
 from node.actions.audit import note
+from node.actions.budget import FUNDS
 from node.actions.funding import Funding, succeeded
 from node.actions.ids import stable_id
 from node.actions.payments import reserved_on
 from node.actions.peers import Peers
 from node.engine import Engine
 from node.ports import Chain, Reader
-from node.records import Account, Withdrawal
+from node.records import Account, Mark, Withdrawal
 
 _refunded = msgspec.json.Decoder(Refunded)
 _log = structlog.get_logger("wallets")
@@ -171,9 +172,12 @@ class Wallets:
             balances = await self._chain.balances(self.address)
         except NeugridError:
             self._funds = None
-            return
-        free = sum(channel.available for channel in self._storage.find(Channel, payer=self.address))
-        self._funds = Amount(balances.token + free)
+        else:
+            free = sum(channel.available for channel in self._storage.find(Channel, payer=self.address))
+            self._funds = Amount(balances.token + free)
+        mark = Mark(id=FUNDS, value="" if self._funds is None else str(self._funds))
+        if self._storage.get(Mark, FUNDS) != mark:
+            await self._storage.write(lambda tx: tx.put(mark))
 
     def funds(self) -> Amount | None:
         """What wallet and channels can cover, as read last; None when it is not known."""

@@ -47,7 +47,8 @@ class Connection:
     """A session with transactions in its caller's hands, opened anew when it was lost; foreign errors leave it as ours.
 
     Once the session fails inside of a transaction, the transaction is spoiled: until `rollback` every call repeats
-    the error. `prepare` is done at the beginning of every session, and may refuse it; `opening` follows every BEGIN.
+    the error. `prepare` is done at the beginning of every session, and may refuse it; `opening` follows every BEGIN,
+    `part` is done before every COMMIT. A transaction waits until it alone has the advisory lock `lock`.
     """
 
     def __init__(
@@ -56,12 +57,16 @@ class Connection:
         prepare: "Callable[[Connection], None] | None" = None,
         *,
         opening: tuple[str, ...] = (),
+        part: "Callable[[Connection], None] | None" = None,
+        lock: int = 0,
         patience: int = READING,
     ) -> None:
         self._database = database
         self._patience = patience
         self._prepare = prepare
-        self._opening = opening
+        self._part = part
+        place = f" FROM pg_advisory_xact_lock({lock})" if lock else ""
+        self._opening = ("BEGIN", *opening, f"SELECT pg_current_xact_id()::text{place}")
         self._session: Session | None = None
         self._is_open = False
         self._is_owed = False
@@ -70,10 +75,15 @@ class Connection:
         self._asleep = (0.0, "")
         self.sessions = 0
         """Sessions that were opened so far."""
+        self.turn = 0
+        """Transactions that were begun so far."""
 
-    def rows(self, sql: str, values: Values) -> list[Any]:
-        """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost."""
-        return self._once_more(lambda: self._asked((sql,), values))
+    def rows(self, sql: str, values: Values, *, first: tuple[str, ...] = ()) -> list[Any]:
+        """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost.
+
+        What comes `first` has the same values, is in the same round trip and, without an open one, transaction.
+        """
+        return self._once_more(lambda: self._asked((*first, sql), values))
 
     def later(self, sql: str, values: Values) -> None:
         """Send a statement that nobody waits for; what is wrong with it is raised by a later call before the commit."""
@@ -84,6 +94,7 @@ class Connection:
         """Start a transaction; in a new session when the last one was lost."""
         self._number = self._once_more(self._begun)
         self._is_open = True
+        self.turn += 1
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on the server's disk.
@@ -91,6 +102,8 @@ class Connection:
         When the answer is lost, the server is asked whether it committed. Where it does not say so in time, Unavailable
         says that this is not known.
         """
+        if self._part is not None:
+            self._part(self)
         try:
             self.rows("COMMIT", {})
         except Unavailable as error:
@@ -160,7 +173,7 @@ class Connection:
 
     def _begun(self) -> str:
         """Open a transaction; the number by which the server knows it."""
-        return str(self._asked(("BEGIN", *self._opening, "SELECT pg_current_xact_id()::text"), {})[0][0])
+        return str(self._asked(self._opening, {})[0][0])
 
     def _asked(self, statements: tuple[str, ...], values: Values) -> list[Any]:
         for sql in statements:

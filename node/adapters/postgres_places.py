@@ -1,6 +1,6 @@
 """Where a PostgreSQL database is, and how a connection to it is made: by whom, with which settings, for how long."""
 
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from msgspec import Struct
@@ -51,13 +51,18 @@ def database_at(url: str, password: str = "") -> Database:
 
 def connected(database: Database, seconds: int) -> Raw:
     """A new session whose statements take at most `seconds`, or any time with 0; Unavailable without a server."""
+    try:
+        return psycopg.connect(database.url, autocommit=True, **terms_of(database, seconds))
+    except psycopg.Error as error:
+        raise Unavailable(f"the database {database.name} can not be reached: {first_line(error)}") from error
+
+
+def terms_of(database: Database, seconds: int) -> dict[str, Any]:
+    """What is said to the driver besides the URL."""
     settings = " ".join(f"-c {setting}" for setting in (*_SESSION, f"statement_timeout={seconds}s"))
     secret = {"password": database.password} if database.password else {}
     fixed = {"application_name": "neugrid", "client_encoding": "UTF8", "options": settings}
-    try:
-        return psycopg.connect(database.url, autocommit=True, **fixed, **_NETWORK, **secret)  # type: ignore[arg-type]
-    except psycopg.Error as error:
-        raise Unavailable(f"the database {database.name} can not be reached: {first_line(error)}") from error
+    return {**fixed, **_NETWORK, **secret}
 
 
 def first_line(error: psycopg.Error) -> str:

@@ -45,6 +45,8 @@ class Connection:
         self.raw = raw
         self._is_open = False
         self._spoiled: NeugridError | None = None
+        self.turn = 0
+        """Transactions that were begun so far."""
 
     def rows(self, sql: str, values: Values) -> list[Any]:
         """Run one statement and fetch all its rows."""
@@ -59,6 +61,7 @@ class Connection:
         """Start a transaction that holds the right to write."""
         self.rows("BEGIN IMMEDIATE", {})
         self._is_open = True
+        self.turn += 1
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on disk."""

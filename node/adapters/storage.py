@@ -1,7 +1,7 @@
 """Durable state in SQL, and on SQLite: nouns in, nouns out; reads in the event loop, writes in groups (`commits`)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,7 @@ from node.adapters.locks import held
 from node.adapters.rows import Shape, body_of, shape_of
 from node.adapters.statements import Statements, Values, values_of
 from node.migrations import migrate
-from node.ports import Tx
+from node.ports import Bells, Tx
 
 N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
@@ -22,6 +22,8 @@ R = TypeVar("R")
 
 class Connection(Transactions, Protocol):
     """What a storage needs of a connection; all raise NeugridError."""
+
+    turn: int
 
     def rows(self, sql: str, values: Values) -> list[Any]: ...
     def close(self) -> None: ...
@@ -62,6 +64,10 @@ class SqlReader:
 class SqlTx(SqlReader):
     """The open transaction of the writer's thread."""
 
+    @property
+    def turn(self) -> int:
+        return self._connection.turn
+
     def put(self, noun: Struct) -> None:
         shape = shape_of(type(noun))
         row = {**shape.columns(noun), "body": body_of(noun)}
@@ -76,12 +82,19 @@ class SqlTx(SqlReader):
         shape = shape_of(noun)
         self._connection.rows(self._statements.delete(shape), {"key": shape.key_of(id)})
 
+    def announce(self, ids: Sequence[str]) -> None:
+        """Nobody else has a file of SQLite open."""
+
 
 class SqlStorage(SqlReader):
     """The port `Storage` on two connections: one reads in the loop, one writes in its thread, as `tx`."""
 
-    def __init__(self, reader: Connection, writer: Connection, tx: Tx, statements: Statements) -> None:
+    def __init__(
+        self, reader: Connection, writer: Connection, tx: Tx, statements: Statements, bells: Bells | None = None
+    ) -> None:
         super().__init__(reader, statements)
+        self.bells = bells
+        """What other processes on the database announce; None where there are none."""
         self._writer = writer
         self._group: GroupCommit[Tx] = GroupCommit(writer, tx)
 

@@ -302,6 +302,20 @@ class MarkRow(Row, table=True):
     id: str = Field(primary_key=True)
 
 
+class CalledRow(SQLModel, table=True):
+    """Calls that are counted in one place for several processes; `until` they lie in a window. Nobody's noun."""
+
+    metadata: ClassVar[MetaData] = Row.metadata
+
+    __tablename__ = "called"
+    __table_args__ = (Index(None, "who", "action", "at", "n"),)
+    who: str = Field(primary_key=True)
+    action: str = Field(primary_key=True)
+    n: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: int = Field(sa_type=BigInteger)
+    until: int = Field(sa_type=BigInteger, index=True)
+
+
 for _column in (column for table in Row.metadata.tables.values() for column in table.columns):
     if isinstance(_column.type, String) and not isinstance(_column.type, Text):
         _column.type = WORD

@@ -10,6 +10,7 @@ from litestar.config.compression import CompressionConfig
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
 from node.api import (
@@ -42,6 +43,7 @@ from node.api.docs import openapi_config
 from node.api.edge import JSON_LIMIT, Edge
 from node.api.ended import EndedJobs
 from node.api.errors import HANDLERS
+from node.api.forwarding import Forwarding, NodeDoor
 from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, Rules
 from node.api.log_queries import log_query_of
@@ -50,6 +52,7 @@ from node.api.replies import page_of
 from node.api.services import Call, Services
 from node.api.streams import Closing
 from node.config import ApiSettings
+from node.ports import Calls
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
@@ -187,22 +190,75 @@ RUNNER_ROUTES: Final[list[ControllerRouterHandler]] = [runner.submit_code, runne
 """Under /api/v1/runner, where the documented runner has them."""
 
 
-def create_app(services: Services, settings: ApiSettings, limits: Rules | None = None) -> Edge:
+AT_NODE: Final[list[BaseRouteHandler]] = [
+    jobs.explain_job,
+    deployments.create_deployment,
+    deployments.replace_deployment,
+    deployments.update_deployment,
+    deployments.explain_deployment,
+    agents.create_agent,
+    agents.replace_agent,
+    agents.update_agent,
+    consoles.execute,
+    consoles.read_files,
+    consoles.write_files,
+    providers.list_providers,
+    providers.show_provider,
+    providers.list_offers,
+    providers.list_nodes,
+    providers.show_node,
+    providers.show_book,
+    providers.show_prices,
+    providers.show_stats,
+    wallet.withdraw,
+    wallet.refund,
+    runner.submit_code,
+    runner.list_languages,
+]
+"""What needs the node's own book, network or chain: an API process beside it hands these on..."""
+RATHER_AT_NODE: Final[list[BaseRouteHandler]] = [
+    wallet.show_balance,
+    wallet.show_earnings,
+    wallet.show_withdrawal,
+    wallet.list_transactions,
+    runner.show_result,
+    news.converse,
+    parts.list_services,
+    parts.show_service_status,
+    system.show_health,
+    system.show_readiness,
+]
+"""...and these while the node is there: the node knows more of them than is stored."""
+
+
+def create_app(
+    services: Services,
+    settings: ApiSettings,
+    limits: Rules | None = None,
+    *,
+    calls: Calls | None = None,
+    node: NodeDoor | None = None,
+) -> Edge:
     """The API over the actions of a node; nothing is opened or started by it.
 
-    Without `limits` those of the settings' file hold; ConfigError when it is none.
+    Without `limits` those of the settings' file hold; ConfigError when it is none. `calls` are counted there, or in
+    this process. With `node` this is a process beside it, which hands on what it can not do itself.
     """
-    metrics = Metrics(lambda: _gauges(services))
+    rules = limits or load_limits(Path(settings.limits) if settings.limits else FILE)
+    metrics = Metrics(lambda: {} if node else _gauges(services))
     state = {
         "services": services,
+        "node": node,
+        "is_needed": {handler.fn: handler in AT_NODE for handler in (*AT_NODE, *RATHER_AT_NODE)},
         "settings": settings,
         "metrics": metrics,
         "closing": Closing(),
         "ended": EndedJobs(),
-        "limiter": Limiter(limits or load_limits(Path(settings.limits) if settings.limits else FILE)),
+        "limiter": Limiter(rules, calls),
     }
     app = Litestar(
         route_handlers=[_routes(), _runner(), system.show_metrics, device_page.show_device_page],
+        middleware=[Forwarding] if node else [],
         request_class=Call,
         exception_handlers=HANDLERS,
         state=State(state),

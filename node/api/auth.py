@@ -17,7 +17,8 @@ from node.actions.access import Caller
 from node.actions.acting import ACTING
 from node.actions.callers import Callers
 from node.api.errors import PROFILE, REQUEST_ID
-from node.api.limits import ANONYMOUS, GENERAL, Limiter, Standing, headers_of, standing_of
+from node.api.limits import ANONYMOUS, GENERAL, Limiter, headers_of, standing_of
+from node.ports import Standing
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"

@@ -16,6 +16,7 @@ from litestar.types import Message, Receive, Scope, Send
 
 from node.api.auth import HEADERS, profile_of
 from node.api.errors import MEDIA_TYPE, REQUEST_ID, problem_body
+from node.api.heads import FORWARDED_FOR
 from node.api.metrics import Metrics
 from node.api.streams import Closing
 from node.api.views import ErrorBody
@@ -47,6 +48,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; lifespan and sockets pass through."""
+        _name_client(scope)
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -141,6 +143,14 @@ class _Exchange:
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.scope.get(HEADERS, [])
         return [(b"x-request-id", self.scope[REQUEST_ID].encode()), *_COMMON, *own]
+
+
+def _name_client(scope: Any) -> None:
+    """Processes of our own come through a Unix socket, and say for whom they ask; nobody else is believed."""
+    server = scope.get("server")
+    if server and str(server[0]).startswith("/"):
+        address = dict(scope["headers"]).get(FORWARDED_FOR, b"")
+        scope["client"] = (address.decode("latin-1"), 0)
 
 
 def _methods(route: BaseRoute) -> bytes:

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+FORWARDED_FOR: Final = b"x-forwarded-for"
+"""For whom a process asks that stands between the client and us."""
 MAX_HEAD: Final = 64 * 1024
 """Bytes of request line and headers, give or take what arrives at once."""
 HEAD_WITHIN: Final = 10.0

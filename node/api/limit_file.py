@@ -9,7 +9,8 @@ from typing import Final
 from market.errors import ConfigError, NeugridError
 from market.units import parse_duration
 from node.actions.access import TIERS
-from node.api.limits import ACTIONS, ANONYMOUS, Rules, Window
+from node.api.limits import ACTIONS, ANONYMOUS, Rules
+from node.ports import Window
 
 FILE: Final = Path(__file__).parents[2] / "configs" / "limits.toml"
 LONGEST: Final = 7 * 86_400

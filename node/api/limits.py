@@ -1,28 +1,18 @@
-"""How often who may call: exact sliding windows in memory, and the headers that say where one stands.
+"""How often who may call: exact sliding windows, and the headers that say where one stands.
 
 A request counts as "general" and, on some routes, as its action. All windows must have room, or nothing is counted.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
-
 from market.errors import RateLimited
+from node.ports import Calls, Standing, Window
 
 GENERAL: Final = "general"
 ACTIONS: Final = (GENERAL, "deploy", "power", "code-submit", "key-create", "auth")
 ANONYMOUS: Final = "anonymous"
-SWEEP_EVERY: Final = 60_000
-
-
-class Window(Struct, frozen=True):
-    """At most `limit` calls in any `seconds`."""
-
-    limit: int
-    seconds: int
-
 
 Rules = Mapping[str, Mapping[str, tuple[Window, ...]]]
 """By tier and action."""
@@ -32,44 +22,23 @@ _Key = tuple[str, str, int]
 """Who, the action, and how long the window is in seconds."""
 
 
-class Standing(Struct, frozen=True):
-    """Where somebody stands in one window: what is left, and when (epoch ms) the oldest call leaves it."""
+class MemoryCalls:
+    """The port `Calls` for one process."""
 
-    action: str
-    limit: int
-    remaining: int
-    reset_at: int
-    seconds: int
-
-
-class Limiter:
-    """Counts calls by who makes them; the silent are forgotten."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self) -> None:
         self._calls: dict[_Key, deque[int]] = {}
-        self._swept_at = 0
 
-    def hit(self, who: str, tier: str, action: str, now: int) -> Standing | None:
-        """Count one call at `now` (epoch ms); where the least is left, or None without any window.
+    def take(self, who: str, windows: Sequence[tuple[str, Window]], now: int) -> list[Standing]:
+        places = [self._place(who, action, window, now) for action, window in windows]
+        if all(standing.remaining for standing, _ in places):
+            for _, calls in places:
+                calls.append(now)
+        return [standing for standing, _ in places]
 
-        RateLimited when a window is full; `standing_of` it is that window's.
-        """
-        self._sweep(now)
-        places = [self._place(who, name, window, now) for name, window in self._windows(tier, action)]
-        full = [found for found, _ in places if found.remaining == 0]
-        if full:
-            raise _refusal(max(full, key=lambda found: found.reset_at), now)
-        for _, calls in places:
-            calls.append(now)
-        left = [found for found, _ in places]
-        return _counted(min(left, key=lambda found: found.remaining)) if left else None
-
-    def _windows(self, tier: str, action: str) -> Iterator[tuple[str, Window]]:
-        rules = self._rules.get(tier, {})
-        for name in (GENERAL, action) if action != GENERAL else (GENERAL,):
-            for window in rules.get(name, ()):
-                yield name, window
+    def sweep(self, now: int) -> int:
+        kept = {key: calls for key, calls in self._calls.items() if calls and calls[-1] > now - key[2] * 1000}
+        gone, self._calls = len(self._calls) - len(kept), kept
+        return gone
 
     def _place(self, who: str, action: str, window: Window, now: int) -> tuple[Standing, deque[int]]:
         calls = self._calls.setdefault((who, action, window.seconds), deque())
@@ -80,11 +49,32 @@ class Limiter:
         remaining = max(0, window.limit - len(calls))
         return Standing(action, window.limit, remaining, reset_at, window.seconds), calls
 
-    def _sweep(self, now: int) -> None:
-        if now - self._swept_at < SWEEP_EVERY:
-            return
-        self._swept_at = now
-        self._calls = {key: calls for key, calls in self._calls.items() if calls and calls[-1] > now - key[2] * 1000}
+
+class Limiter:
+    """Holds the calls of everybody against the rules; they are counted in `calls`, which are this process's own."""
+
+    def __init__(self, rules: Rules, calls: Calls | None = None) -> None:
+        self._rules = rules
+        self._calls = calls or MemoryCalls()
+
+    def hit(self, who: str, tier: str, action: str, now: int) -> Standing | None:
+        """Count one call at `now` (epoch ms); where the least is left, or None without any window.
+
+        RateLimited when a window is full; `standing_of` it is that window's.
+        """
+        windows = self._windows(tier, action)
+        if not windows:
+            return None
+        found = self._calls.take(who, windows, now)
+        full = [standing for standing in found if standing.remaining == 0]
+        if full:
+            raise _refusal(max(full, key=lambda standing: standing.reset_at), now)
+        return _counted(min(found, key=lambda standing: standing.remaining))
+
+    def _windows(self, tier: str, action: str) -> list[tuple[str, Window]]:
+        rules = self._rules.get(tier, {})
+        names = (GENERAL, action) if action != GENERAL else (GENERAL,)
+        return [(name, window) for name in names for window in rules.get(name, ())]
 
 
 def headers_of(standing: Standing, now: int) -> list[tuple[bytes, bytes]]:

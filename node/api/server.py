@@ -5,6 +5,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -29,33 +30,60 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Edge, host: str, port: int, on_bound: Callable[[str, int], None]) -> None:
+async def serve(
+    app: Edge,
+    host: str,
+    port: int,
+    on_bound: Callable[[str, int], None],
+    *,
+    door: Path | None = None,
+    is_shared: bool = False,
+) -> None:
     """Serve until cancelled; `on_bound` learns host and port (0 took a free one) before the first request.
 
-    When cancelled, open streams are ended and running requests get GRACE seconds. Raises ConfigError when the
-    address can not be had.
+    `door` is a Unix socket for processes of our own, which say for whom they ask. A port that `is_shared` may have
+    several processes, among which the kernel shares out connections. When cancelled, open streams are ended and running
+    requests get GRACE seconds. Raises ConfigError when an address can not be had.
     """
-    listener = bind(host, port)
-    bound = listener.getsockname()[1]
+    listener = bind(host, port, is_shared=is_shared)
+    listeners = [listener, *([bind_door(door)] if door else [])]
     server = _Server(_config(app))
-    running = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    running = asyncio.create_task(server.serve(sockets=listeners), name="http")
     try:
-        on_bound(host, bound)
+        on_bound(host, listener.getsockname()[1])
         await asyncio.shield(running)
     finally:
         app.closing.set()
         server.should_exit = True
         await asyncio.gather(running, return_exceptions=True)
+        for each in listeners:
+            each.close()
+
+
+def bind_door(path: Path) -> socket.socket:
+    """A listening Unix socket for this user alone; one that an earlier life left is replaced."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    path.unlink(missing_ok=True)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
         listener.close()
+        raise ConfigError(f"can not listen on {path}: {error.strerror or error}", path=str(path)) from error
+    return listener
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     """A listening socket; ConfigError says in one sentence why there is none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named, for without it asyncio leaves Nagle's algorithm on, and each answer on a kept connection waits 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)

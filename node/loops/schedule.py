@@ -21,6 +21,7 @@ from node.actions.forgetting import forget
 from node.actions.funding import Funding
 from node.actions.happenings import News
 from node.actions.log_keeping import LogKeeping
+from node.actions.runner import Runner
 from node.actions.series import Series
 from node.actions.services import Hosting
 from node.actions.treasury import Treasury
@@ -50,6 +51,7 @@ class Ticks(Struct, frozen=True, kw_only=True):
     stores: Stores
     series: Series
     logs: LogKeeping
+    runner: Runner
     claim_above: Amount
     is_provider: bool
 
@@ -72,6 +74,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
     common: list[tuple[Tick, int]] = [
         (lambda: _sweep_book(ticks), 5),
         (lambda: _learn(ticks), 5),
+        (ticks.runner.remember_languages, 5),
         (lambda: _repair_book(ticks), 60),
         (lambda: _forget_answers(ticks), 3600),
         (lambda: ticks.stores.sweep(ticks.engine.clock.now()), 600),

@@ -11,6 +11,9 @@ from node.ports.builds import BuildEnd as BuildEnd
 from node.ports.builds import Builder as Builder
 from node.ports.builds import BuildSpec as BuildSpec
 from node.ports.builds import Hear as Hear
+from node.ports.calls import Calls as Calls
+from node.ports.calls import Standing as Standing
+from node.ports.calls import Window as Window
 from node.ports.chain import Chain as Chain
 from node.ports.chain import ChainNews as ChainNews
 from node.ports.chain import Incoming as Incoming
@@ -55,6 +58,7 @@ from node.ports.sandboxes import CodeRun as CodeRun
 from node.ports.sandboxes import CodeSpec as CodeSpec
 from node.ports.sandboxes import Language as Language
 from node.ports.sandboxes import Sandboxes as Sandboxes
+from node.ports.storage import Bells as Bells
 from node.ports.storage import Reader as Reader
 from node.ports.storage import Storage as Storage
 from node.ports.storage import Tx as Tx

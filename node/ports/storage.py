@@ -1,6 +1,6 @@
 """Storage: nouns in, nouns out; one writer, and transactions that are on disk when they are answered."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -43,6 +43,11 @@ class Reader(Protocol):
 class Tx(Reader, Protocol):
     """One open transaction in the writer's thread: synchronous, never kept."""
 
+    @property
+    def turn(self) -> int:
+        """The number of the transaction in this process: while it is the same, nobody else has written."""
+        ...
+
     def put(self, noun: Struct) -> None:
         """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken."""
         ...
@@ -53,6 +58,10 @@ class Tx(Reader, Protocol):
 
     def delete(self, noun: type[Struct], id: str) -> None:
         """Delete by id, or do nothing."""
+        ...
+
+    def announce(self, ids: Sequence[str]) -> None:
+        """Say to the other processes on this database, once it is committed, that these have changed."""
         ...
 
 
@@ -66,4 +75,12 @@ class Storage(Reader, Protocol):
         full): then nothing of it is stored, unless it says that this is not known, of a database server that went away
         in the middle of a COMMIT and stayed away. Cancelling the caller does not undo it.
         """
+        ...
+
+
+class Bells(Protocol):
+    """What other processes on the same database announce."""
+
+    def heard(self) -> AsyncIterator[tuple[str, ...]]:
+        """The ids that changed elsewhere, without end; () means that anything may have, as at the beginning."""
         ...

@@ -117,6 +117,22 @@ def test_a_run_that_is_cancelled_in_a_sandbox_stays_cancelled_and_unpaid(tmp_pat
     in_a_world(tmp_path, play)
 
 
+def test_a_process_without_a_book_knows_the_languages_that_the_node_remembers(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await until(buyer.runner.languages)
+        await buyer.runner.remember_languages()
+        offered = buyer.runner.languages()
+        await world.kill("seller")
+        for offer in list(buyer.book.book.offers()):
+            buyer.book.book.remove_offer(offer.id)
+        assert buyer.book.languages() == {}
+        assert buyer.runner.languages() == offered
+        await buyer.runner.remember_languages()
+        assert buyer.runner.languages() == {}
+
+    in_a_world(tmp_path, play)
+
+
 def test_every_input_has_a_run_of_its_own(tmp_path: Path) -> None:
     async def play(world: World, buyer: Node) -> None:
         run = await ran(buyer, "echo", ("one", "two"))

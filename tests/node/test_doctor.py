@@ -16,7 +16,7 @@ from node.actions.following import FollowedStorage
 from node.actions.ledger import post
 from node.adapters import sqlite
 from node.adapters.audit_heads import HeadFile
-from node.adapters.postgres_storage import open_postgres
+from node.adapters.postgres_storage import Use, open_postgres
 from node.adapters.records_check import look_at_audit, look_at_ledger
 from node.adapters.rows import body_of, shape_of
 from node.config import ChainSettings, Config, StorageSettings
@@ -150,8 +150,8 @@ async def test_processes_that_share_a_database_write_one_chain(config: Config) -
     async with open_database(config):
         pass
     async with (
-        open_postgres(config.storage.url, shared=True) as one,
-        open_postgres(config.storage.url, shared=True) as two,
+        open_postgres(config.storage.url, use=Use.NODE) as one,
+        open_postgres(config.storage.url, use=Use.API) as two,
         asyncio.TaskGroup() as group,
     ):
         for storage in (one, two):

@@ -226,3 +226,80 @@ def test_an_effect_whose_end_can_not_be_written_is_tried_again(broken: int) -> N
         assert house.journal() == [("a", "Rung"), ("a", "Answered")]
 
     asyncio.run(play())
+
+
+# --- what other processes on the database ask for -------------------------------------------------------------------
+
+
+def test_what_another_process_wrote_is_performed_once_it_is_heard_of() -> None:
+    async def play(house: House) -> None:
+        other = House(house.storage)
+        running = asyncio.create_task(house.engine.run())
+        await asyncio.sleep(0)
+        await other.engine.handle("Mark", "a", Rung())
+        assert (house.heard, house.storage.announced[-2:]) == ([], ["a", "a:Ring:0"])
+        house.engine.hear(["a", "a:Ring:0"])
+        await waited(lambda: not house.pending())
+        assert (house.heard, other.heard, house.value("a")) == (["a"], [], "idle")
+        running.cancel()
+
+    played(play)
+
+
+def test_whatever_may_have_been_missed_is_looked_for() -> None:
+    async def play(house: House) -> None:
+        other = House(house.storage)
+        running = asyncio.create_task(house.engine.run())
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(house.engine.changed("a", 10))
+        await asyncio.sleep(0)
+        await other.engine.handle("Mark", "a", Rung())
+        house.engine.hear(())
+        assert await waiting
+        await waited(lambda: not house.pending())
+        assert house.heard == ["a"]
+        running.cancel()
+
+    played(play)
+
+
+def test_an_effect_that_is_heard_of_while_it_is_performed_or_ends_is_not_performed_twice() -> None:
+    async def play(house: House) -> None:
+        async def loud(effect: Ring) -> Event:
+            house.engine.hear(["a:Ring:0"])
+            return await house.ring(effect)
+
+        house.on_ring = loud  # type: ignore[assignment]
+        write = house.storage.write
+
+        async def slow(work: Callable[[Tx], Any]) -> Any:
+            house.engine.hear(["a:Ring:0"])  # the row is still there to be read
+            return await write(work)
+
+        await house.engine.handle("Mark", "a", Rung())
+        house.storage.write = slow  # type: ignore[method-assign]
+        await house.live(lambda: not house.pending())
+        await asyncio.sleep(0)
+        assert house.heard == ["a"]
+
+    played(play)
+
+
+def test_an_effect_that_another_process_asks_for_as_it_ends_is_performed_again() -> None:
+    async def play(house: House) -> None:
+        other, write = House(house.storage), house.storage.write
+
+        async def crossed(work: Callable[[Tx], Any]) -> Any:
+            done = await write(work)
+            if house.value("a") == "idle" and not other.heard:
+                other.heard.append("asked")
+                await other.engine.handle("Mark", "a", Rung())
+                house.engine.hear(["a:Ring:0"])
+            return done
+
+        await house.engine.handle("Mark", "a", Rung())
+        house.storage.write = crossed  # type: ignore[method-assign]
+        await house.live(lambda: other.heard and not house.pending())
+        assert (house.heard, house.value("a")) == (["a", "a"], "idle")
+
+    played(play)

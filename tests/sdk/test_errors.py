@@ -26,7 +26,7 @@ from neugrid_sdk.effects import Answer
 from neugrid_sdk.errors import KINDS, error_in
 from node.api.envelopes import LOWER_CODES
 from node.api.errors import STATUS
-from node.api.limits import Window
+from node.ports import Window
 from tests.node.api.fakes import KEY, World
 from tests.sdk.scripts import Script, says
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import count
 from typing import Any
 
@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
-from node.adapters.leading import leading
+from node.adapters import postgres_storage
 from node.adapters.postgres import Connection, revision_of
 from node.adapters.postgres_places import database_at
-from node.adapters.postgres_storage import open_postgres
+from node.adapters.postgres_storage import Use, open_postgres
 from node.adapters.storage import SqlStorage
 from node.migrations import HEAD
 from node.ports import Tx
@@ -319,7 +319,7 @@ async def test_a_second_node_is_refused_until_the_first_one_ends(url: str) -> No
         with pytest.raises(Conflict, match="is in use by another node; stop it first"):
             await opened_and_closed(url)
         with pytest.raises(Conflict, match="in use by another node"):
-            await opened_and_closed(url, shared=True)
+            await opened_and_closed(url, use=Use.API)
 
     await opened_and_closed(url)
 
@@ -339,7 +339,7 @@ async def test_processes_that_share_a_database_lose_nothing_of_each_others_write
         tx.put(Mark(id="sum", value=str(int(before.value if before else 0) + 1)))
         tx.put(an_entry())
 
-    async with open_postgres(url, shared=True) as one, open_postgres(url, shared=True) as other:
+    async with open_postgres(url, use=Use.NODE) as one, open_postgres(url, use=Use.API) as other:
         with pytest.raises(Conflict):
             await opened_and_closed(url)
         await asyncio.gather(*(storage.write(add) for _ in range(100) for storage in (one, other)))
@@ -347,71 +347,126 @@ async def test_processes_that_share_a_database_lose_nothing_of_each_others_write
         assert one.count(Entry) == 200
 
 
-async def test_one_of_those_that_share_a_database_leads_and_another_when_it_is_gone(postgres: Server, url: str) -> None:
-    led: list[str] = []
-    events = {name: asyncio.Event() for name in ("one", "other")}
+async def test_a_database_has_one_node_and_its_api_processes_outlive_it(url: str) -> None:
+    async with open_postgres(url, use=Use.API) as api:
+        async with open_postgres(url, use=Use.NODE):
+            for use in (Use.NODE, Use.ALONE):
+                with pytest.raises(Conflict, match="is in use by another node; stop it first"):
+                    await opened_and_closed(url, use=use)
+            await opened_and_closed(url, use=Use.API)
+        await api.write(lambda tx: tx.put(a_mark()))
+        await opened_and_closed(url, use=Use.NODE)
 
-    def work(name: str) -> Callable[[], Any]:
-        async def lead() -> None:
-            led.append(name)
-            events[name].set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                led.append(f"not {name}")
 
-        return lead
-
-    async def start(name: str) -> "asyncio.Task[None]":
-        return asyncio.create_task(leading(url, "schedule", work(name), every=0.01))
-
-    async with asyncio.timeout(WITHIN):
-        one = await start("one")
-        await events["one"].wait()
-        other = await start("other")
-        await asyncio.sleep(0.1)
-        assert led == ["one"]
-        one.cancel()
-        await events["other"].wait()
-        assert led == ["one", "not one", "other"]
-        events["other"].clear()
+async def test_a_node_that_lost_its_place_to_another_writes_no_more_though_api_processes_do(
+    postgres: Server, url: str
+) -> None:
+    async with open_postgres(url, use=Use.NODE) as first, open_postgres(url, use=Use.API) as api:
         end_sessions(postgres, url)
-        await events["other"].wait()
-        assert led[-2:] == ["not other", "other"]
-        other.cancel()
-        await asyncio.gather(one, other, return_exceptions=True)
+        async with open_postgres(url, use=Use.NODE):
+            with pytest.raises(Conflict, match="in use by another node"):
+                await first.write(lambda tx: tx.put(a_mark()))
+            await eventually(lambda: api.write(lambda tx: tx.put(a_mark())))
+        await first.write(lambda tx: tx.put(a_mark()))
 
 
-async def test_leading_ends_with_its_work(url: str) -> None:
-    done: list[str] = []
+async def test_a_node_brings_the_schema_up_to_date_before_its_api_processes_come(postgres: Server) -> None:
+    with postgres.database("template0") as url:
+        await opened_and_closed(url, use=Use.NODE)
+        async with open_postgres(url, use=Use.API):
+            connection = Connection(database_at(url))
+            connection.rows("UPDATE alembic_version SET version_num = '0001'", {})
+            connection.close()
+            with pytest.raises(Conflict, match=r"has schema 0001, this program .*: stop its API processes"):
+                await opened_and_closed(url, use=Use.NODE)
 
-    async def work() -> None:
-        done.append("work")
 
-    await leading(url, "schedule", work, every=0.01)
-    assert done == ["work"]
+async def test_a_process_that_stands_still_in_a_transaction_does_not_keep_the_others_from_writing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_storage, "STALLED", 0.2)
+    begun, still = threading.Event(), threading.Event()
+
+    def stand_still(tx: Tx) -> None:
+        tx.put(a_mark())
+        begun.set()
+        still.wait(WITHIN)
+
+    async with open_postgres(url, use=Use.API) as stalled, open_postgres(url, use=Use.API) as other:
+        held = asyncio.create_task(stalled.write(stand_still))
+        await asyncio.to_thread(begun.wait, WITHIN)
+        async with asyncio.timeout(WITHIN / 2):
+            await other.write(lambda tx: tx.put(a_mark()))
+        still.set()
+        with pytest.raises(NeugridError):
+            await held
+
+
+# --- what is announced ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_announced_is_heard_by_others_once_it_is_committed(url: str) -> None:
+    def work(tx: Tx) -> None:
+        tx.put(a_mark())
+        tx.announce(["a", "b", "a"])
+        tx.announce([])
+
+    async with open_postgres(url, use=Use.NODE) as node, open_postgres(url, use=Use.API) as api:
+        assert node.bells
+        assert api.bells
+        async with asyncio.timeout(WITHIN), aclosing(api.bells.heard()) as heard, aclosing(node.bells.heard()) as own:
+            assert (await anext(heard), await anext(own)) == ((), ()), "anything may have happened before"
+            await node.write(work)
+            assert await anext(heard) == ("a", "b")
+            assert api.find(Mark) == [a_mark()]
+            await api.write(lambda tx: tx.announce(["c"]))
+            assert await anext(own) == ("c",), "a process does not hear itself"
+
+
+async def test_more_ids_than_one_notification_takes_are_all_heard(url: str) -> None:
+    ids = [f"lse_{number:040}" for number in range(1000)]
+    async with open_postgres(url, use=Use.NODE) as node, open_postgres(url, use=Use.API) as api:
+        assert api.bells
+        async with asyncio.timeout(WITHIN), aclosing(api.bells.heard()) as heard:
+            await anext(heard)
+            await node.write(lambda tx: tx.announce(ids))
+            found: list[str] = []
+            while len(found) < len(ids):
+                found += await anext(heard)
+    assert found == ids
+
+
+async def test_who_could_not_hear_for_a_while_is_told_that_anything_may_have_happened(
+    postgres: Server, url: str
+) -> None:
+    async with open_postgres(url, use=Use.API) as api:
+        assert api.bells
+        async with asyncio.timeout(WITHIN), aclosing(api.bells.heard()) as heard:
+            assert await anext(heard) == ()
+            end_sessions(postgres, url)
+            assert await anext(heard) == ()
 
 
 # --- what is opened ------------------------------------------------------------------------------------------------
 
 
-async def opened_and_closed(url: str, password: str = "", shared: bool = False) -> None:
-    async with open_postgres(url, password, shared=shared):
+async def opened_and_closed(url: str, password: str = "", use: Use = Use.ALONE) -> None:
+    async with open_postgres(url, password, use=use):
         pass
 
 
 async def test_a_fresh_database_gets_its_tables_and_a_newer_one_is_refused(postgres: Server) -> None:
     with postgres.database("template0") as url:
-        with pytest.raises(Conflict, match="has schema none: migrate it"):
-            await opened_and_closed(url, shared=True)
+        with pytest.raises(Conflict, match=f"has schema none, this program {HEAD}: stop its API processes"):
+            await opened_and_closed(url, use=Use.API)
         await opened_and_closed(url)
         connection = Connection(database_at(url))
         assert revision_of(connection) == HEAD
         connection.rows("UPDATE alembic_version SET version_num = '9999'", {})
         connection.close()
-        for shared in (False, True):
+        for use in Use:
             with pytest.raises(Conflict, match="schema 9999, newer than this program knows"):
-                await opened_and_closed(url, shared=shared)
+                await opened_and_closed(url, use=use)
 
 
 async def test_the_password_is_given_beside_the_url_and_told_to_nobody(postgres: Server, url: str) -> None:

@@ -547,7 +547,7 @@ class World:
         self.engine = Engine(storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
         self.chain = FakeChain(FakeLedger(), Address(PROVIDER))
         self.placing: Any = FakePlacing()
-        self.hosting = Hosting(self.engine, self.placing, Budget(lambda: Amount(self.jobs.funds)))
+        self.hosting = Hosting(self.engine, self.placing, Budget())
         services: Any = Services
         self.services: Services = services(
             jobs=self.jobs,

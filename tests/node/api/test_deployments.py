@@ -8,7 +8,9 @@ import pytest
 
 from market.machines import DeadlinePassed
 from market.services import Service
+from node.actions.budget import FUNDS
 from node.api.service_present import WORDS
+from node.records import Mark
 from tests.builders import PROVIDER, REQUESTER
 from tests.node.api.fakes import ALICE, OTHER_KEY, World, pods_run, pods_say
 from tests.node.api.test_logs import frames
@@ -188,7 +190,7 @@ async def test_scaling_and_changing_keep_the_rest(client: httpx.AsyncClient, wor
 
 
 async def test_the_wallet_must_cover_the_caps_of_all_pods(client: httpx.AsyncClient, world: World) -> None:
-    world.jobs.funds = 1_000_000
+    await world.storage.write(lambda tx: tx.put(Mark(id=FUNDS, value="1000000")))
     refused = await client.post("/v1/deployments", json={**IMAGE, "replicas": 3})
     assert (refused.status_code, refused.json()["error"]["code"]) == (402, "INSUFFICIENT_FUNDS")
     assert world.storage.count(Service) == 0

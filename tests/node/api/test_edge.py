@@ -7,9 +7,8 @@ import pytest
 
 from node.actions.keys import NewKey
 from node.api.bodies import read_body
-from node.api.limits import Window
 from node.api.submissions import SubmitJob
-from node.ports import GpuUse
+from node.ports import GpuUse, Window
 from tests.node.api.fakes import ALICE, KEY, OTHER_KEY, World, a_done_job
 
 pytestmark = pytest.mark.anyio

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from market.errors import ConfigError, RateLimited
 from node.api.limit_file import FILE, load_limits
-from node.api.limits import Limiter, Standing, Window, standing_of
+from node.api.limits import Limiter, standing_of
+from node.ports import Standing, Window
 from tests.builders import NOW
 
 RULES: Mapping[str, Mapping[str, tuple[Window, ...]]] = {
@@ -21,15 +20,6 @@ RULES: Mapping[str, Mapping[str, tuple[Window, ...]]] = {
 def left(standing: Standing | None) -> int:
     assert standing is not None
     return standing.remaining
-
-
-def test_the_window_slides_and_forgets() -> None:
-    limiter = Limiter({"free": {"general": (Window(2, 60),)}})
-    assert left(limiter.hit("a", "free", "general", NOW)) == 1
-    assert left(limiter.hit("a", "free", "general", NOW + 50_000)) == 0
-    assert left(limiter.hit("a", "free", "general", NOW + 60_000)) == 0
-    limiter.hit("b", "free", "general", NOW + 200_000)
-    assert [key[0] for key in limiter._calls] == ["b"]
 
 
 def test_all_windows_must_have_room_and_a_refusal_counts_in_none() -> None:
@@ -53,24 +43,6 @@ def test_the_longer_window_holds_when_the_shorter_has_moved_on() -> None:
 
 def test_who_has_no_windows_is_not_counted() -> None:
     assert Limiter(RULES).hit("a", "none", "deploy", NOW) is None
-
-
-@given(st.lists(st.integers(0, 30_000), max_size=200))
-def test_no_window_ever_holds_more_than_its_limit(pauses: list[int]) -> None:
-    limiter, now, passed = Limiter(RULES), NOW, []
-    for pause in pauses:
-        now += pause
-        try:
-            limiter.hit("a", "free", "general", now)
-        except RateLimited:
-            assert any(
-                sum(now - window.seconds * 1000 < at for at in passed) == window.limit
-                for window in RULES["free"]["general"]
-            ), "a call is refused only when a window is full"
-            continue
-        passed.append(now)
-        for window in RULES["free"]["general"]:
-            assert sum(now - window.seconds * 1000 < at for at in passed) <= window.limit
 
 
 def test_the_shipped_limits_are_those_that_are_documented() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from market.signing import Signer
 from market.siwe import SignInMessage, digest_of_text, write_message
-from node.api.limits import Window
+from node.ports import Window
 from tests.node.api.fakes import ALICE, KEY, World
 
 pytestmark = pytest.mark.anyio
