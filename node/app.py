@@ -218,7 +218,7 @@ async def _serve(
     app = create_app(services, config.api, calls=calls)
     leave_loaded_alone()
     door = config.folder / DOOR if config.storage.url else None
-    await serve(app, config.api.host, config.api.port, bound, door=door)
+    await serve(app, config.api.host, config.api.port, bound, door=door, proxies=config.api.proxies)
 
 
 def services_of(

@@ -27,6 +27,7 @@ from node.config_words import (
     Port,
     Positive,
     Price,
+    ProxyAddress,
     Region,
     Registry,
     RepositoryHost,
@@ -77,6 +78,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether webhooks may lead to private addresses and over plain http: programs of the operator's own."""
     wallets_may_join: bool = False
     """Whether a wallet that nobody here has becomes a new account when it signs in."""
+    proxies: tuple[ProxyAddress, ...] = ()
+    """Addresses or networks of reverse proxies of ours: what they say of the client (X-Forwarded-For) is believed."""
     origins: tuple[Origin, ...] = ()
     """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
     body_limit: Annotated[int, whole(1024, 2**40, " bytes")] = 4 * 1024**3

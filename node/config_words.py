@@ -46,6 +46,9 @@ Database = Annotated[
 Origin = Annotated[
     str, Meta(pattern=r"^https?://[^/\s]{1,200}$", description='an origin such as "https://app.example.org"')
 ]
+ProxyAddress = Annotated[
+    str, Meta(pattern=r"^[0-9a-f.:]{2,45}(/[0-9]{1,3})?$(?!\n)", description='an address such as "10.0.0.7"')
+]
 HostName = Annotated[
     str, Meta(pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?$(?!\n)", description='a host such as "api.example.org"')
 ]

@@ -78,7 +78,7 @@ async def _live(config: Config, host: str, port: int, on_ready: Callable[[str], 
                 on_ready(url)
 
         leave_loaded_alone()
-        await serve(app, host, port, bound, is_shared=True)
+        await serve(app, host, port, bound, is_shared=True, proxies=config.api.proxies)
 
 
 def _ports(config: Config, keys: Keys, storage: SqlStorage) -> Ports:

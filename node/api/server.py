@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -38,16 +38,18 @@ async def serve(
     *,
     door: Path | None = None,
     is_shared: bool = False,
+    proxies: Sequence[str] = (),
 ) -> None:
     """Serve until cancelled; `on_bound` learns host and port (0 took a free one) before the first request.
 
     `door` is a Unix socket for processes of our own, which say for whom they ask. A port that `is_shared` may have
-    several processes, among which the kernel shares out connections. When cancelled, open streams are ended and running
+    several processes, among which the kernel shares out connections. Only `proxies` are believed for whom they ask:
+    anybody could choose the address that limits and log see. When cancelled, open streams are ended and running
     requests get GRACE seconds. Raises ConfigError when an address can not be had.
     """
     listener = bind(host, port, is_shared=is_shared)
     listeners = [listener, *([bind_door(door)] if door else [])]
-    server = _Server(_config(app))
+    server = _Server(_config(app, proxies))
     running = asyncio.create_task(server.serve(sockets=listeners), name="http")
     try:
         on_bound(host, listener.getsockname()[1])
@@ -99,7 +101,7 @@ def _sentence(error: OSError, host: str, port: int) -> str:
     return f"can not listen on {host}:{port}: {error.strerror or error}"
 
 
-def _config(app: Edge) -> uvicorn.Config:
+def _config(app: Edge, proxies: Sequence[str]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
@@ -111,6 +113,8 @@ def _config(app: Edge) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=GRACE,
         backlog=BACKLOG,
     )

@@ -11,6 +11,7 @@ from market.errors import ConfigError
 from node.api import heads
 from node.api.heads import MAX_HEAD
 from node.api.server import bind, serve
+from node.ports import Window
 from tests.node.api.fakes import KEY, World, a_done_job
 
 pytestmark = pytest.mark.anyio
@@ -19,9 +20,10 @@ pytestmark = pytest.mark.anyio
 class Running:
     """A server in this loop; `url` is known once it is bound."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *proxies: str) -> None:
         self.bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(serve(world.app, "127.0.0.1", 0, lambda _, port: self.bound.set_result(port)))
+        served = serve(world.app, "127.0.0.1", 0, lambda _, port: self.bound.set_result(port), proxies=proxies)
+        self.task = asyncio.create_task(served)
 
     async def client(self) -> httpx.AsyncClient:
         port = await self.bound
@@ -40,6 +42,19 @@ async def test_a_free_port_is_taken_and_told() -> None:
     assert answer.status_code == 200
     assert "server" not in answer.headers
     assert running.task.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "statuses"), [((), [200, 200, 429, 429]), (("127.0.0.0/8",), [200, 200, 200, 200])]
+)
+async def test_only_named_proxies_are_believed_for_whom_they_ask(proxies: tuple[str, ...], statuses: list[int]) -> None:
+    """Anonymous calls are counted by address."""
+    running = Running(World({"anonymous": {"general": (Window(2, 60),)}}, port=0), *proxies)
+    async with await running.client() as client:
+        del client.headers["X-API-Key"]
+        said = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(4)]
+        assert [(await client.get("/v1/version", headers=each)).status_code for each in said] == statuses
+    await running.stop()
 
 
 async def test_stopping_ends_open_streams_within_the_grace() -> None:
