@@ -24,6 +24,8 @@ from node.adapters.storage import Connection
 from node.migrations import migrate
 
 N = TypeVar("N", bound=Struct)
+NUMBERED: Final = ("entry", "happened")
+"""The tables whose rows the database numbers."""
 PAGE: Final = 500
 """Rows that are in memory at a time."""
 _HEAD: Final = b"SQLite format 3\0"
@@ -32,14 +34,14 @@ _HEAD: Final = b"SQLite format 3\0"
 class Side(Struct, frozen=True, kw_only=True):
     """A database that rows are read from or written to, at this program's schema.
 
-    `add` writes a row; `counted` is the highest number that the journal gave so far, which `count_from` sets.
+    `add` writes a row; `counted` is the highest number that a table of NUMBERED gave so far, which `count_from` sets.
     """
 
     connection: Connection
     statements: Statements
     add: Callable[[str, dict[str, Any]], object]
-    counted: Callable[[], int]
-    count_from: Callable[[int], object]
+    counted: Callable[[str], int]
+    count_from: Callable[[str, int], object]
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -52,13 +54,14 @@ class Made(Struct, frozen=True, kw_only=True):
 def sqlite_side(connection: SqliteConnection) -> Side:
     """A SQLite file as a side."""
 
-    def counted() -> int:
-        rows = connection.rows("SELECT seq FROM sqlite_sequence WHERE name = 'entry'", {})
+    def counted(table: str) -> int:
+        rows = connection.rows("SELECT seq FROM sqlite_sequence WHERE name = :table", {"table": table})
         return int(rows[0][0]) if rows else 0
 
-    def count_from(number: int) -> None:
-        connection.rows("DELETE FROM sqlite_sequence WHERE name = 'entry'", {})
-        connection.rows("INSERT INTO sqlite_sequence (name, seq) VALUES ('entry', :number)", {"number": number})
+    def count_from(table: str, number: int) -> None:
+        values = {"table": table, "number": number}
+        connection.rows("DELETE FROM sqlite_sequence WHERE name = :table", {"table": table})
+        connection.rows("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)", values)
 
     return Side(
         connection=connection,
@@ -74,7 +77,8 @@ def copy(source: Side, target: Side) -> None:
     for shape in SHAPES.values():
         for row in rows_of(source, shape):
             target.add(target.statements.insert(shape, row), row)
-    target.count_from(source.counted())
+    for table in NUMBERED:
+        target.count_from(table, source.counted(table))
 
 
 def digest(side: Side) -> bytes:

@@ -13,19 +13,23 @@ from node.adapters.rows import SHAPES
 from node.adapters.sqlite import Connection as SqliteConnection
 from node.migrations import HEAD, migrate
 
-_SEQUENCE = "pg_get_serial_sequence('entry', 'seq')"
+_SEQUENCE = "pg_get_serial_sequence(%(table)s, 'seq')"
 _ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 
 def postgres_side(connection: Connection) -> Side:
     """The database of `connection` as a side."""
 
-    def counted() -> int:
-        return int(connection.rows(f"SELECT coalesce(pg_sequence_last_value({_SEQUENCE}::regclass), 0)", {})[0][0])
+    def counted(table: str) -> int:
+        return int(
+            connection.rows(f"SELECT coalesce(pg_sequence_last_value({_SEQUENCE}::regclass), 0)", {"table": table})[0][
+                0
+            ]
+        )
 
-    def count_from(number: int) -> None:
+    def count_from(table: str, number: int) -> None:
         if number:
-            connection.rows(f"SELECT setval({_SEQUENCE}, %(number)s)", {"number": number})
+            connection.rows(f"SELECT setval({_SEQUENCE}, %(number)s)", {"table": table, "number": number})
 
     return Side(
         connection=connection,

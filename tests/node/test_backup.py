@@ -20,7 +20,7 @@ from node.config import Config, StorageSettings
 from node.database import open_database
 from node.migrations import HEAD, steps
 from node.ports import Storage
-from node.records import Entry, Mark
+from node.records import Entry, Happened, Mark
 from tests.builders import NOW
 from tests.node.adapters.postgres_server import Server
 from tests.node.adapters.samples import EVERY_NOUN, a_job, a_mark, an_entry
@@ -77,14 +77,21 @@ async def everything(config: Config) -> list[Struct]:
 
 @pytest.fixture
 async def full(config: Config) -> Config:
-    """A node's database with one of everything, and an entry of the journal that is deleted again."""
+    """A node's database with one of everything, and the latest of what is numbered deleted again."""
     many = [a_mark(number) for number in range(1200)]
     async with open_database(config) as storage:
         await write(storage, *EVERY_NOUN, an_entry("job_a"), an_entry("job_b"), an_entry("job_c"))
         await write(storage, a_job("job_\0", account="acc\0"), a_job("job_\1", account="acc\1\1"))
         await storage.write(lambda tx: [tx.put(mark) for mark in many])
-        await storage.write(lambda tx: tx.delete(Entry, "3"))
+        await hear(storage, 3)
+        await storage.write(lambda tx: [tx.delete(noun, "3") for noun in (Entry, Happened)])
     return config
+
+
+async def hear(storage: Storage, times: int) -> None:
+    for _ in range(times):
+        happened = Happened(account="user_1", event="job.created", subject="job_1", body=b"{}", at=NOW)
+        await storage.write(lambda tx, happened=happened: tx.insert(happened))  # type: ignore[misc]
 
 
 # --- there and back ------------------------------------------------------------------------------------------------
@@ -100,6 +107,8 @@ async def test_a_backup_brings_everything_into_any_other_database(full: Config, 
     async with open_database(other) as storage:
         await write(storage, an_entry("job_d"))
         assert [entry.seq for entry in storage.find(Entry)] == [1, 2, 4]
+        await hear(storage, 1)
+        assert [happened.seq for happened in storage.find(Happened, account="user_1")] == [1, 2, 4]
         assert [job.id for job in storage.find(type(a_job()), account="acc\0")] == ["job_\0"]
         assert storage.count(Mark, id=a_mark(7).id) == 1
 
