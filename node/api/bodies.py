@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from market.errors import InvalidParameters
 from node.api.errors import UnsupportedMediaType
+from node.api.expectations import misfit
 
 S = TypeVar("S", bound=Struct)
 _PLACE: Final = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
+_SECRET: Final = re.compile(r"password|secret|token|^env", re.IGNORECASE)
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*)`$")
 _MISSING: Final = re.compile(r"^Object missing required field `(.*)`$")
 
@@ -93,10 +95,9 @@ def _explain(problem: str, raw: Any) -> InvalidParameters:
     if found := _MISSING.match(message):
         field = _joined(place, found[1])
         return InvalidParameters(f"{field} is required", field=field, expected="a value")
-    expected = message[0].lower() + message[1:]
-    return InvalidParameters(
-        f"{place or 'the body'}: {expected}", field=place or "body", value=_shown(raw, place), expected=expected
-    )
+    value = _shown(raw, place)
+    sentence, expected = misfit(place or "the body", message, value)
+    return InvalidParameters(sentence, field=place or "body", value=value, expected=expected)
 
 
 def _joined(place: str, name: str) -> str:
@@ -104,7 +105,9 @@ def _joined(place: str, name: str) -> str:
 
 
 def _shown(raw: Any, place: str) -> Any:
-    """The value at `place` ("resources.cpu", "command[0]"); shortened when it is long."""
+    """The value at `place` ("resources.cpu", "command[0]"); shortened when it is long, and never a secret."""
+    if _SECRET.search(place):
+        return "***"
     for key in re.findall(r"[^.\[\]]+", place):
         try:
             raw = raw[int(key)] if isinstance(raw, list) else raw[key]

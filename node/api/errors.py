@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from market.errors import NeugridError
 from node.api.envelopes import shaped
+from node.api.expectations import misfit
 from node.api.views import ErrorBody, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -132,9 +133,8 @@ def _sentence(request: Request[Any, Any, Any], error: HTTPException) -> str:
         404: f"there is no {request.scope['path']}",
         405: f"{request.method} is not allowed on {request.scope['path']}",
     }
-    first = _first(error)
-    if first.get("key"):
-        return f"{first['key']}: {first.get('message', 'does not fit')}"
+    if _first(error).get("key"):
+        return _misfit(request, error)[0]
     return sentences.get(error.status_code) or error.detail
 
 
@@ -142,7 +142,14 @@ def _details(request: Request[Any, Any, Any], error: HTTPException) -> dict[str,
     field = _first(error).get("key")
     if not field:
         return {}
-    return {"field": field, "value": request.query_params.get(field), "expected": _first(error).get("message", "")}
+    value = request.query_params.get(field)
+    return {"field": field, "value": value, "expected": _misfit(request, error)[1]}
+
+
+def _misfit(request: Request[Any, Any, Any], error: HTTPException) -> tuple[str, str]:
+    first = _first(error)
+    field = first["key"]
+    return misfit(field, first.get("message", "does not fit"), request.query_params.get(field))
 
 
 def _first(error: HTTPException) -> dict[str, Any]:

@@ -242,3 +242,26 @@ async def test_only_named_origins_may_call_from_a_browser() -> None:
         assert {"X-RateLimit-Reset", "RateLimit", "RateLimit-Policy", "Retry-After"} <= set(shown) or not allowed
     plain = await caller(World(), **{"X-API-Key": KEY, "Origin": "https://evil.example"}).get("/v1/version")
     assert "access-control-allow-origin" not in plain.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        ({"maxPrice": -1}, "maxPrice", "maxPrice must be a number >= 0.0, got -1"),
+        ({"minReputation": 2000}, "minReputation", "minReputation must be an integer <= 1000, got 2000"),
+        ({"command": "ls"}, "command", "command must be a list or null, got 'ls'"),
+        ({"resources": {"gpu": -1}}, "resources.gpu", "resources.gpu must be an integer >= 0, got -1"),
+        ({"env": {"TOKEN": 5}}, "env[...]", "env[...] must be text, got '***'"),
+    ],
+)
+async def test_what_does_not_fit_is_said_in_words(
+    client: httpx.AsyncClient, body: dict[str, Any], field: str, said: str
+) -> None:
+    error = (await client.post("/v1/jobs", json={"image": "busybox", "maxPrice": 1, **body})).json()["error"]
+    assert (error["details"]["field"], error["message"]) == (field, said)
+
+
+async def test_a_query_that_does_not_fit_is_said_in_words(client: httpx.AsyncClient) -> None:
+    error = (await client.get("/v1/jobs?limit=0")).json()["error"]
+    assert error["message"] == "limit must be an integer >= 1, got '0'"
+    assert error["details"] == {"field": "limit", "value": "0", "expected": "an integer >= 1"}
