@@ -155,7 +155,7 @@ def _settings(plan: Plan) -> Settings:
 async def _served(stack: AsyncExitStack, node: Node, ports: Ports, plan: Plan) -> tuple[str, str]:
     """Serve the API; its URL and a key."""
     people = let_in(
-        ports.storage,
+        node.engine.storage,
         ports.clock,
         Argon2Passwords(),
         JwtTokens(bytes(32), node.funding.payee),

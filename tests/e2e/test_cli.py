@@ -108,7 +108,9 @@ def test_a_job_is_cancelled_and_explained(neugrid: Shell) -> None:
 
 
 def test_ctrl_c_leaves_the_job_running(market: Market, neugrid: Shell) -> None:
-    words = [*PROGRAM, "job", "submit", *SMALL, "--wait", "--", "sh", "-c", "echo up; sleep 30"]
+    """Whoever runs the tests in the background ignores SIGINT, and so would what they start."""
+    words = ["env", "--default-signal=INT", *PROGRAM, "job", "submit", *SMALL, "--wait", "--"]
+    words += ["sh", "-c", "echo up; sleep 30"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=neugrid.environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"

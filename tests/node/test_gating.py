@@ -1,6 +1,7 @@
 """The loop at the gate: what it finds is told once, and an engine that is away is asked again soon."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -63,7 +64,7 @@ def test_a_gate_that_is_shut_is_looked_at_again_long_before_one_that_is_open(mon
         if len(pauses) == 4:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(gating.asyncio, "sleep", sleep)
+    monkeypatch.setattr(gating, "asyncio", SimpleNamespace(sleep=sleep))
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(gating.run(Gate(FakeInspector(None, (BELOW,), (BELOW,), ()))))
     assert pauses == [gating.AGAIN, gating.AGAIN, 2 * gating.AGAIN, gating.EVERY]

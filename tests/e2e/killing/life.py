@@ -67,7 +67,7 @@ class House:
         actions = {name: getattr(node, name) for name in names}
         tokens = JwtTokens(bytes(32), node.funding.payee)
         people = let_in(node.engine.storage, clock, Argon2Passwords(), tokens, Door(chain=1), node.ledger)
-        vars(self.services).update(actions, people=people, steps=steps, clock=clock, currency="TUSD")
+        vars(self.services).update(actions, people=people, steps=steps, clock=clock, templates={}, currency="TUSD")
         return self.app
 
 
