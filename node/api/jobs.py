@@ -59,7 +59,7 @@ async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobVi
         return await submit_code_job(request, data)
     idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
-    templates = {id: template.workload for id, template in request.services.templates.items()}
+    templates = {id: each.workload for id, each in request.services.templates.items()} if data.template else {}
     job, stored = await request.services.jobs.submit(request.account, new_job(data, order, templates), idempotency)
     if stored is not None:
         return replay(stored)

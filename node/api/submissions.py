@@ -159,7 +159,7 @@ def _template(body: SubmitJob, templates: Mapping[str, Workload]) -> Workload:
 
 
 def _image(body: SubmitJob) -> Workload:
-    return Workload(image=image_of(body.image or ""), resources=resources_of(ResourcesBody()), timeout=1)
+    return Workload(image=image_of(body.image or ""), resources=_PLAIN, timeout=1)
 
 
 def _wish(body: SubmitJob) -> BuildWish:
@@ -240,6 +240,10 @@ def size_of(value: str | int, field: str) -> int:
     if size > 2**60:
         raise unfit(field, value, "at most 1024Pi")
     return size
+
+
+_PLAIN: Final = resources_of(ResourcesBody())
+"""What a job has that asks for nothing."""
 
 
 def _seconds(value: str | int, field: str, most: int) -> int:
