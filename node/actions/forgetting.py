@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from node.ports import Storage, Tx
 
-AT_ONCE: Final = 1000
+AT_ONCE: Final = 500
 
 
 async def forget(storage: Storage, noun: type[Struct], by: str = "id", **old: Any) -> None:

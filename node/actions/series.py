@@ -27,6 +27,7 @@ from market.series import (
 )
 from market.units import Timestamp
 from node.actions.billing import count_traffic
+from node.actions.forgetting import forget
 from node.actions.held_leases import lease_with
 from node.engine import Changes, Engine
 from node.ports import Reader, Tx
@@ -35,8 +36,6 @@ from node.records import SeriesChunk
 T = TypeVar("T")
 SHOWN: Final = ("cpu", "memory", "network", "gpu")
 """The metrics as users know them."""
-AT_ONCE: Final = 500
-"""Chunks that go in one transaction: others may write in between."""
 
 
 class Metrics(Struct, frozen=True):
@@ -80,13 +79,9 @@ class Series:
         found = {name: points(replicas, name, since) for name in METRICS}
         return _shown(found, wanted)
 
-    async def sweep(self) -> int:
-        """Drop the chunks that are too old; how many."""
-        gone, now = 0, self._engine.clock.now()
-        while old := self._storage.find(SeriesChunk, expires_until=now, limit=AT_ONCE):
-            await self._storage.write(lambda tx, old=old: _delete(tx, old))  # type: ignore[misc]
-            gone += len(old)
-        return gone
+    async def sweep(self) -> None:
+        """Drop the chunks that are too old."""
+        await forget(self._storage, SeriesChunk, expires_until=self._engine.clock.now())
 
 
 def _take(changes: Changes, envelope: Envelope, message: Samples) -> None:
@@ -153,8 +148,3 @@ def _known(known: Mapping[str, T], name: str, field: str) -> T:
         expected = ", ".join(known)
         raise InvalidParameters(f"{field} must be of {expected}", field=field, value=name, expected=tuple(known))
     return known[name]
-
-
-def _delete(tx: Tx, chunks: Sequence[SeriesChunk]) -> None:
-    for chunk in chunks:
-        tx.delete(SeriesChunk, chunk.id)
