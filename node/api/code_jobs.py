@@ -15,7 +15,7 @@ from node.api.log_queries import LogQuery, resume_point
 from node.api.present import iso, iso_or_none, log_record, provider_id
 from node.api.replies import (
     Page,
-    cursor_of,
+    cut_ahead,
     encode,
     idempotency_of,
     pagination_of,
@@ -27,7 +27,7 @@ from node.api.replies import (
 from node.api.runner import status_of
 from node.api.services import Call
 from node.api.streams import Frame, event_stream
-from node.api.submissions import SubmitJob
+from node.api.submissions import SubmitJob, source_of
 from node.api.views import Fault, JobList, JobView, LogList, ResultList, Timings
 from node.ports import LogLine
 
@@ -50,7 +50,8 @@ def is_code(id: str) -> bool:
 
 
 async def submit_code_job(request: Call, body: SubmitJob) -> Response[JobView]:
-    """Post the run that the body asks for."""
+    """Post the run that the body asks for; InvalidParameters for what code can not have."""
+    source_of(body)
     if body.language is None:
         raise InvalidParameters("code needs its language", field="language", expected="a name of GET /v1/languages")
     idempotency = await idempotency_of(request, "POST /v1/jobs", lambda run: (201, encode(_view(request, run))))
@@ -68,8 +69,7 @@ def list_code_jobs(request: Call, wanted: Page, states: tuple[RunState, ...]) ->
     runs, total = request.services.runner.list(
         request.account, states=states, limit=wanted.limit + 1, after=after, offset=wanted.start
     )
-    shown = runs[: wanted.limit]
-    following = cursor_of(shown[-1].created_at, shown[-1].id) if len(runs) > wanted.limit else None
+    shown, following = cut_ahead(runs, wanted)
     views = tuple(_view(request, run) for run in shown)
     return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
 

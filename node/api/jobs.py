@@ -31,7 +31,7 @@ from node.api.market_views import ExplanationView
 from node.api.present import STATUS, etag, job_view, result_list
 from node.api.replies import (
     Page,
-    cursor_of,
+    cut_ahead,
     encode,
     idempotency_of,
     pagination_of,
@@ -41,7 +41,7 @@ from node.api.replies import (
     reply_unless_known,
 )
 from node.api.services import Call
-from node.api.submissions import SubmitJob, new_job, source_of
+from node.api.submissions import SubmitJob, new_job
 from node.api.views import BidList, JobList, JobView, ResultList
 
 TAGS: Final = ["Jobs"]
@@ -55,7 +55,7 @@ async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobVi
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
-    if source_of(data) == "code":
+    if data.code is not None:
         return await submit_code_job(request, data)
     idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
@@ -81,8 +81,7 @@ async def list_jobs(
     jobs, total = request.services.jobs.list(
         request.account, states=states_of(status), limit=wanted.limit + 1, after=after, offset=wanted.start
     )
-    shown = jobs[: wanted.limit]
-    following = cursor_of(shown[-1].created_at, shown[-1].id) if len(jobs) > wanted.limit else None
+    shown, following = cut_ahead(jobs, wanted)
     views = tuple(_listed(request, shown))
     return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
 

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
 
 import msgspec
 from litestar import Response
@@ -181,6 +181,24 @@ def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
     start = _number_in(page.cursor) if page.cursor else page.start
     shown = items[start : start + page.limit]
     return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
+
+
+class Placed(Protocol):
+    """What stands in a list by when it was made, and by its id."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_at(self) -> int: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
+def cut_ahead(found: Sequence[P], page: Page) -> tuple[Sequence[P], str | None]:
+    """A page of what was looked up with one item more than it holds, and the cursor of the next one."""
+    shown = found[: page.limit]
+    return shown, cursor_of(shown[-1].created_at, shown[-1].id) if len(found) > page.limit else None
 
 
 def cursor_of(created_at: int, id: str) -> str:
