@@ -21,7 +21,6 @@ class NoStorage:
 
     def __init__(self) -> None:
         self._kept: dict[str, Struct] = {}
-        self.turn = 0
 
     def get(self, noun: type[N], id: str) -> N | None:
         found = self._kept.get(id)
@@ -35,7 +34,6 @@ class NoStorage:
         return sum(isinstance(kept, noun) for kept in self._kept.values())
 
     async def write(self, work: Callable[[Tx], R]) -> R:
-        self.turn += 1
         result = work(self)
         await asyncio.sleep(0)
         return result

@@ -9,7 +9,6 @@ from node.actions.audit import FOLDS
 from node.actions.bidding import Bidding
 from node.actions.billing import Billing
 from node.actions.book import Book
-from node.actions.budget import Budget
 from node.actions.consoles import Consoles, Find
 from node.actions.deploying import Deploying
 from node.actions.experience import Experiences
@@ -176,8 +175,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
     runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger)
-    budget = Budget()
-    jobs, hosting = Jobs(core.engine, core.files, placing, budget), Hosting(core.engine, placing, budget)
+    jobs, hosting = Jobs(core.engine, core.files, placing), Hosting(core.engine, placing)
     deploying = Deploying(ports.storage, hosting, settings.pods)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))
     return jobs, hosting, runner, standing

@@ -63,7 +63,6 @@ class MemoryStorage:
         self._last_seq = 0
         self._undo: list[Callable[[], None]] = []
         self.announced: list[str] = []
-        self.turn = 0
 
     def get(self, noun: type[N], id: str) -> N | None:
         shape = shape_of(noun)
@@ -96,7 +95,6 @@ class MemoryStorage:
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         self._undo = []
-        self.turn += 1
         try:
             result = work(self)
         except BaseException:

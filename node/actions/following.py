@@ -9,7 +9,6 @@ from msgspec import Struct
 from node.engine import Fold
 from node.ports import Clock, Storage, Tx
 
-N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
 Folds = Mapping[type[Struct], tuple[Fold, ...]]
 """What follows from a change of a record of that type; its `after` is None when the record was deleted."""
@@ -30,26 +29,13 @@ class FollowedStorage:
 
 
 class _FollowedTx:
-    """One transaction; what was read of the followed records is remembered, so that following costs no second read."""
+    """One transaction, which knows what it has read: following costs no second read."""
 
     def __init__(self, tx: Tx, folds: Folds, now: int) -> None:
-        self.find, self.count, self.announce = tx.find, tx.count, tx.announce
+        self.get, self.find, self.count, self.announce = tx.get, tx.find, tx.count, tx.announce
         self._tx = tx
         self._folds = folds
         self._now = now
-        self._known: dict[tuple[type[Struct], str], Any] = {}
-
-    @property
-    def turn(self) -> int:
-        return self._tx.turn
-
-    def get(self, noun: type[N], id: str) -> N | None:
-        if noun not in self._folds:
-            return self._tx.get(noun, id)
-        if (noun, id) not in self._known:
-            self._known[noun, id] = self._tx.get(noun, id)
-        found: N | None = self._known[noun, id]
-        return found
 
     def put(self, noun: Struct) -> None:
         before = self._before(type(noun), noun)
@@ -70,10 +56,5 @@ class _FollowedTx:
         return self.get(noun, after.id) if noun in self._folds else None
 
     def _follow(self, before: Any, after: Any) -> None:
-        noun = type(before if after is None else after)
-        folds = self._folds.get(noun)
-        if folds is None:
-            return
-        self._known[noun, (before if after is None else after).id] = after
-        for fold in folds:
+        for fold in self._folds.get(type(before if after is None else after), ()):
             fold(self, before, after, self._now)

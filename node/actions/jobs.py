@@ -21,7 +21,7 @@ from market.units import Amount
 from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_into, is_too_large
 from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
-from node.actions.budget import Budget
+from node.actions.budget import promise
 from node.actions.files import Files
 from node.actions.ids import new_id
 from node.actions.journals import follow_journal
@@ -61,11 +61,10 @@ class NewJob(Struct, frozen=True, kw_only=True):
 class Jobs:
     """Jobs of accounts; a job of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, files: Files, placing: Placing, budget: Budget) -> None:
+    def __init__(self, engine: Engine, files: Files, placing: Placing) -> None:
         self._engine = engine
         self._files = files
         self._placing = placing
-        self._budget = budget
         self._storage = engine.storage
         self._totals: dict[str, tuple[int, int]] = {}
         """By account: how many jobs there are, and until when that is believed."""
@@ -86,7 +85,7 @@ class Jobs:
                 return None, known
             job = _job(id, nonce, account, new, workload, changes.now)
             changes.create(*post_job(job))
-            self._budget.claim(changes.tx, job.cap)
+            promise(changes.tx, job.cap)
             keep_answer(changes.tx, account, idempotency, job, changes.now)
             return job, None
 

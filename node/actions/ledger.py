@@ -47,7 +47,9 @@ class Ledger:
         """Book what an event of a job, a service, a run or a lease means; InsufficientFunds leaves nothing of it."""
         charge = self._charge(tx, before, after)
         if charge is not None:
-            _settle(tx, charge, now)
+            is_new = before is None and charge.subject == after.id
+            held = 0 if is_new else balance(tx, hold_account(charge.subject), charge.currency)
+            _settle(tx, charge, held, now)
 
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
         """Give a new account its credits."""
@@ -102,8 +104,7 @@ class Ledger:
         return charge_of_pod(before, after, job) if job else None
 
 
-def _settle(tx: Tx, charge: Charge, now: int) -> None:
-    held = balance(tx, hold_account(charge.subject), charge.currency)
+def _settle(tx: Tx, charge: Charge, held: int, now: int) -> None:
     account = tx.get(Account, charge.account)
     if not held and (account is None or is_admin(account)):
         postings = between(HOUSE, paid_account(charge.account), charge.cost) if charge.cost else ()

@@ -33,7 +33,7 @@ from market.units import Amount
 from market.workloads import MAX_WORKLOAD, DirectPort, Workload, is_too_large
 from node.actions.access import SHOWN, owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
-from node.actions.budget import Budget
+from node.actions.budget import promise
 from node.actions.ids import LENGTH, new_id
 from node.actions.placing import Placing
 from node.actions.pods import pod_job
@@ -77,10 +77,9 @@ class Amendment(Struct, frozen=True, kw_only=True):
 class Hosting:
     """Services of accounts; a service of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, placing: Placing, budget: Budget) -> None:
+    def __init__(self, engine: Engine, placing: Placing) -> None:
         self._engine = engine
         self._placing = placing
-        self._budget = budget
         self._storage = engine.storage
         self._costs = Costs(engine.storage)
 
@@ -101,7 +100,7 @@ class Hosting:
             _check_quota(changes.tx, account)
             service, effects = post_service(_service(id, secret, account, new, changes.now), changes.now)
             changes.create(service, *effects)
-            self._budget.claim(changes.tx, promised(service))
+            promise(changes.tx, promised(service))
             keep_answer(changes.tx, account, idempotency, service, changes.now)
             return service, None
 
@@ -212,7 +211,7 @@ class Hosting:
             before = after = _own(changes.tx, account, id)
             for event in decide(before):
                 after = changes.apply("Service", id, event)
-            self._budget.claim(changes.tx, promised(after) - promised(before))
+            promise(changes.tx, promised(after) - promised(before))
             return after
 
         return await self._engine.transact(work)

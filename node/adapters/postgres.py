@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
 from node.adapters.postgres_places import Database, connected, first_line
-from node.adapters.postgres_session import Raw, Session
+from node.adapters.postgres_session import Encoded, Raw, Session, encoded
 from node.adapters.statements import Statements, Values
 
 R = TypeVar("R")
@@ -25,6 +25,8 @@ GRACE: Final = 5
 """...and how much longer the server may be silent about it."""
 REST: Final = 4
 """A server that does not answer is left alone for as many times as long as it let us wait: reads are in the loop."""
+CAREFUL: Final = 60.0
+"""Seconds in which every piece of work is waited for, once one was refused after the next had begun."""
 IN_DOUBT: Final = 10.0
 """Seconds that a lost answer to COMMIT is asked after."""
 _DURABLE: Final = {"synchronous_commit": ("on", "remote_apply"), "fsync": ("on",), "full_page_writes": ("on",)}
@@ -47,7 +49,8 @@ class Connection:
     """A session with transactions in its caller's hands, opened anew when it was lost; foreign errors leave it as ours.
 
     Once the session fails inside of a transaction, the transaction is spoiled: until `rollback` every call repeats
-    the error. `prepare` is done at the beginning of every session, and may refuse it; `opening` follows every BEGIN,
+    the error. The same goes for what the server refuses of a piece of work that was kept: others may have built on it.
+    `prepare` is done at the beginning of every session, and may refuse it; `opening` follows every BEGIN,
     `part` is done before every COMMIT. A transaction waits until it alone has the advisory lock `lock`.
     """
 
@@ -69,14 +72,20 @@ class Connection:
         self._opening = ("BEGIN", *opening, f"SELECT pg_current_xact_id()::text{place}")
         self._session: Session | None = None
         self._is_open = False
-        self._is_owed = False
+        self._held: list[tuple[str, Encoded]] | None = None
+        """What is to be sent of the present piece of work; None outside of one, and once it has a savepoint."""
+        self._works = 0
+        """Pieces of work of the present transaction."""
+        self._kept = 0
+        """Statements that wait and are of work that was kept."""
+        self._careful_until = 0.0
         self._number = ""
         self._spoiled: NeugridError | None = None
         self._asleep = (0.0, "")
         self.sessions = 0
         """Sessions that were opened so far."""
-        self.turn = 0
-        """Transactions that were begun so far."""
+        self.age = 0
+        """Is another one when what was read in a transaction may not be so any longer."""
 
     def rows(self, sql: str, values: Values, *, first: tuple[str, ...] = ()) -> list[Any]:
         """Run one statement and fetch all its rows; outside of a transaction once more when the session was lost.
@@ -86,15 +95,18 @@ class Connection:
         return self._once_more(lambda: self._asked((*first, sql), values))
 
     def later(self, sql: str, values: Values) -> None:
-        """Send a statement that nobody waits for; what is wrong with it is raised by a later call before the commit."""
-        self._is_owed = True
-        self._send(sql, values)
+        """Send a statement that nobody waits for; what is wrong with it is raised by a later call, or by `commit`."""
+        if self._held is None:
+            self._send(sql, encoded(values))
+        else:
+            self._held.append((sql, encoded(values)))
 
     def begin(self) -> None:
         """Start a transaction; in a new session when the last one was lost."""
         self._number = self._once_more(self._begun)
         self._is_open = True
-        self.turn += 1
+        self._works = 0
+        self.age += 1
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on the server's disk.
@@ -116,7 +128,7 @@ class Connection:
 
     def rollback(self) -> None:
         """Undo everything since `begin`, if anything is left of it; never fails."""
-        self._is_open, self._spoiled = False, None
+        self._is_open, self._spoiled, self._held = False, None, None
         try:
             self._settle()
             if self._session is not None and not self._session.is_idle:
@@ -125,29 +137,29 @@ class Connection:
             self._drop()
 
     def mark(self) -> None:
-        """Open a savepoint."""
-        self._send("SAVEPOINT work", {})
+        """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
+        self._held = []
+        self._works += 1
+        if self._is_careful:
+            self._save()
 
     def keep(self) -> None:
-        """Close the savepoint and keep its writes; raises what is wrong with one that was sent `later`."""
-        self._send("RELEASE work", {})
-        if self._is_owed:
+        """End the piece of work and keep its writes, without waiting for what was sent `later`."""
+        if self._held is None:
+            self._send("RELEASE work", {})
+        else:
+            self._send_held()
+        if self._is_careful:
             self._received()
+        self._kept = self._opened().waiting
 
     def undo(self) -> None:
-        """Undo the writes since the savepoint and close it."""
-        self._settle()
-        self._asked(("ROLLBACK TO work", "RELEASE work"), {})
-
-    def guarded(self, sql: str, values: Values) -> None:
-        """Run one statement that may fail without spoiling the transaction."""
-        self._asked(("SAVEPOINT each",), {})
-        try:
-            self.rows(sql, values)
-        except NeugridError:
-            self._asked(("ROLLBACK TO each", "RELEASE each"), {})
-            raise
-        self._send("RELEASE each", {})
+        """End the piece of work and undo its writes."""
+        self.age += 1
+        held, self._held = self._held, None
+        if held is None:
+            self._settle()
+            self._asked(("ROLLBACK TO work", "RELEASE work"), {})
 
     def open(self) -> None:
         """Open the session now; Unavailable when the server does not answer, and whatever `prepare` raises."""
@@ -176,25 +188,54 @@ class Connection:
         return str(self._asked(self._opening, {})[0][0])
 
     def _asked(self, statements: tuple[str, ...], values: Values) -> list[Any]:
+        if self._held is not None:
+            self._save()
+        ready = encoded(values)
         for sql in statements:
-            self._send(sql, values)
+            self._send(sql, ready)
         return self._received()
 
-    def _send(self, sql: str, values: Values) -> None:
+    @property
+    def _is_careful(self) -> bool:
+        return time.monotonic() < self._careful_until
+
+    def _save(self) -> None:
+        """Open the savepoint of the present piece of work, and send what was held back of it."""
+        self._send("SAVEPOINT work", {})
+        self._send_held()
+
+    def _send_held(self) -> None:
+        held, self._held = self._held or [], None
+        for sql, values in held:
+            self._send(sql, values)
+
+    def _send(self, sql: str, values: Encoded) -> None:
         if self._spoiled:
             raise self._spoiled
         session = self._opened()
+        if session.is_full:
+            self._received()
         try:
             session.send(sql, values)
         except psycopg.Error as error:
             raise self._translated(session, error) from error
 
     def _received(self) -> list[Any]:
-        session, self._is_owed = self._opened(), False
+        session, kept, self._kept = self._opened(), self._kept, 0
         try:
             return session.receive()
         except psycopg.Error as error:
-            raise self._translated(session, error) from error
+            problem = self._translated(session, error)
+            if session.failed < kept and not self._spoiled:
+                self._spoiled = problem = self._shared(problem)
+            raise problem from error
+
+    def _shared(self, problem: NeugridError) -> NeugridError:
+        """What all works of the transaction hear: the problem itself where there is but one."""
+        if self._works == 1:
+            return problem
+        self._careful_until = time.monotonic() + CAREFUL
+        return Unavailable(f"a write beside this one was refused, try again ({problem.message})")
 
     def _settle(self) -> None:
         """Fetch what waits, whatever it is; a session that is lost has nothing."""
@@ -291,17 +332,12 @@ def engine_over(database: Database) -> Engine:
 
 
 def statements() -> Statements:
-    """The SQL of this engine; what it inserts it returns the key of, nothing where the row was there."""
-    return Statements(_compiled, _replace, _insert)
+    """The SQL of this engine."""
+    return Statements(_compiled, _replace)
 
 
 def _compiled(statement: Any, columns: list[str] | None) -> str:
     return str(statement.compile(dialect=_DIALECT, column_keys=columns))
-
-
-def _insert(table: Table) -> Insert:
-    key = next(iter(table.primary_key))
-    return insert(table).on_conflict_do_nothing().returning(key)
 
 
 def _replace(table: Table, columns: list[str], key: str) -> Insert:

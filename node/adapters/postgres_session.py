@@ -6,7 +6,7 @@ along with the next one that somebody does: libpq's pipeline, https://www.postgr
 
 import re
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGresult
 
 from node.adapters.statements import Values
 
-MOST: Final = 64
+MOST: Final = 256
 """Statements that wait for their answers: bounds what lies in the buffers of both sides."""
 _GOOD: Final = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 _NUL, _ESCAPE, _BOTH = "\x01\x01", "\x01\x02", re.compile("\x01(.)", re.DOTALL)
@@ -28,6 +28,7 @@ _INTEGERS: Final = (20, 21, 23, 26)
 _BOOLEAN: Final = 16
 """Numbers of types: bigint, smallint, integer and oid; https://www.postgresql.org/docs/current/catalog-pg-type.html."""
 
+Encoded = Mapping[str, bytes | None]
 Raw = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -55,9 +56,16 @@ class Session:
         self._count = 0
         self.waiting = 0
         """Statements whose answers were not fetched yet."""
+        self.failed = 0
+        """Which of the statements that waited had the last error."""
         self.said = ""
         """What the server said that it did last: "COMMIT", "INSERT 0 1"."""
         self._libpq.enter_pipeline_mode()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many statements wait that their answers are to be fetched first."""
+        return self.waiting >= MOST
 
     @property
     def is_lost(self) -> bool:
@@ -69,12 +77,10 @@ class Session:
         """Whether no transaction is open."""
         return self._libpq.transaction_status == TransactionStatus.IDLE
 
-    def send(self, sql: str, values: Values) -> None:
+    def send(self, sql: str, values: Encoded) -> None:
         """Send one statement with placeholders `%(name)s`; its answer waits."""
-        if self.waiting >= MOST:
-            self.receive()
         known = self._known.get(sql) or self._prepare(sql)
-        self._libpq.send_query_prepared(known.name, [_encoded(values[name]) for name in known.names])
+        self._libpq.send_query_prepared(known.name, [values[name] for name in known.names])
         self.waiting += 1
 
     def receive(self) -> list[Any]:
@@ -83,7 +89,7 @@ class Session:
         self._libpq.pipeline_sync()
         results = [self._next() for _ in range(waiting)]
         self._answer()  # the end of the pipeline
-        for result in results:
+        for self.failed, result in enumerate(results):
             if result.status not in _GOOD:
                 for sql in fresh:
                     del self._known[sql]
@@ -132,6 +138,11 @@ class Session:
         self._known[sql] = known
         self._fresh.append(sql)
         return known
+
+
+def encoded(values: Values) -> Encoded:
+    """Values as the server reads them."""
+    return {name: _encoded(value) for name, value in values.items()}
 
 
 def _encoded(value: object) -> bytes | None:

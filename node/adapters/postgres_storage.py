@@ -7,15 +7,13 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Final
 
-from msgspec import Struct
-
 from market.errors import Conflict
 from node.adapters import postgres
 from node.adapters.postgres import Connection
 from node.adapters.postgres_bells import PostgresBells
 from node.adapters.postgres_places import Database, database_at
-from node.adapters.rows import body_of, shape_of
-from node.adapters.statements import Statements
+from node.adapters.rows import Shape
+from node.adapters.statements import Statements, Values
 from node.adapters.storage import SqlStorage, SqlTx, serving
 from node.migrations import HEAD, migrate
 
@@ -38,7 +36,7 @@ class Use(Enum):
 
 
 class PostgresTx(SqlTx):
-    """The open transaction of the writer's thread. On PostgreSQL an error spoils it, so that none may come of a row."""
+    """The open transaction of the writer's thread; it waits for reads alone, and for columns that may be taken."""
 
     _connection: Connection
 
@@ -46,24 +44,9 @@ class PostgresTx(SqlTx):
         super().__init__(connection, statements)
         self._bells = bells
 
-    def insert(self, noun: Struct) -> None:
-        shape = shape_of(type(noun))
-        row = {**shape.columns(noun), "body": body_of(noun)}
-        statement = self._statements.insert(shape, row)
-        if shape.key not in row:
-            self._connection.later(statement, row)
-        elif not self._connection.rows(statement, row):
-            raise Conflict(f"taken already: {shape.table}.{shape.key} or another column that is unique")
-
-    def put(self, noun: Struct) -> None:
-        shape = shape_of(type(noun))
-        row = {**shape.columns(noun), "body": body_of(noun)}
-        run = self._connection.guarded if shape.unique else self._connection.later
-        run(self._statements.put(shape, row), row)
-
-    def delete(self, noun: type[Struct], id: str) -> None:
-        shape = shape_of(noun)
-        self._connection.later(self._statements.delete(shape), {"key": shape.key_of(id)})
+    def _write(self, shape: Shape, sql: str, values: Values) -> None:
+        run = self._connection.rows if shape.unique else self._connection.later
+        run(sql, values)
 
     def announce(self, ids: Sequence[str]) -> None:
         self._bells.announce(ids)

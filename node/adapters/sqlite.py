@@ -45,8 +45,8 @@ class Connection:
         self.raw = raw
         self._is_open = False
         self._spoiled: NeugridError | None = None
-        self.turn = 0
-        """Transactions that were begun so far."""
+        self.age = 0
+        """Is another one when what was read in a transaction may not be so any longer."""
 
     def rows(self, sql: str, values: Values) -> list[Any]:
         """Run one statement and fetch all its rows."""
@@ -61,7 +61,7 @@ class Connection:
         """Start a transaction that holds the right to write."""
         self.rows("BEGIN IMMEDIATE", {})
         self._is_open = True
-        self.turn += 1
+        self.age += 1
 
     def commit(self) -> None:
         """Returns when everything since `begin` is on disk."""
@@ -84,6 +84,7 @@ class Connection:
 
     def undo(self) -> None:
         """Undo the writes since the savepoint and close it."""
+        self.age += 1
         self.rows("ROLLBACK TO work", {})
         self.rows("RELEASE work", {})
 

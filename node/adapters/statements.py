@@ -27,19 +27,16 @@ Compile = Callable[[Any, list[str] | None], str]
 """(Core statement, columns to insert) to SQL text with named placeholders; every dialect has its own."""
 Replace = Callable[[Table, list[str], str], Insert]
 """(table, columns, key) to the statement that inserts or replaces; every dialect has its own."""
-Add = Callable[[Table], Insert]
-"""A table to the statement that inserts; a dialect may have its own."""
 
 Where = Mapping[str, object]
 
 
 class Statements:
-    """SQL text for every question; `compile`, `replace` and `add` are all that differs between databases."""
+    """SQL text for every question; `compile` and `replace` are all that differs between databases."""
 
-    def __init__(self, compile: Compile, replace: Replace, add: Add = Table.insert) -> None:
+    def __init__(self, compile: Compile, replace: Replace) -> None:
         self._compile = compile
         self._replace = replace
-        self._add = add
         self._known: dict[tuple[Any, ...], str] = {}
 
     def get(self, shape: Shape) -> str:
@@ -56,7 +53,7 @@ class Statements:
         """Insert a row; the placeholders have the names of the columns."""
         question = (shape.table, "insert", len(columns))
         known = self._known.get(question)
-        return known or self._learn(question, self._add(table(shape.table)), list(columns))
+        return known or self._learn(question, table(shape.table).insert(), list(columns))
 
     def put(self, shape: Shape, columns: Columns) -> str:
         """Insert a row, or replace the one with the same key."""

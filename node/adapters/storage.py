@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -18,13 +18,15 @@ from node.ports import Bells, Tx
 
 N = TypeVar("N", bound=Struct)
 R = TypeVar("R")
+FEW: Final = 100
+"""Nouns that a search may find to be remembered in its transaction."""
 
 
 class Connection(Transactions, Protocol):
     """What a storage needs of a connection; all raise NeugridError."""
 
-    turn: int
-
+    @property
+    def age(self) -> int: ...
     def rows(self, sql: str, values: Values) -> list[Any]: ...
     def close(self) -> None: ...
 
@@ -62,25 +64,78 @@ class SqlReader:
 
 
 class SqlTx(SqlReader):
-    """The open transaction of the writer's thread."""
+    """The open transaction of the writer's thread; it knows what it has read or written, for nobody else writes."""
 
-    @property
-    def turn(self) -> int:
-        return self._connection.turn
+    def __init__(self, connection: Connection, statements: Statements) -> None:
+        super().__init__(connection, statements)
+        self._age = -1
+        self._nouns: dict[tuple[type[Struct], str], Any] = {}
+        self._pages: dict[type[Struct], dict[object, list[Any]]] = {}
+
+    def get(self, noun: type[N], id: str) -> N | None:
+        self._look()
+        if shape_of(noun).key != "id":
+            return super().get(noun, id)
+        if (noun, id) not in self._nouns:
+            self._nouns[noun, id] = super().get(noun, id)
+        known: N | None = self._nouns[noun, id]
+        return known
+
+    def find(
+        self,
+        noun: type[N],
+        *,
+        limit: int = 0,
+        offset: int = 0,
+        after: tuple[int, str] | None = None,
+        newest: bool = False,
+        **where: object,
+    ) -> list[N]:
+        self._look()
+        pages = self._pages.setdefault(noun, {})
+        which = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in where.items())
+        question = (limit, offset, after, newest, which)
+        if question not in pages:
+            found = super().find(noun, limit=limit, offset=offset, after=after, newest=newest, **where)
+            if len(found) > FEW:
+                return found
+            pages[question] = found
+        return [*pages[question]]
 
     def put(self, noun: Struct) -> None:
         shape = shape_of(type(noun))
         row = {**shape.columns(noun), "body": body_of(noun)}
-        self._connection.rows(self._statements.put(shape, row), row)
+        self._write(shape, self._statements.put(shape, row), row)
+        self._learn(shape, noun)
 
     def insert(self, noun: Struct) -> None:
         shape = shape_of(type(noun))
         row = {**shape.columns(noun), "body": body_of(noun)}
-        self._connection.rows(self._statements.insert(shape, row), row)
+        self._write(shape, self._statements.insert(shape, row), row)
+        self._learn(shape, noun)
 
     def delete(self, noun: type[Struct], id: str) -> None:
         shape = shape_of(noun)
-        self._connection.rows(self._statements.delete(shape), {"key": shape.key_of(id)})
+        self._write(shape, self._statements.delete(shape), {"key": shape.key_of(id)})
+        self._look()
+        self._pages.pop(noun, None)
+        self._nouns[noun, id] = None
+
+    def _write(self, shape: Shape, sql: str, values: Values) -> None:
+        self._connection.rows(sql, values)
+
+    def _learn(self, shape: Shape, noun: Any) -> None:
+        self._look()
+        self._pages.pop(type(noun), None)
+        if shape.key == "id":
+            self._nouns[type(noun), noun.id] = noun
+
+    def _look(self) -> None:
+        """Forget everything that may be otherwise by now."""
+        if self._age != self._connection.age:
+            self._age = self._connection.age
+            self._nouns.clear()
+            self._pages.clear()
 
     def announce(self, ids: Sequence[str]) -> None:
         """Nobody else has a file of SQLite open."""

@@ -43,17 +43,15 @@ class Reader(Protocol):
 class Tx(Reader, Protocol):
     """One open transaction in the writer's thread: synchronous, never kept."""
 
-    @property
-    def turn(self) -> int:
-        """The number of the transaction in this process: while it is the same, nobody else has written."""
-        ...
-
     def put(self, noun: Struct) -> None:
-        """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken."""
+        """Insert or replace by id; an Entry with seq 0 is inserted. Conflict when a unique column is taken.
+
+        The work ends with an error of a write: what it writes afterwards may be refused, too.
+        """
         ...
 
     def insert(self, noun: Struct) -> None:
-        """Insert; Conflict when the id is taken."""
+        """Insert; when the id is taken nothing of the work is stored, and it or its `write` has an error."""
         ...
 
     def delete(self, noun: type[Struct], id: str) -> None:

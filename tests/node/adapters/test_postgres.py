@@ -157,17 +157,18 @@ async def test_a_server_that_does_not_sync_is_refused(postgres: Server, url: str
 # --- work that goes wrong ------------------------------------------------------------------------------------------
 
 
-async def test_what_nobody_waited_for_fails_its_own_work_alone(url: str) -> None:
+async def test_what_nobody_waited_for_fails_with_what_was_built_on_it_and_then_its_own_work_alone(url: str) -> None:
     def too_long(tx: Tx) -> None:
         tx.put(a_mark(1))
         tx.put(Entry(noun="Job", subject=random_text(20_000), at=1, event="x", body=b""))  # type: ignore[arg-type]
 
     async with open_postgres(url) as storage:
-        writes = [
-            storage.write(work) for work in (lambda tx: tx.put(a_mark(2)), too_long, lambda tx: tx.put(a_mark(3)))
-        ]
-        results = await asyncio.gather(*writes, return_exceptions=True)
+        works = (lambda tx: tx.put(a_mark(2)), too_long, lambda tx: tx.put(a_mark(3)))
+        results = await asyncio.gather(*map(storage.write, works), return_exceptions=True)
 
+        assert {type(result) for result in results[1:]} == {Unavailable}
+        assert "a write beside this one was refused" in str(results[2])
+        results = await asyncio.gather(*map(storage.write, works), return_exceptions=True)
         assert [type(result) for result in results] == [type(None), NeugridError, type(None)]
         assert "refused a statement: index row" in str(results[1])
         assert storage.find(Mark) == [a_mark(2), a_mark(3)]
@@ -187,18 +188,32 @@ async def test_work_that_hides_an_error_of_the_server_stores_nothing(url: str) -
         assert storage.find(Mark) == [a_mark(2)]
 
 
-async def test_work_may_catch_the_conflict_of_a_unique_column_and_go_on(url: str) -> None:
-    def work(tx: Tx) -> None:
-        tx.put(an_api_key("key_1", "a"))
-        for write in (tx.put, tx.insert):
-            with pytest.raises(Conflict, match="taken already"):
-                write(an_api_key("key_2", "a"))
+async def test_a_unique_column_that_is_taken_fails_its_own_work_alone(url: str) -> None:
+    def taken(tx: Tx) -> None:
         tx.put(a_mark(1))
+        tx.put(an_api_key("key_2", "a"))
 
     async with open_postgres(url) as storage:
-        await storage.write(work)
+        await storage.write(lambda tx: tx.put(an_api_key("key_1", "a")))
+        works = (lambda tx: tx.put(a_mark(2)), taken, lambda tx: tx.put(a_mark(3)))
+        results = await asyncio.gather(*map(storage.write, works), return_exceptions=True)
+
+        assert [type(result) for result in results] == [type(None), Conflict, type(None)]
+        assert "taken already" in str(results[1])
         assert storage.find(ApiKey) == [an_api_key("key_1", "a")]
-        assert storage.count(Mark) == 1
+        assert storage.find(Mark) == [a_mark(2), a_mark(3)]
+
+
+async def test_work_that_fails_before_it_asks_for_anything_costs_the_server_nothing(url: str) -> None:
+    def fails(tx: Tx) -> None:
+        tx.put(a_mark(1))
+        raise Conflict("no")
+
+    async with open_postgres(url) as storage:
+        with pytest.raises(Conflict, match="no"):
+            await storage.write(fails)
+        await storage.write(lambda tx: tx.put(a_mark(2)))
+        assert storage.find(Mark) == [a_mark(2)]
 
 
 def random_text(length: int) -> str:

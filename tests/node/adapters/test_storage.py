@@ -312,18 +312,30 @@ async def test_work_runs_exactly_once_also_beside_work_that_fails(storage: Stora
     assert runs == list(range(20))
 
 
-async def test_work_may_catch_a_conflict_and_go_on(storage: Storage) -> None:
-    await put(storage, a_mark(1, "first"))
+async def test_work_knows_what_it_and_others_of_its_transaction_have_written_or_undone(storage: Storage) -> None:
+    await put(storage, a_mark(1, "old"))
+    seen: list[object] = []
 
-    def work(tx: Tx) -> str:
-        try:
-            tx.insert(a_mark(1, "second"))
-        except Conflict:
-            tx.insert(a_mark(2))
-        return "went on"
+    def look(tx: Tx) -> None:
+        seen.append([(mark.id, mark.value) for mark in (*tx.find(Mark), tx.get(Mark, a_mark(2).id)) if mark])
 
-    assert await storage.write(work) == "went on"
-    assert storage.find(Mark) == [a_mark(1, "first"), a_mark(2)]
+    def work(tx: Tx, fails: bool) -> None:
+        look(tx)
+        tx.put(a_mark(1, "new"))
+        tx.insert(a_mark(2))
+        look(tx)
+        tx.delete(Mark, a_mark(2).id)
+        look(tx)
+        if fails:
+            refuse()
+
+    one, two = a_mark(1).id, (a_mark(2).id, a_mark(2).value)
+    writes = [storage.write(each) for each in (partial(work, fails=True), look, partial(work, fails=False), look)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert [type(result) for result in results] == [NeugridError, type(None), type(None), type(None)]
+    old, new = [(one, "old")], [(one, "new")]
+    assert seen == [old, [*new, two, two], new, old, old, [*new, two, two], new, new]
 
 
 async def test_work_that_runs_out_of_an_iterator_fails_like_any_other(storage: Storage) -> None:

@@ -36,7 +36,6 @@ from node.actions.alarm import Alarm
 from node.actions.answers import Idempotency
 from node.actions.asks import Asks
 from node.actions.billing import Billing
-from node.actions.budget import Budget
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
 from node.actions.happenings import Happenings, News
@@ -547,7 +546,7 @@ class World:
         self.engine = Engine(storage, self.clock, MACHINES, (self.ledger.fold, self.happenings.fold))
         self.chain = FakeChain(FakeLedger(), Address(PROVIDER))
         self.placing: Any = FakePlacing()
-        self.hosting = Hosting(self.engine, self.placing, Budget())
+        self.hosting = Hosting(self.engine, self.placing)
         services: Any = Services
         self.services: Services = services(
             jobs=self.jobs,
