@@ -121,15 +121,15 @@ def _credentials_of(connection: Connection) -> list[str]:
         found.append(token.strip())
     elif scheme:
         raise Unauthorized("expected Authorization: Bearer <key>", expected="Bearer")
-    if _is_stream(connection):
+    if _is_stream(connection, headers.get("accept", "")):
         found.append(connection.query_params.get("token", ""))
     return [each for each in dict.fromkeys(found) if each]
 
 
-def _is_stream(connection: Connection) -> bool:
+def _is_stream(connection: Connection, accept: str) -> bool:
     if connection.scope["type"] == ScopeType.WEBSOCKET:
         return True
-    return _method(connection) == "GET" and "text/event-stream" in connection.headers.get("accept", "")
+    return _method(connection) == "GET" and "text/event-stream" in accept
 
 
 def _caller(connection: Connection, credentials: list[str]) -> Caller:

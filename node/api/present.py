@@ -25,6 +25,7 @@ STATUS: Final[dict[JobState, str]] = {
 }
 LEVELS: Final = ("debug", "info", "warn", "error")
 STREAM_LEVELS: Final = {"stderr": "error", "node": "warn"}
+iso: Final = instant
 _LEVEL: Final = re.compile(r"\b(DEBUG|INFO|WARN|ERROR|CRITICAL|FATAL)(?:ING)?\b", re.IGNORECASE)
 _RATE_DIGITS: Final = TOKEN_DECIMALS + len(str(RATE_SCALE)) - 1
 _RATE_UNIT: Final = int(10**_RATE_DIGITS)
@@ -120,14 +121,9 @@ def per_hour(rate: int) -> float:
     return float(f"{rate * 3600 / _RATE_UNIT:.7g}")
 
 
-def iso(ms: int) -> str:
-    """ISO 8601 in UTC with milliseconds."""
-    return instant(ms)
-
-
 def iso_or_none(ms: int) -> str | None:
     """The time, or None where there is none yet."""
-    return iso(ms) if ms else None
+    return instant(ms) if ms else None
 
 
 def _reason(reason: Reason) -> ReasonView:
