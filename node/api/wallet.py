@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -14,7 +15,7 @@ from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
 from node.api.providers import camelled
-from node.api.replies import idempotency_key, reply
+from node.api.replies import reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.wallet_views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
@@ -68,14 +69,13 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
 
 
 @post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
-async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
+async def withdraw(request: Call, data: JSONBody[WithdrawBody], key: NamedDependency[str]) -> Response[WithdrawalView]:
     """Send your balance to your linked wallet; repeat it safely with an `Idempotency-Key`.
 
     For administrators: claim all vouchers in one batch and withdraw the node's earnings.
     """
     to = _payable(parse_address(data.to, "to")) if data.to is not None else None
     amount = price_of_text(data.amount, "amount") if data.amount is not None else None
-    key = idempotency_key(request)
     if is_admin(request.account):
         request.caller.must(ADMIN)
         made: Withdrawal | Payout = await request.services.wallets.withdraw(request.account, to, amount, key)
