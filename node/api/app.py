@@ -140,6 +140,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     wallet.show_balance,
     wallet.show_earnings,
     wallet.withdraw,
+    wallet.list_withdrawals,
     wallet.show_withdrawal,
     wallet.list_transactions,
     wallet.refund,
@@ -219,6 +220,7 @@ AT_NODE: Final[list[BaseRouteHandler]] = [
 RATHER_AT_NODE: Final[list[BaseRouteHandler]] = [
     wallet.show_balance,
     wallet.show_earnings,
+    wallet.list_withdrawals,
     wallet.show_withdrawal,
     wallet.list_transactions,
     runner.show_result,
