@@ -48,6 +48,10 @@ class AccountClient:
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         return self._wire.json("POST", "/v1/wallet/withdraw", json=body, headers=headers)
 
+    def withdrawals(self, limit: int = 100) -> list[Json]:
+        """What was withdrawn, newest first, over as many pages as it takes."""
+        return list(self._wire.pages("/v1/wallet/withdraw", "withdrawals", limit, {}))
+
     def withdrawal(self, id: str) -> Json:
         """How a withdrawal stands."""
         return self._wire.json("GET", f"/v1/wallet/withdraw/{quoted(id)}")

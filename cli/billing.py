@@ -5,6 +5,7 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 
 from cli.remote import LOCAL, Remote, connected, print_json, print_object, print_table
+from cli.wallet import print_withdrawals
 
 app = App(name="billing", help="Your own money at the node: balance, usage, invoices, deposits, payouts.")
 OWN: Final = ("balance", "held", "credits", "currency", "address", "depositAddress")
@@ -53,13 +54,20 @@ def invoice(id: str, /, *, remote: Remote = LOCAL) -> None:
 @app.command
 def deposits(*, remote: Remote = LOCAL) -> None:
     """What was added to your balance lately."""
-    _print_lines("deposit", "no deposits", remote)
+    with connected(remote) as client:
+        found = [line for line in client.transactions() if line.get("kind") == "deposit"]
+    if remote.json:
+        print_json(found)
+        return
+    rows = [(line["subject"], line["amount"], line["createdAt"]) for line in found]
+    print_table(("deposit", "amount", "created"), rows, "no deposits")
 
 
 @app.command
-def payouts(*, remote: Remote = LOCAL) -> None:
-    """What was sent to your wallet lately."""
-    _print_lines("payout", "no payouts", remote)
+def payouts(*, limit: int = 100, remote: Remote = LOCAL) -> None:
+    """What was sent to your wallet, newest first, and how each payout stands."""
+    with connected(remote) as client:
+        print_withdrawals(client.withdrawals(limit), "no payouts", remote.json)
 
 
 @app.command
@@ -79,13 +87,3 @@ def withdraw(
     """Send your balance to your linked wallet."""
     with connected(remote) as client:
         print_object(client.withdraw("", amount, idempotency_key), remote.json)
-
-
-def _print_lines(kind: str, empty: str, remote: Remote) -> None:
-    with connected(remote) as client:
-        found = [line for line in client.transactions() if line.get("kind") == kind]
-    if remote.json:
-        print_json(found)
-        return
-    rows = [(line["subject"], line["amount"], line["createdAt"]) for line in found]
-    print_table((kind, "amount", "created"), rows, empty)

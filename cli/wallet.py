@@ -1,6 +1,7 @@
-"""`neugrid wallet`: balance, earnings, withdraw, refund, transactions."""
+"""`neugrid wallet`: balance, earnings, withdraw, withdrawals, refund, transactions."""
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -37,6 +38,13 @@ def withdraw(
 
 
 @app.command
+def withdrawals(*, limit: int = 100, remote: Remote = LOCAL) -> None:
+    """What you withdrew, newest first, and how each withdrawal stands."""
+    with connected(remote) as client:
+        print_withdrawals(client.withdrawals(limit), "nothing was withdrawn yet", remote.json)
+
+
+@app.command
 def refund(*, remote: Remote = LOCAL) -> None:
     """Take unused deposits back."""
     with connected(remote) as client:
@@ -58,3 +66,13 @@ def transactions(*, remote: Remote = LOCAL) -> None:
         return
     columns = list(dict.fromkeys(name for item in found for name in item))
     print_table(columns, [[item.get(name) for name in columns] for item in found], "nothing was sent yet")
+
+
+def print_withdrawals(found: Sequence[Mapping[str, Any]], empty: str, as_json: bool) -> None:
+    """One line for each, with what it became on the chain."""
+    if as_json:
+        print_json(found)
+        return
+    names = ("id", "status", "amount", "currency", "createdAt", "transaction")
+    rows = [[each[name] for name in names] for each in found]
+    print_table(("withdrawal", "status", "amount", "currency", "created", "transaction"), rows, empty)

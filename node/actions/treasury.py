@@ -103,6 +103,13 @@ class Treasury:
         """One payout of the account; NotFound."""
         return owned(self._storage, Payout, id, account)
 
+    def payouts(
+        self, account: Account, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[list[Payout], int]:
+        """A page of the account's payouts, newest first, and how many there are in all."""
+        found = self._storage.find(Payout, account=account.id, limit=limit, after=after, offset=offset, newest=True)
+        return found, self._storage.count(Payout, account=account.id)
+
     async def finish(self) -> None:
         """Go on with payouts that a crash, a silent chain or an empty wallet left pending."""
         for payout in self._storage.find(Payout, state="pending"):

@@ -137,6 +137,13 @@ class Wallets:
         """One withdrawal of the account."""
         return owned(self._storage, Withdrawal, id, account)
 
+    def withdrawals(
+        self, account: Account, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[list[Withdrawal], int]:
+        """A page of the account's withdrawals, newest first, and how many there are in all."""
+        found = self._storage.find(Withdrawal, account=account.id, limit=limit, after=after, offset=offset, newest=True)
+        return found, self._storage.count(Withdrawal, account=account.id)
+
     async def transactions(self) -> list[dict[str, Any]]:
         """The wallet's transactions as its journal holds them, oldest first."""
         return await self._chain.journal()

@@ -52,7 +52,7 @@ from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, Rules
 from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
-from node.api.replies import page_of
+from node.api.replies import idempotency_key, page_of
 from node.api.services import Call, Services
 from node.api.streams import Closing
 from node.config import ApiSettings
@@ -144,6 +144,7 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     wallet.show_balance,
     wallet.show_earnings,
     wallet.withdraw,
+    wallet.list_withdrawals,
     wallet.show_withdrawal,
     wallet.list_transactions,
     wallet.refund,
@@ -223,6 +224,7 @@ AT_NODE: Final[list[BaseRouteHandler]] = [
 RATHER_AT_NODE: Final[list[BaseRouteHandler]] = [
     wallet.show_balance,
     wallet.show_earnings,
+    wallet.list_withdrawals,
     wallet.show_withdrawal,
     wallet.list_transactions,
     runner.show_result,
@@ -300,12 +302,17 @@ def _routes() -> Router:
     dependencies = {
         "wanted": Provide(page_of, sync_to_thread=False),
         "lines": Provide(log_query_of, sync_to_thread=False),
+        **_repeats(),
     }
     return Router("/v1", route_handlers=[*ROUTES, *SOCKETS], dependencies=dependencies)
 
 
 def _runner() -> Router:
-    return Router("/api/v1/runner", route_handlers=RUNNER_ROUTES)
+    return Router("/api/v1/runner", route_handlers=RUNNER_ROUTES, dependencies=_repeats())
+
+
+def _repeats() -> dict[str, Provide]:
+    return {"key": Provide(idempotency_key, sync_to_thread=False)}
 
 
 def _gauges(services: Services) -> Mapping[str, Any]:

@@ -49,12 +49,12 @@ def is_code(id: str) -> bool:
     return _ID.fullmatch(id) is not None
 
 
-async def submit_code_job(request: Call, body: SubmitJob) -> Response[JobView]:
+async def submit_code_job(request: Call, body: SubmitJob, key: str) -> Response[JobView]:
     """Post the run that the body asks for; InvalidParameters for what code can not have."""
     source_of(body)
     if body.language is None:
         raise InvalidParameters("code needs its language", field="language", expected="a name of GET /v1/languages")
-    idempotency = await idempotency_of(request, "POST /v1/jobs", lambda run: (201, encode(_view(request, run))))
+    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda run: (201, encode(_view(request, run))))
     run, stored = await request.services.runner.submit_once(
         request.account, body.language, body.code or "", (body.input,), idempotency
     )

@@ -35,7 +35,9 @@ TAGS: Final = ["Deployments"]
 
 
 @post("/deployments", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422))
-async def create_deployment(request: Call, data: JSONBody[NewDeployment]) -> Response[DeploymentCreated]:
+async def create_deployment(
+    request: Call, data: JSONBody[NewDeployment], key: NamedDependency[str]
+) -> Response[DeploymentCreated]:
     """Bring up a template or an image at a node of your choice, or wherever it fits.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same deployment and creates nothing new.
@@ -46,7 +48,7 @@ async def create_deployment(request: Call, data: JSONBody[NewDeployment]) -> Res
         view = deployment_view(service, request.services)
         return DeploymentCreated(deployment=view, estimated_hourly_cost=ordered.hourly_cost)
 
-    idempotency = await idempotency_of(request, "POST /v1/deployments", lambda made: (201, encode(shown(made))))
+    idempotency = await idempotency_of(request, key, "POST /v1/deployments", lambda made: (201, encode(shown(made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there

@@ -9,6 +9,7 @@ import time
 from typing import Any, Final
 
 from litestar import Litestar
+from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.routes import BaseRoute
@@ -63,7 +64,7 @@ class Edge:
         limit = self._body_limit if scope["path"].endswith(UPLOADS) else min(JSON_LIMIT, self._body_limit)
         if exchange.announced_size() > limit:
             profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
-            await exchange.refuse(limit, profile)
+            await exchange.refuse(limit, profile, self.app.cors_config)
         else:
             await self.app(scope, exchange.receive, exchange.send)
 
@@ -89,16 +90,19 @@ class _Exchange:
         length = self._headers.get(b"content-length", b"0")
         return int(length) if length.isdigit() else 0
 
-    async def refuse(self, limit: int, profile: str) -> None:
-        """Answer 413 without reading the body."""
+    async def refuse(self, limit: int, profile: str, origins: CORSConfig | None) -> None:
+        """Answer 413 without reading the body; pages of `origins` may read the answer like every other."""
         error = ErrorBody(
             code="PAYLOAD_TOO_LARGE", message=f"a body may have {limit} bytes here", details={"limit": limit}
         )
         body = problem_body(413, error, self.scope["path"], self.scope[REQUEST_ID], profile)
-        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
-        await self.send(
-            {"type": "http.response.start", "status": 413, "headers": [*headers, (b"connection", b"close")]}
-        )
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *_readable(origins, self._headers.get(b"origin", b"").decode("latin-1")),
+        ]
+        await self.send({"type": "http.response.start", "status": 413, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def receive(self) -> Any:
@@ -151,6 +155,20 @@ def _name_client(scope: Any) -> None:
     if server and str(server[0]).startswith("/"):
         address = dict(scope["headers"]).get(FORWARDED_FOR, b"")
         scope["client"] = (address.decode("latin-1"), 0)
+
+
+def _readable(origins: CORSConfig | None, origin: str) -> list[tuple[bytes, bytes]]:
+    """What lets a page of an allowed origin read an answer that the framework, which says it of its own, never sees."""
+    if origins is None or not origin or not origins.is_origin_allowed(origin):
+        return []
+    headers = {
+        "Access-Control-Allow-Origin": origin,
+        "Vary": "Origin",
+        "Access-Control-Allow-Headers": ", ".join(sorted(set(origins.allow_headers))),
+        "Access-Control-Allow-Methods": ", ".join(sorted(set(origins.allow_methods))),
+        **origins.simple_headers,
+    }
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def _methods(route: BaseRoute) -> bytes:

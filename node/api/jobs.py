@@ -50,14 +50,14 @@ E = TypeVar("E", bound=StrEnum)
 
 
 @post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
-async def submit_job(request: Call, data: JSONBody[SubmitJob]) -> Response[JobView]:
+async def submit_job(request: Call, data: JSONBody[SubmitJob], key: NamedDependency[str]) -> Response[JobView]:
     """Post a priced job to the market: an image to run, one of a template, a project to build, or code.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
     if data.code is not None:
-        return await submit_code_job(request, data)
-    idempotency = await idempotency_of(request, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
+        return await submit_code_job(request, data, key)
+    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
     templates = {id: each.workload for id, each in request.services.templates.items()} if data.template else {}
     job, stored = await request.services.jobs.submit(request.account, new_job(data, order, templates), idempotency)

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
 import msgspec
 from litestar import Response
 from litestar.enums import MediaType
-from litestar.params import QueryParameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
-from node.actions.answers import Idempotency
+from node.actions.answers import ANSWER_KEPT, Idempotency
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -24,7 +24,18 @@ T = TypeVar("T")
 encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 MAX_PAGE: Final = 100
 MAX_OFFSET: Final = 1_000_000
-_KEY: Final = re.compile(r"^[\x21-\x7e]{1,255}$")
+MAX_KEY: Final = 255
+_KEY: Final = re.compile(r"^[!-~]*$")
+KEY: Final = HeaderParameter(
+    name="Idempotency-Key",
+    description=(
+        "Makes a repeat safe. Under a key that you sent here before, nothing is done twice: what was made then is "
+        f"answered again, for {ANSWER_KEPT // 3_600_000} hours at least. The same key for something else is refused "
+        "with 422, `IDEMPOTENCY_MISMATCH`. Without a key, or with an empty one, each request counts."
+    ),
+    schema_extra={"max_length": MAX_KEY, "pattern": _KEY.pattern},
+)
+"""The header, described wherever `idempotency_key` is asked for; its refusal is told in our own words."""
 
 
 class Encoded(Response[Any]):
@@ -64,25 +75,29 @@ def reply_unless_known(request: Call, view: Any, tag: str) -> Response[Any]:
     return reply(view, headers={"ETag": tag, "Cache-Control": "private, no-cache"})
 
 
-async def idempotency_of(request: Call, route: str, render: Callable[[Any], tuple[int, bytes]]) -> Idempotency | None:
-    """What makes a repeat of this request safe; None without an Idempotency-Key header."""
-    key = idempotency_key(request)
+def idempotency_key(value: Annotated[str, KEY] = "") -> str:
+    """The Idempotency-Key header, or ""; InvalidParameters when it is longer than 255 or not printable ASCII.
+
+    A handler that asks for it as `key` honours it and is described so: there is no other way to it.
+    """
+    key = value.strip()
+    if len(key) > MAX_KEY or not _KEY.match(key):
+        raise InvalidParameters(
+            f"Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters without spaces",
+            field=KEY.name,
+            value=key[:80],
+        )
+    return key
+
+
+async def idempotency_of(
+    request: Call, key: str, route: str, render: Callable[[Any], tuple[int, bytes]]
+) -> Idempotency | None:
+    """What makes a repeat of this request safe; None without a key."""
     if not key:
         return None
     digest = hashlib.sha256(await request.body()).hexdigest()
     return Idempotency(key=key, route=route, body_digest=digest, render=render)
-
-
-def idempotency_key(request: Call) -> str:
-    """The Idempotency-Key header, or ""; InvalidParameters when it is longer than 255 or not printable ASCII."""
-    key = request.headers.get("idempotency-key", "").strip()
-    if key and not _KEY.match(key):
-        raise InvalidParameters(
-            "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces",
-            field="Idempotency-Key",
-            value=key[:80],
-        )
-    return key
 
 
 def replay(answer: Answer) -> Response[Any]:

@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
@@ -49,6 +50,7 @@ class SubmitCode(Body, frozen=True, kw_only=True):
 async def submit_code(
     request: Call,
     data: JSONBody[SubmitCode],
+    key: NamedDependency[str],
     wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT)] = 0,
 ) -> Response[Submitted]:
     """Run code in a fresh sandbox of some provider: 3 s, 256 MB, no network. Only a run that succeeds is paid.
@@ -59,7 +61,9 @@ async def submit_code(
     if data.inputs is not None and data.input:
         raise InvalidParameters("give input or inputs, not both", field="inputs", expected="one of input and inputs")
     runner = request.services.runner
-    idempotency = await idempotency_of(request, "POST /api/v1/runner/submit", lambda run: (200, encode(_queued(run))))
+    idempotency = await idempotency_of(
+        request, key, "POST /api/v1/runner/submit", lambda run: (200, encode(_queued(run)))
+    )
     inputs = data.inputs or (data.input,)
     run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
     if run is None or stored is not None:

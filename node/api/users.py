@@ -14,7 +14,7 @@ from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso
-from node.api.replies import Page, idempotency_key, listing, page_of_hundred, reply
+from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.views import Deleted, Pagination
@@ -163,9 +163,10 @@ async def delete_user(request: Call, user_id: FromPath[str]) -> Response[Deleted
     status_code=200,
     responses=problems(403, 404, 413, 415, 422),
 )
-async def give_credits(request: Call, user_id: FromPath[str], data: JSONBody[CreditsBody]) -> Response[CreditsView]:
+async def give_credits(
+    request: Call, user_id: FromPath[str], data: JSONBody[CreditsBody], key: NamedDependency[str]
+) -> Response[CreditsView]:
     """Give a user credits; repeat it safely with an `Idempotency-Key`."""
-    key = idempotency_key(request)
     credits = await request.services.people.accounts.give_credits(user_id, data.amount, key)
     return reply(CreditsView(user_id=user_id, credits=credits))
 

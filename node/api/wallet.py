@@ -1,8 +1,10 @@
 """Routes of the node's wallet: balance, earnings, withdrawals, transactions, refunds."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -14,10 +16,18 @@ from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
 from node.api.providers import camelled
-from node.api.replies import idempotency_key, reply
+from node.api.replies import Page, cut_ahead, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
-from node.api.wallet_views import BalanceView, EarningsView, RefundList, RefundView, TransactionList, WithdrawalView
+from node.api.wallet_views import (
+    BalanceView,
+    EarningsView,
+    RefundList,
+    RefundView,
+    TransactionList,
+    WithdrawalList,
+    WithdrawalView,
+)
 from node.records import Payout, Posted, Withdrawal
 
 TAGS: Final = ["Wallet"]
@@ -68,20 +78,33 @@ async def show_earnings(request: Call) -> Response[EarningsView]:
 
 
 @post("/wallet/withdraw", guards=[pays], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422, 503))
-async def withdraw(request: Call, data: JSONBody[WithdrawBody]) -> Response[WithdrawalView]:
+async def withdraw(request: Call, data: JSONBody[WithdrawBody], key: NamedDependency[str]) -> Response[WithdrawalView]:
     """Send your balance to your linked wallet; repeat it safely with an `Idempotency-Key`.
 
     For administrators: claim all vouchers in one batch and withdraw the node's earnings.
     """
     to = _payable(parse_address(data.to, "to")) if data.to is not None else None
     amount = price_of_text(data.amount, "amount") if data.amount is not None else None
-    key = idempotency_key(request)
     if is_admin(request.account):
         request.caller.must(ADMIN)
         made: Withdrawal | Payout = await request.services.wallets.withdraw(request.account, to, amount, key)
     else:
         made = await request.services.treasury.withdraw(request.account, to, amount, key)
     return reply(_view(made, request.services.currency), 201, {"Location": f"/v1/wallet/withdraw/{made.id}"})
+
+
+@get("/wallet/withdraw", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def list_withdrawals(request: Call, wanted: NamedDependency[Page]) -> Response[WithdrawalList]:
+    """What you had sent to your wallet, newest first; for administrators what they withdrew of the node's earnings."""
+    services, account = request.services, request.account
+    look = services.wallets.withdrawals if is_admin(account) else services.treasury.payouts
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    found: tuple[Sequence[Withdrawal | Payout], int] = look(
+        account, limit=wanted.limit + 1, after=after, offset=wanted.start
+    )
+    shown, following = cut_ahead(found[0], wanted)
+    views = tuple(_view(each, services.currency) for each in shown)
+    return reply(WithdrawalList(withdrawals=views, pagination=pagination_of(wanted, found[1], len(views), following)))
 
 
 @get("/wallet/withdraw/{withdrawal_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from node.api.views import View
+from node.api.views import Pagination, View
 
 
 class BalanceView(View, frozen=True, kw_only=True):
@@ -46,6 +46,13 @@ class WithdrawalView(View, frozen=True, kw_only=True):
     currency: str
     transaction: str | None
     created_at: str
+
+
+class WithdrawalList(View, frozen=True, kw_only=True):
+    """A page of withdrawals, newest first."""
+
+    withdrawals: tuple[WithdrawalView, ...]
+    pagination: Pagination
 
 
 class TransactionList(View, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.records import Invoice
+from node.records import Invoice, Payout
 from tests.builders import NOW, PROVIDER
 from tests.cli.conftest import Said
 from tests.node.api.fakes import ALICE, ROOT, ROOT_KEY, World
@@ -79,6 +79,11 @@ def test_a_user_sees_his_money(real: Run, root: Run, world: World) -> None:
     assert [line["amount"] for line in real("billing", "deposits", "--json").json] == ["1000000.0"]
     assert ALICE.id in real("billing", "deposits").out
     assert real("billing", "payouts").out == "no payouts\n"
+    paid: dict[str, Any] = {"to": PROVIDER, "amount": 2_500_000, "created_at": NOW}
+    world.storage.put(Payout(id="pay_1", account=ALICE.id, **paid))
+    [line] = real("billing", "payouts").out.splitlines()[1:]
+    assert line.split()[:4] == ["pay_1", "pending", "2.5", "TUSD"]
+    assert [each["id"] for each in real("billing", "payouts", "--json").json] == ["pay_1"]
     assert real("billing", "withdraw").code == 5
 
 

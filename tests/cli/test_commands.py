@@ -20,6 +20,15 @@ from tests.cli.fakes import DONE, FAILED, JOB, RUNNING, FakeNode, broken, events
 
 Run = Callable[..., Said]
 SUBMIT = ("job", "submit", "--image", "busybox", "--max-price", "1.0")
+A_WITHDRAWAL = {
+    "id": "wdr_1",
+    "status": "pending",
+    "to": "0xab",
+    "amount": "1.5",
+    "currency": "TUSD",
+    "transaction": None,
+    "createdAt": "2026-11-27T05:00:00.000Z",
+}
 
 
 def test_submit_sends_the_order_and_prints_the_id(neugrid: Run, node: FakeNode) -> None:
@@ -187,6 +196,18 @@ def test_logs_follow_to_the_end(neugrid: Run, node: FakeNode) -> None:
         (("wallet", "balance"), "GET /v1/wallet/balance", {"balance": "1.5", "currency": "TUSD"}, "1.5"),
         (("wallet", "earnings"), "GET /v1/wallet/earnings", {"total": "2.0"}, "2.0"),
         (("wallet", "withdraw"), "POST /v1/wallet/withdraw", {"id": "wdr_1", "status": "confirmed"}, "confirmed"),
+        (
+            ("wallet", "withdrawals"),
+            "GET /v1/wallet/withdraw",
+            {"withdrawals": [A_WITHDRAWAL], "pagination": {"hasMore": False}},
+            "wdr_1       pending  1.5     TUSD",
+        ),
+        (
+            ("wallet", "withdrawals"),
+            "GET /v1/wallet/withdraw",
+            {"withdrawals": [], "pagination": {"hasMore": False}},
+            "nothing was withdrawn yet",
+        ),
         (
             ("wallet", "refund"),
             "POST /v1/wallet/refund",

@@ -33,7 +33,8 @@ POST /v1/deployments/{}/scale, GET /v1/deployments/{}/metrics, PATCH /v1/agents/
 GET /v1/projects/{}, DELETE /v1/projects/{}, GET /v1/templates,
 GET /v1/templates/{}, GET /v1/nodes, GET /v1/providers/{}/offers,
 GET /v1/market/orders, POST /v1/market/asks, DELETE /v1/market/asks/{}, GET /v1/wallet/transactions,
-GET /v1/wallet/withdraw/{}, GET /v1/billing/invoices/{}, PATCH /v1/users/{}, GET /v1/webhooks, GET /v1/webhooks/{},
+GET /v1/wallet/withdraw, GET /v1/wallet/withdraw/{}, GET /v1/billing/invoices/{}, PATCH /v1/users/{},
+GET /v1/webhooks, GET /v1/webhooks/{},
 PATCH /v1/webhooks/{}, DELETE /v1/webhooks/{}, POST /v1/webhooks/{}/test, POST /v1/webhooks/{}/rotate,
 GET /v1/webhooks/{}/deliveries, POST /v1/webhooks/deliveries/{}/retry, GET /v1/ready, GET /v1/version, GET /metrics,
 GET /v1/events

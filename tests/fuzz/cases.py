@@ -98,7 +98,7 @@ def completed(draw: Draw, cast: Cast) -> Case:
     case.headers.update(cast.headers[draw.holder])
     if draw.operation == "signOut" and draw.holder == "alice signed in":
         case.headers.update(cast.signed_in("alice"))
-    if draw.idempotency and case.method.upper() == "POST":
+    if draw.idempotency and case.method.upper() == "POST" and not is_negated(case, ParameterLocation.HEADER):
         case.headers["Idempotency-Key"] = draw.idempotency
     wait = case.query.get("wait")
     if isinstance(wait, int | float) and not isinstance(wait, bool) and 0 < wait <= 60:

@@ -117,6 +117,7 @@ async def test_the_wallet_of_the_node(operator: AsyncClient) -> None:
     assert (await operator.wallet.earnings()).withdrawable == 5
     made = await operator.wallet.withdraw(amount=Decimal("1.25"), idempotency_key="w")
     assert (made.amount, (await operator.wallet.withdrawal(made.id)).status) == (Decimal("1.25"), "confirmed")
+    assert [found async for found in operator.wallet.withdrawals(limit=1)] == [made]
     with pytest.raises(InsufficientFunds) as caught:
         await operator.wallet.withdraw(amount="100")
     assert caught.value.status == 402

@@ -3,6 +3,7 @@
 from neugrid_sdk.client import AsyncClient, Client
 from neugrid_sdk.errors import (
     BadAnswer,
+    BadSignature,
     Conflict,
     Forbidden,
     IdempotencyMismatch,
@@ -30,6 +31,7 @@ from neugrid_sdk.retries import Retries
 __all__ = [
     "AsyncClient",
     "BadAnswer",
+    "BadSignature",
     "Client",
     "Conflict",
     "Forbidden",

@@ -54,6 +54,12 @@ class BadAnswer(NeugridError):
     CODE = "BAD_ANSWER"
 
 
+class BadSignature(NeugridError):
+    """What came to a webhook was not sent by the node, or long ago; `details` hold the `field` that shows it."""
+
+    CODE = "BAD_SIGNATURE"
+
+
 class TimedOut(NeugridError):
     """It did not end within the time that was given; `last` is how it stood, and it goes on."""
 

@@ -49,6 +49,13 @@ export class BadAnswer extends NeugridError {
   }
 }
 
+/** What came to a webhook was not sent by the node, or long ago; `details` hold the `field` that shows it. */
+export class BadSignature extends NeugridError {
+  constructor(message: string, details: Record<string, unknown>) {
+    super(message, { code: "BAD_SIGNATURE", details });
+  }
+}
+
 /** It did not end within the time that was given; `last` is how it stood, and it goes on. */
 export class TimedOut<T = unknown> extends NeugridError {
   readonly last: T;

@@ -11,4 +11,5 @@ export type * from "./resources/runner.js";
 export type * from "./resources/services.js";
 export type * from "./resources/users.js";
 export type * from "./resources/webhooks.js";
+export { type Delivered, type WebhookEvent, verifyWebhook } from "./webhooks.js";
 export type { components, paths } from "./schema.js";

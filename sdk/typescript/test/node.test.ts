@@ -103,6 +103,7 @@ test("market, wallet, keys, projects, files, templates", async () => {
   assert.equal((await client.market.stats()).providers, 2);
   assert.equal((await client.wallet.balance()).balance, "1000000.0");
   await assert.rejects(client.wallet.withdraw({ amount: "100" }), sdk.Conflict);
+  assert.deepEqual(await all(client.wallet.withdrawals({ limit: 1 })), []);
   const key = await client.keys.create("ci", "90d");
   assert.equal((await client.keys.revoke(key.id)).id, key.id);
   const project = await client.projects.create({ repoUrl: "https://git.example.org/app.git" });

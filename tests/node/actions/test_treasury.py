@@ -102,6 +102,23 @@ def test_a_repeated_key_pays_once() -> None:
         house.withdraw(50, idempotency_key="k")
 
 
+def test_payouts_are_their_owners_and_come_page_by_page_newest_first() -> None:
+    house = House()
+    house.comes(("0xaa/0", REQUESTER, 300), ("0xbb/0", STRANGER, 300))
+    bob = run(house.people.accounts.link_wallet(house.user("bob@example.org"), STRANGER))
+    made = []
+    for amount in (1, 2, 3):
+        house.clock.advance(1000)
+        made.append(house.withdraw(amount))
+    other = house.withdraw(9, account=bob)
+    first, total = house.treasury.payouts(house.ann, limit=2)
+    assert (first, total) == ([made[2], made[1]], 3)
+    last = first[-1]
+    assert house.treasury.payouts(house.ann, limit=2, after=(last.created_at, last.id)) == ([made[0]], 3)
+    assert house.treasury.payouts(house.ann, limit=2, offset=1) == ([made[1], made[0]], 3)
+    assert house.treasury.payouts(bob, limit=2) == ([other], 1)
+
+
 def test_while_the_chain_is_away_a_payout_waits_and_is_made_once_when_it_is_back() -> None:
     house = House()
     house.comes(("0xaa/0", REQUESTER, 300))

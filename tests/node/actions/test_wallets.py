@@ -50,6 +50,20 @@ def test_a_repeated_withdrawal_pays_once(tmp_path: Path) -> None:
     staged(tmp_path, play)
 
 
+def test_withdrawals_are_listed_to_who_made_them(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        await earned(stage)
+        first = await stage.seller.wallets.withdraw(ACCOUNT, ELSEWHERE, None, "one")
+        await earned(stage, 2000)
+        second = await stage.seller.wallets.withdraw(ACCOUNT, ELSEWHERE, None, "two")
+        found, total = stage.seller.wallets.withdrawals(ACCOUNT, limit=9)
+        assert (sorted(each.id for each in found), total) == (sorted([first.id, second.id]), 2)
+        assert len(stage.seller.wallets.withdrawals(ACCOUNT, limit=9, offset=1)[0]) == 1
+        assert stage.seller.wallets.withdrawals(MALLORY, limit=9) == ([], 0)
+
+    staged(tmp_path, play)
+
+
 def test_a_key_is_for_one_address(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await earned(stage)

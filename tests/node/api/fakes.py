@@ -385,7 +385,7 @@ class FakeWallets:
     address = Address(PROVIDER)
 
     def __init__(self) -> None:
-        self.withdrawals: dict[str, Withdrawal] = {}
+        self.made: dict[str, Withdrawal] = {}
 
     async def balance(self) -> WalletBalance:
         return WalletBalance(
@@ -410,7 +410,7 @@ class FakeWallets:
     async def withdraw(self, account: Account, to: Any, amount: Any, idempotency_key: str = "") -> Withdrawal:
         if amount is not None and amount > 5_000_000:
             raise InsufficientFunds("not so much", needed=amount, available=5_000_000)
-        id = f"wdr_{idempotency_key or len(self.withdrawals)}"
+        id = f"wdr_{idempotency_key or len(self.made)}"
         made = Withdrawal(
             id=id,
             account=account.id,
@@ -420,10 +420,21 @@ class FakeWallets:
             transaction="0x" + "ee" * 32,
             created_at=NOW,
         )
-        return self.withdrawals.setdefault(id, made)
+        return self.made.setdefault(id, made)
+
+    def withdrawals(
+        self, account: Account, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[list[Withdrawal], int]:
+        own = sorted(
+            (each for each in self.made.values() if each.account == account.id),
+            key=lambda each: (each.created_at, each.id),
+            reverse=True,
+        )
+        left = [each for each in own if after is None or (each.created_at, each.id) < after]
+        return left[offset : offset + limit], len(own)
 
     def withdrawal(self, account: Account, id: str) -> Withdrawal:
-        found = self.withdrawals.get(id)
+        found = self.made.get(id)
         if found is None or found.account != account.id:
             raise NotFound("no such withdrawal", id=id)
         return found

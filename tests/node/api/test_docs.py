@@ -8,17 +8,21 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from litestar.handlers.base import BaseRouteHandler
 
 from node.actions.jobs import NewJob
 from node.api.app import ROUTES, RUNNER_ROUTES
 from node.api.docs import EXAMPLES, STREAMS
+from node.api.replies import KEY, MAX_KEY, idempotency_key
 from node.api.submissions import SubmitJob, new_job
 from node.version import VERSION
-from tests.node.api.fakes import World, a_done_job
+from tests.node.api.fakes import ALICE, World, a_done_job
 
 pytestmark = pytest.mark.anyio
 
 METHODS = ("get", "post", "put", "patch", "delete")
+BODIES: dict[str, list[Any]] = {"SubmitCode": [{"code": "1", "language": "python"}], "CreditsBody": [{"amount": 1}]}
+"""Of operations whose bodies have no example in the document."""
 
 
 @pytest.fixture
@@ -31,6 +35,11 @@ def operations(document: Any) -> list[tuple[str, str, Any]]:
     return [
         (path, method, item[method]) for path, item in document["paths"].items() for method in METHODS if method in item
     ]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
 
 
 def references(value: Any) -> list[str]:
@@ -106,6 +115,48 @@ async def test_streams_are_described_as_such(client: httpx.AsyncClient, document
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     for path in STREAMS:
         assert "text/event-stream" in document["paths"][path]["get"]["responses"]["200"]["content"]
+
+
+def honours_keys(handler: BaseRouteHandler) -> bool:
+    """Whether it asks for the Idempotency-Key."""
+    providers = handler.resolve_dependencies()
+    asked = {providers[name].dependency for name in handler.parsed_fn_signature.parameters if name in providers}
+    return idempotency_key in asked
+
+
+def described_keys(document: Any) -> dict[str, tuple[str, Any]]:
+    """By operation: its path, and what the document says of its Idempotency-Key."""
+    return {
+        operation["operationId"]: (path, parameter)
+        for path, _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+        if (parameter["in"], parameter["name"]) == ("header", KEY.name)
+    }
+
+
+async def test_a_key_for_repeats_is_described_where_it_is_honoured(document: Any, world: World) -> None:
+    handlers = [handler for route in world.app.app.routes for handler in getattr(route, "route_handlers", ())]
+    honouring = {_camel(handler.handler_name) for handler in handlers if honours_keys(handler)}
+    described = described_keys(document)
+    assert described.keys() == honouring
+    assert {"submitJob", "createDeployment", "createAgent", "submitCode", "withdraw", "giveCredits"} <= honouring
+    for path, parameter in described.values():
+        assert (parameter["required"], parameter["schema"]["maxLength"]) == (False, MAX_KEY)
+        assert "IDEMPOTENCY_MISMATCH" in parameter["description"]
+        assert "422" in document["paths"][path]["post"]["responses"]
+
+
+async def test_a_key_is_refused_as_it_is_described(document: Any, root: httpx.AsyncClient) -> None:
+    for path, parameter in described_keys(document).values():
+        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        [body, *_] = BODIES.get(name := reference.rpartition("/")[2]) or EXAMPLES[name]
+        fits = re.compile(parameter["schema"]["pattern"]).match
+        for key, is_fit in (("a b", False), ("ä", False), ("!" * 256, False), ("!~" * 127, True), ("", True)):
+            assert is_fit == bool(fits(key) and len(key) <= parameter["schema"]["maxLength"])
+            headers = {"Idempotency-Key": key.encode("latin-1")}
+            answer = await root.post(path.format(user_id=ALICE.id), json=body, headers=headers)
+            is_refused = answer.status_code == 400 and "Idempotency-Key" in answer.text
+            assert is_refused != is_fit, (path, key, answer.text)
 
 
 async def test_the_document_names_what_opens_a_route(document: Any) -> None:

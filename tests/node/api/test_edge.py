@@ -244,6 +244,27 @@ async def test_only_named_origins_may_call_from_a_browser() -> None:
     assert "access-control-allow-origin" not in plain.headers
 
 
+async def test_a_refused_large_body_is_readable_where_every_other_answer_is() -> None:
+    world = World(body_limit=100, origins=("https://app.example.org", "https://*.example.net"))
+    for origin in ("https://app.example.org", "https://a.example.net"):
+        client = caller(world, **{"X-API-Key": KEY, "Origin": origin})
+        refused = await client.post("/v1/jobs", content=b"x" * 101)
+        other = await client.post("/v1/nothing")
+        assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (413, origin)
+        assert of_origins(refused) == of_origins(other)
+    for of, origin in ((world, "https://evil.example"), (World(body_limit=100), "https://app.example.org")):
+        client = caller(of, **{"X-API-Key": KEY, "Origin": origin})
+        refused = await client.post("/v1/jobs", content=b"x" * 101)
+        assert (refused.status_code, of_origins(refused)) == (413, {})
+
+
+def of_origins(answer: httpx.Response) -> dict[str, str]:
+    """The headers that say who may read the answer."""
+    return {
+        name: value for name, value in answer.headers.items() if name.startswith("access-control-") or name == "vary"
+    }
+
+
 @pytest.mark.parametrize(
     ("body", "field", "said"),
     [

@@ -10,9 +10,9 @@ from market.ledger import Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
 from node.actions.billing import month_of
 from node.actions.ledger import post
-from node.records import ApiKey, Traffic
+from node.records import ApiKey, Payout, Traffic
 from tests.builders import NOW, PROVIDER, REQUESTER, an_offer
-from tests.node.api.fakes import ALICE, OTHER_KEY, World
+from tests.node.api.fakes import ALICE, BOB, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
 
@@ -174,6 +174,50 @@ async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncCli
     elsewhere = await client.post("/v1/wallet/withdraw", json={"to": PROVIDER})
     assert elsewhere.status_code == 409
     assert (await client.post("/v1/wallet/withdraw", json={"amount": "9999999"})).status_code == 402
+
+
+def payouts_of(world: World, account: str, count: int) -> None:
+    """So many payouts, each in another state than the one before."""
+    for number in range(count):
+        state = ("pending", "confirmed", "failed")[number % 3]
+        fields: dict[str, Any] = {"to": REQUESTER, "amount": 1_000_000 + number, "created_at": NOW + number}
+        world.storage.put(Payout(id=f"pay_{account}_{number}", account=account, state=state, **fields))
+
+
+async def test_payouts_are_listed_newest_first_with_how_they_stand(client: httpx.AsyncClient, world: World) -> None:
+    payouts_of(world, ALICE.id, 5)
+    payouts_of(world, BOB.id, 2)
+    found = (await client.get("/v1/wallet/withdraw")).json()
+    assert [each["id"] for each in found["withdrawals"]] == [f"pay_{ALICE.id}_{number}" for number in (4, 3, 2, 1, 0)]
+    assert [each["status"] for each in found["withdrawals"][:3]] == ["confirmed", "pending", "failed"]
+    assert found["pagination"] == {"limit": 20, "total": 5, "hasMore": False}
+    newest = found["withdrawals"][0]
+    assert (await client.get(f"/v1/wallet/withdraw/{newest['id']}")).json() == newest
+    others = (await client.get("/v1/wallet/withdraw", headers={"X-API-Key": OTHER_KEY})).json()
+    assert [each["id"] for each in others["withdrawals"]] == [f"pay_{BOB.id}_1", f"pay_{BOB.id}_0"]
+
+
+async def test_payouts_page_in_each_of_the_ways(client: httpx.AsyncClient, world: World) -> None:
+    payouts_of(world, ALICE.id, 5)
+    seen, asked = [], {"limit": "2"}
+    while asked:
+        page = (await client.get("/v1/wallet/withdraw", params=asked)).json()
+        seen += [each["id"] for each in page["withdrawals"]]
+        following = page["pagination"].get("nextCursor")
+        asked = {"limit": "2", "cursor": following} if following else {}
+    assert seen == [f"pay_{ALICE.id}_{number}" for number in (4, 3, 2, 1, 0)]
+    for query, ids in (("limit=2&offset=3", seen[3:5]), ("limit=2&page=2", seen[2:4]), ("offset=9", [])):
+        page = (await client.get(f"/v1/wallet/withdraw?{query}")).json()
+        assert ([each["id"] for each in page["withdrawals"]], page["pagination"]["total"]) == (ids, 5)
+    assert (await client.get("/v1/wallet/withdraw?cursor=nonsense")).status_code == 400
+
+
+async def test_administrators_see_what_they_withdrew_of_the_nodes_earnings(
+    root: httpx.AsyncClient, world: World
+) -> None:
+    payouts_of(world, ALICE.id, 1)
+    made = (await root.post("/v1/wallet/withdraw", headers={"Idempotency-Key": "w1"})).json()
+    assert (await root.get("/v1/wallet/withdraw")).json()["withdrawals"] == [made]
 
 
 async def test_usage_and_invoices_are_in_the_documented_shape(client: httpx.AsyncClient, world: World) -> None:

@@ -42,6 +42,11 @@ class Wallet(Resource[D]):
         body = {name: value for name, value in (("to", to), ("amount", amount)) if value is not None}
         return self._ask(paid("/v1/wallet/withdraw", body, idempotency_key), Withdrawal)
 
+    @listing
+    def withdrawals(self, *, limit: int = 100) -> Listing[Withdrawal]:
+        """What was withdrawn, newest first, `limit` a page."""
+        return Listing(request=get("/v1/wallet/withdraw", limit=limit), plural="withdrawals", shape=Withdrawal)
+
     @operation
     def withdrawal(self, id: str) -> Program[Withdrawal]:
         """How a withdrawal stands."""

@@ -1,6 +1,7 @@
 """Webhooks, and what is on its way to them."""
 
 from datetime import datetime
+from typing import Any
 
 from neugrid_sdk.views.view import SnakeView
 
@@ -44,3 +45,12 @@ class Delivery(SnakeView, frozen=True, kw_only=True):
     next_attempt_at: datetime | None
     tries: tuple[Try, ...]
     created_at: datetime
+
+
+class Event(SnakeView, frozen=True, kw_only=True):
+    """What a delivery tells: `event` such as "job.succeeded", and the `id` by which a repeat is known."""
+
+    id: str
+    event: str
+    timestamp: datetime
+    data: dict[str, Any]

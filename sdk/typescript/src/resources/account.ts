@@ -85,6 +85,15 @@ export class Wallet {
     return answered(this.#wire.api.POST("/v1/wallet/withdraw", { body: what, headers }));
   }
 
+  /** What was withdrawn, newest first, `limit` a page. */
+  withdrawals(query: { limit?: number } = {}): Pages<Withdrawal> {
+    return new Pages(async (cursor) => {
+      const params = { query: { limit: 100, ...query, cursor } };
+      const found = await answered(this.#wire.api.GET("/v1/wallet/withdraw", { params }));
+      return pageOf(found.withdrawals, found.pagination);
+    });
+  }
+
   /** How a withdrawal stands. */
   async withdrawal(id: string): Promise<Withdrawal> {
     const params = { path: { withdrawal_id: checkedId(id) } };
