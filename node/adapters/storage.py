@@ -11,7 +11,7 @@ from msgspec import Struct
 from node.adapters import sqlite
 from node.adapters.commits import GroupCommit, Transactions
 from node.adapters.locks import held
-from node.adapters.rows import Shape, body_of, shape_of
+from node.adapters.rows import SMALL, Columns, Shape, body_of, shape_of
 from node.adapters.statements import Statements, Values, values_of
 from node.migrations import migrate
 from node.ports import Bells, Tx
@@ -56,11 +56,15 @@ class SqlReader:
         shape = shape_of(noun)
         sql = self._statements.find(shape, where, limit > 0, after is not None, newest)
         values = {**values_of(where), "limit": limit, "offset": offset, **_place(shape, after)}
-        return [shape.decode(*row) for row in self._connection.rows(sql, values)]
+        return self._found(noun, sql, values)
 
     def count(self, noun: type[Struct], **where: object) -> int:
         sql = self._statements.count(shape_of(noun), where)
         return int(self._connection.rows(sql, values_of(where))[0][0])
+
+    def _found(self, noun: type[N], sql: str, values: Values) -> list[N]:
+        shape = shape_of(noun)
+        return [shape.decode(*row) for row in self._connection.rows(sql, values)]
 
 
 class SqlTx(SqlReader):
@@ -70,7 +74,7 @@ class SqlTx(SqlReader):
         super().__init__(connection, statements)
         self._age = -1
         self._nouns: dict[tuple[type[Struct], str], Any] = {}
-        self._pages: dict[type[Struct], dict[object, list[Any]]] = {}
+        self._pages: dict[type[Struct], dict[tuple[object, ...], list[Any]]] = {}
 
     def get(self, noun: type[N], id: str) -> N | None:
         self._look()
@@ -81,38 +85,11 @@ class SqlTx(SqlReader):
         known: N | None = self._nouns[noun, id]
         return known
 
-    def find(
-        self,
-        noun: type[N],
-        *,
-        limit: int = 0,
-        offset: int = 0,
-        after: tuple[int, str] | None = None,
-        newest: bool = False,
-        **where: object,
-    ) -> list[N]:
-        self._look()
-        pages = self._pages.setdefault(noun, {})
-        which = tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in where.items())
-        question = (limit, offset, after, newest, which)
-        if question not in pages:
-            found = super().find(noun, limit=limit, offset=offset, after=after, newest=newest, **where)
-            if len(found) > FEW:
-                return found
-            pages[question] = found
-        return [*pages[question]]
-
     def put(self, noun: Struct) -> None:
-        shape = shape_of(type(noun))
-        row = {**shape.columns(noun), "body": body_of(noun)}
-        self._write(shape, self._statements.put(shape, row), row)
-        self._learn(shape, noun)
+        self._store(noun, self._statements.put)
 
     def insert(self, noun: Struct) -> None:
-        shape = shape_of(type(noun))
-        row = {**shape.columns(noun), "body": body_of(noun)}
-        self._write(shape, self._statements.insert(shape, row), row)
-        self._learn(shape, noun)
+        self._store(noun, self._statements.insert)
 
     def delete(self, noun: type[Struct], id: str) -> None:
         shape = shape_of(noun)
@@ -121,14 +98,30 @@ class SqlTx(SqlReader):
         self._pages.pop(noun, None)
         self._nouns[noun, id] = None
 
-    def _write(self, shape: Shape, sql: str, values: Values) -> None:
-        self._connection.rows(sql, values)
+    def _found(self, noun: type[N], sql: str, values: Values) -> list[N]:
+        self._look()
+        pages, question = self._pages.setdefault(noun, {}), (sql, *values.items())
+        if question not in pages:
+            found = super()._found(noun, sql, values)
+            if len(found) > FEW:
+                return found
+            pages[question] = found
+        return [*pages[question]]
 
-    def _learn(self, shape: Shape, noun: Any) -> None:
+    def _store(self, noun: Any, statement: Callable[[Shape, Columns], str]) -> None:
+        shape = shape_of(type(noun))
+        body = body_of(noun)
+        row = {**shape.columns(noun), "body": body}
+        self._write(shape, statement(shape, row), row)
         self._look()
         self._pages.pop(type(noun), None)
-        if shape.key == "id":
+        if shape.key == "id" and len(body) <= SMALL:
             self._nouns[type(noun), noun.id] = noun
+        else:
+            self._nouns.pop((type(noun), getattr(noun, "id", "")), None)
+
+    def _write(self, shape: Shape, sql: str, values: Values) -> None:
+        self._connection.rows(sql, values)
 
     def _look(self) -> None:
         """Forget everything that may be otherwise by now."""
