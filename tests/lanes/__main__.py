@@ -30,7 +30,6 @@ class Lane:
         self.name = name
         self.code = -1
         self.seconds = 0.0
-        self.failures: list[str] = []
         self._file = folder / name
         self._held: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -67,6 +66,11 @@ class Lane:
         """Which tests it had; none when it did not come so far."""
         return msgspec.json.decode(self._file.read_bytes(), type=Share) if self._file.exists() else Share()
 
+    def failures(self) -> list[str]:
+        """One line each, as pytest sums them up at its end."""
+        begin = next((n for n, line in enumerate(self._held) if "short test summary info" in line), len(self._held))
+        return [line for line in self._held[begin:] if line.startswith(("FAILED ", "ERROR "))]
+
     def _command(self, words: Sequence[str]) -> list[str]:
         mine = (f"--lane={self.name}", f"--share={self._file}")
         # Two processes would overwrite one cache of what has failed.
@@ -74,8 +78,6 @@ class Lane:
         return [sys.executable, "-u", "-m", "pytest", *plugins, *mine, *words]
 
     def _hear(self, line: str) -> None:
-        if re.match(r"(FAILED|ERROR) ", line):
-            self.failures.append(line)
         if self._held or (re.match(r"[=!]{3}", line) and "test session starts" not in line):
             self._held.append(line)
         elif line:
@@ -94,9 +96,15 @@ async def play(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="lanes-") as folder:
         lanes = [Lane(name, Path(folder)) for name in LANES]
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, lambda: [lane.interrupt() for lane in lanes])
+            asyncio.get_running_loop().add_signal_handler(number, interrupt, lanes)
         await asyncio.gather(*(lane.run(words) for lane in lanes))
         return report(lanes, [lane.share() for lane in lanes])
+
+
+def interrupt(lanes: Sequence[Lane]) -> None:
+    """End both; they are waited for."""
+    for lane in lanes:
+        lane.interrupt()
 
 
 def report(lanes: Sequence[Lane], shares: Sequence[Share]) -> int:
@@ -104,7 +112,7 @@ def report(lanes: Sequence[Lane], shares: Sequence[Share]) -> int:
     wrong = disagreements(shares)
     for lane, share in zip(lanes, shares, strict=True):
         print(f"lane {lane.name}: {len(share.mine)} tests, {lane.seconds:.0f} s, exit status {lane.code}")
-    for line in (*wrong, *(failure for lane in lanes for failure in lane.failures)):
+    for line in (*wrong, *(failure for lane in lanes for failure in lane.failures())):
         print(line)
     return 1 if wrong or any(lane.code for lane in lanes) else 0
 
