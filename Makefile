@@ -9,7 +9,7 @@ demo: engine ; @$(PY) -m cli.main demo
 dev: engine  ; @$(PY) -m cli.main dev
 test: setup
 	@sh .ci/engine.sh || echo "tests that need a container engine will be skipped" >&2
-	@$(PY) -m pytest
+	@$(PY) -m tests.lanes
 check: setup
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports && $(PY) .ci/sizes.py
 bench: engine    ; @$(PY) -m benchmarks

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,19 @@ class Terminal:
         return subprocess.run(
             command, shell=True, capture_output=True, text=True, timeout=60, env=os.environ | self.exported, check=False
         )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place() -> Iterator[str]:
+    """Temporary folders of our own: no other program that begins meanwhile sweeps what a killed market left."""
+    folder = tempfile.mkdtemp(prefix="dev-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", folder)
+        patch.setenv("TMPDIR", folder)
+        yield folder
+    left = os.listdir(folder)
+    shutil.rmtree(folder)
+    assert left == []
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ import pytest
 
 from cli.cluster import Cluster
 from market.units import parse_amount
+from node.adapters.docker_engine.calls import name_of
 from tests.e2e.conftest import Market
 from tests.node.adapters.daemons import Daemon, a_daemon
+from tests.node.adapters.engines import there_are
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(240)]
 
@@ -38,9 +40,9 @@ class Stage(Market):
         """Names and states of the provider's containers, its idle slots left out."""
         client = docker.APIClient(self.daemon.address, version="auto")
         label = {"label": f"neugrid.node={self.cluster.made[SELLER].identity}"}
-        found = client.containers(all=True, filters=label)
+        found = there_are(client, filters=label)
         client.close()
-        return {item["Names"][0].lstrip("/"): item["State"] for item in found if "slot" not in item["Names"][0]}
+        return {name_of(item) or item["Id"]: item["State"] for item in found if "slot" not in name_of(item)}
 
 
 @pytest.fixture(scope="module")

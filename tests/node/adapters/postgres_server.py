@@ -124,9 +124,8 @@ class Server:
 @contextmanager
 def a_server() -> Iterator[Server]:
     """A running server; skips where there is none and none can be installed."""
-    programs = _programs() or _installed()
     with workplace("pg") as folder:
-        server = Server(folder, programs)
+        server = Server(folder, programs())
         try:
             server.make()
             server.start()
@@ -140,6 +139,11 @@ def a_server() -> Iterator[Server]:
 def name_in(url: str) -> str:
     """The name of the database in a URL over the Unix socket."""
     return url.partition("@/")[2].partition("?")[0]
+
+
+def programs() -> Path:
+    """The folder with the server's programs, installed where there are none; skips where that can not be done."""
+    return _programs() or _installed()
 
 
 def _programs() -> Path | None:
