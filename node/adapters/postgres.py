@@ -74,6 +74,8 @@ class Connection:
         self._is_open = False
         self._held: list[tuple[str, Encoded]] | None = None
         """What is to be sent of the present piece of work; None outside of one, and once it has a savepoint."""
+        self._has_savepoint = True
+        """False while the writes of a piece of work are sent at its end, which has none: it can not be undone then."""
         self._works = 0
         """Pieces of work of the present transaction."""
         self._kept = 0
@@ -128,7 +130,7 @@ class Connection:
 
     def rollback(self) -> None:
         """Undo everything since `begin`, if anything is left of it; never fails."""
-        self._is_open, self._spoiled, self._held = False, None, None
+        self._is_open, self._spoiled, self._held, self._has_savepoint = False, None, None, True
         try:
             self._settle()
             if self._session is not None and not self._session.is_idle:
@@ -138,7 +140,7 @@ class Connection:
 
     def mark(self) -> None:
         """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
-        self._held = []
+        self._held, self._has_savepoint = [], True
         self._works += 1
         if self._is_careful:
             self._save()
@@ -148,6 +150,7 @@ class Connection:
         if self._held is None:
             self._send("RELEASE work", {})
         else:
+            self._has_savepoint = False
             self._send_held()
         if self._is_careful:
             self._received()
@@ -226,7 +229,7 @@ class Connection:
             return session.receive()
         except psycopg.Error as error:
             problem = self._translated(session, error)
-            if session.failed < kept and not self._spoiled:
+            if (session.failed < kept or not self._has_savepoint) and self._is_open and not self._spoiled:
                 self._spoiled = problem = self._shared(problem)
             raise problem from error
 

@@ -157,6 +157,15 @@ async def test_a_server_that_does_not_sync_is_refused(postgres: Server, url: str
 # --- work that goes wrong ------------------------------------------------------------------------------------------
 
 
+async def together(storage: SqlStorage, *works: Callable[[Tx], None]) -> list[object]:
+    """What becomes of these in one transaction: they come while another work, of theirs or before, holds the writer."""
+    gate = threading.Event()
+    tasks = [asyncio.create_task(storage.write(work)) for work in (lambda tx: gate.wait(10), *works)]
+    await asyncio.sleep(0)
+    gate.set()
+    return (await asyncio.gather(*tasks, return_exceptions=True))[1:]
+
+
 async def test_what_nobody_waited_for_fails_with_what_was_built_on_it_and_then_its_own_work_alone(url: str) -> None:
     def too_long(tx: Tx) -> None:
         tx.put(a_mark(1))
@@ -164,14 +173,28 @@ async def test_what_nobody_waited_for_fails_with_what_was_built_on_it_and_then_i
 
     async with open_postgres(url) as storage:
         works = (lambda tx: tx.put(a_mark(2)), too_long, lambda tx: tx.put(a_mark(3)))
-        results = await asyncio.gather(*map(storage.write, works), return_exceptions=True)
-
-        assert {type(result) for result in results[1:]} == {Unavailable}
+        results = await together(storage, *works)
+        assert {type(result) for result in results} == {Unavailable}
         assert "a write beside this one was refused" in str(results[2])
-        results = await asyncio.gather(*map(storage.write, works), return_exceptions=True)
+        results = await together(storage, *works)
         assert [type(result) for result in results] == [type(None), NeugridError, type(None)]
         assert "refused a statement: index row" in str(results[1])
         assert storage.find(Mark) == [a_mark(2), a_mark(3)]
+
+
+async def test_work_with_more_writes_than_wait_at_once_fails_in_the_same_way(url: str) -> None:
+    def large(tx: Tx) -> None:
+        for number in range(1000):
+            tx.put(a_mark(number))
+            if number == 500:
+                tx.put(Entry(noun="Job", subject=random_text(20_000), at=1, event="x", body=b""))  # type: ignore[arg-type]
+
+    async with open_postgres(url) as storage:
+        works = (lambda tx: tx.put(a_mark(2000)), large, lambda tx: tx.put(a_mark(3000)))
+        assert {type(result) for result in await together(storage, *works)} == {Unavailable}
+        assert storage.find(Mark) == []
+        assert [type(result) for result in await together(storage, *works)] == [type(None), NeugridError, type(None)]
+        assert storage.find(Mark) == [a_mark(2000), a_mark(3000)]
 
 
 async def test_work_that_hides_an_error_of_the_server_stores_nothing(url: str) -> None:
