@@ -98,7 +98,9 @@ class Placing:
             if job is None:
                 return
             order = self._order(job)
-            if await self._take(job, order) or await self._make(job, order):
+            if order.expires_at <= self._engine.clock.now():  # the sweep of deadlines ends the job, and may be late
+                await self._engine.changed(job.id, LOOK_AGAIN)
+            elif await self._take(job, order) or await self._make(job, order):
                 return
 
     async def withdraw(self, effect: WithdrawOrder) -> None:

@@ -16,7 +16,7 @@ from market.jobs import Job, JobState, order_id
 from market.messages import Kind
 from market.orders import Constraints
 from market.units import Amount
-from node.actions.placing import BID_EVERY
+from node.actions.placing import BID_EVERY, Placing
 from tests.builders import NOW, a_bid, a_job, an_address, an_offer, prices
 from tests.node.actions.stage import RATE, Refused, Stage, key_of, staged
 
@@ -179,5 +179,23 @@ def test_a_job_that_was_cancelled_meanwhile_gets_no_lease(tmp_path: Path) -> Non
             await bids(stage, bid_of("seller"), "seller")
             await waited(lambda: stage.seller.selling.load().running == 0 and job(stage).state is JobState.CANCELLED)  # type: ignore[union-attr]
         assert job(stage).lease == ""
+
+    staged(tmp_path, play)
+
+
+def test_an_order_that_ran_out_waits_for_the_end_of_its_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Job] = []
+    order = Placing._order
+    monkeypatch.setattr(Placing, "_order", lambda self, job: looks.append(job) or order(self, job))
+
+    async def play(stage: Stage) -> None:
+        await stage.put("buyer", replace(JOB, state=JobState.RESTING, expires_at=stage.clock.now()))
+        placing = asyncio.create_task(stage.perform("buyer", PlaceJob(subject=JOB.id, attempt=1)))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(looks) == 1
+        await stage.put("buyer", replace(JOB, state=JobState.FAILED))
+        stage.buyer.engine.notify(JOB.id)
+        await asyncio.wait_for(placing, 1)
 
     staged(tmp_path, play)
