@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
 
 import msgspec
-from litestar import Response
+from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
@@ -88,6 +88,17 @@ def idempotency_key(value: Annotated[str, KEY] = "") -> str:
             value=key[:80],
         )
     return key
+
+
+async def refuse_repeated(request: Request[Any, Any, Any]) -> None:
+    """No parameter of a query is a list: one that comes twice says two things, and neither is believed."""
+    if not request.scope["query_string"]:
+        return
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen:
+            raise InvalidParameters("a parameter may come once", field=name[:80], expected="one value")
+        seen.add(name)
 
 
 async def idempotency_of(
