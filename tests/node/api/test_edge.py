@@ -288,7 +288,7 @@ async def test_a_query_that_does_not_fit_is_said_in_words(client: httpx.AsyncCli
     assert error["details"] == {"field": "limit", "value": "0", "expected": "an integer >= 1"}
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs?limit=5&limit=5", "/v1/pods?page=false&page=1", "/v1/version?a=1&a=2"])
+@pytest.mark.parametrize("path", ["/v1/jobs?limit=5&limit=5", "/v1/jobs?page=false&page=1", "/v1/version?a=1&a=2"])
 async def test_a_parameter_that_comes_twice_is_refused(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_PARAMETERS")
