@@ -127,7 +127,7 @@ def test_a_killed_one_leaves_no_process_the_next_sweeps_and_sigterm_ends_it_at_w
             assert containers(), "the sleeper's container outlives its market, until its lease is over"
             assert any(map(is_alive, dogs)), "its watchdog sees to that"
         with a_terminal() as following:
-            until(lambda: not any("-a1" in name for name in containers()), "the end of the sleeper", 5)
+            until(lambda: not any("-a1" in name for name in containers()), lambda: f"no sleeper in {states()}", 5)
             until(lambda: not any(map(is_alive, dogs)), "the end of the watchdog, with nothing left to watch", 10)
             assert len(folders()) == 1
             run_a_sleeper(following)
@@ -183,6 +183,14 @@ def containers() -> set[str]:
     return found
 
 
+def states() -> list[str]:
+    """What the engine says of all containers of anybody's nodes."""
+    client = docker.APIClient(version="auto")
+    found = client.containers(all=True, filters={"label": "neugrid.node"})
+    client.close()
+    return [f"{item['Names']} of {item['Labels']['neugrid.node']}: {item['Status']}" for item in found]
+
+
 def folders() -> set[str]:
     return {str(path) for path in Path(tempfile.gettempdir()).glob("neugrid-dev-*")}
 
@@ -215,9 +223,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def until(check: Callable[[], Any], what: str, within: float) -> None:
+def until(check: Callable[[], Any], what: str | Callable[[], str], within: float) -> None:
     deadline = time.monotonic() + within
     while not check():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {within} s for {what}")
+            pytest.fail(f"waited {within} s for {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
