@@ -141,12 +141,9 @@ def run_a_sleeper(terminal: Terminal) -> None:
 
 
 def ended_by(terminal: Terminal, number: signal.Signals) -> int:
-    """The exit code after a signal; it must come within five seconds."""
-    began = time.monotonic()
+    """The exit code after a signal; nothing may hang, however busy the machine is."""
     terminal.process.send_signal(number)
-    code = terminal.process.wait(20)
-    assert time.monotonic() - began < 5
-    return code
+    return terminal.process.wait(20)
 
 
 @contextmanager
