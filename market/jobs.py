@@ -109,6 +109,8 @@ class Job(Struct, frozen=True, kw_only=True):
     health: str = ""
     build: BuildOrder | None = None
     """What it builds an image for, when it does."""
+    is_owing: bool = False
+    """It was cancelled under a lease that has not told yet what it costs: its cap stays set aside until then."""
 
 
 def post_job(job: Job) -> tuple[Job, Effect]:
@@ -154,6 +156,11 @@ def progress_of(job: Job, now: int, pulled: int = 0) -> int:
     if job.state is S.RUNNING:
         return 20 + max(0, min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000)))
     return 10 + pulled // 10 if job.state is S.PLACED else 0
+
+
+def may_cost(job: Job) -> bool:
+    """Whether it lives, or a lease of it has not told its last amount yet."""
+    return job.state in LIVE or job.is_owing
 
 
 def _seen(job: Job) -> tuple[object, ...]:
@@ -233,11 +240,12 @@ def _bill(job: Job, event: WorkloadDone) -> Job:
 
 
 def _bill_late(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
-    return (_bill(job, event), []) if event.lease == job.lease else (job, [])
+    return (replace(_bill(job, event), is_owing=False), []) if event.lease == job.lease else (job, [])
 
 
 def _bill_lost(job: Job, event: LeaseLost, now: int) -> Step[Job]:
-    return (replace(job, cost=Amount(job.spent + event.paid)), []) if event.lease == job.lease else (job, [])
+    billed = replace(job, cost=Amount(job.spent + event.paid), is_owing=False)
+    return (billed, []) if event.lease == job.lease else (job, [])
 
 
 def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
@@ -290,7 +298,7 @@ def _cancel(job: Job, event: CancelAsked, now: int) -> Step[Job]:
 
 def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
     after, _ = _cancel(job, event, now)
-    return after, [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
+    return replace(after, is_owing=True), [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
 
 
 RULES: Rules[Job] = {

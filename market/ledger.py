@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.jobs import LIVE, Job
+from market.jobs import Job, may_cost
 from market.leases import Lease
 from market.resources import Resources
 from market.runs import Run, RunState
@@ -128,7 +128,10 @@ def flaws_of(lines: Iterable[Line], balances: Iterable[Line]) -> list[str]:
 
 
 def charge_of_job(before: Job | None, after: Job) -> Charge | None:
-    """A job holds its cap while it lives, and costs what is owed for its ended attempts. Pods are paid as they run."""
+    """A job holds its cap until its last lease has told what it costs, and costs what its ended attempts told.
+
+    Pods are paid as they run.
+    """
     if after.service:
         return None
     cost, seconds = (before.cost, before.seconds) if before else (0, 0)
@@ -172,7 +175,7 @@ def _with_use(charge: Charge, seconds: int, resources: Resources) -> Charge:
 
 
 def _held(job: Job | None) -> int:
-    return job.cap - job.cost if job is not None and job.state in LIVE else 0
+    return job.cap - job.cost if job is not None and may_cost(job) else 0
 
 
 def _promised(service: Service | None) -> int:

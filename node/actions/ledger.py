@@ -3,13 +3,13 @@
 Administrators have nothing here: the node's own wallet pays for them.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParameters
 from market.jobs import LIVE, Job
-from market.leases import Lease
+from market.leases import Lease, LeaseState
 from market.ledger import (
     CREDITS,
     GRANTS,
@@ -34,6 +34,9 @@ from market.services import LIVING, Service
 from node.actions.access import is_admin
 from node.ports import Reader, Tx
 from node.records import Account, Balance, Posted
+
+UNTOLD: Final = (LeaseState.FINISHED, LeaseState.CANCELLED)
+"""The states in which a lease of a cancelled job may not have told yet what it costs."""
 
 
 class Ledger:
@@ -167,9 +170,16 @@ def sums(reader: Reader) -> dict[str, int]:
 
 def held_by(reader: Reader, account: Account) -> int:
     """What is set aside for what the user's things may still cost, in money."""
-    ids = [job.id for job in reader.find(Job, account=account.id, state=LIVE, service="")]
+    ids = [job.id for job in (*reader.find(Job, account=account.id, state=LIVE), *owing_jobs(reader, account.id))]
     ids += [service.id for service in reader.find(Service, account=account.id, state=LIVING)]
     return sum(balance(reader, hold_account(id)) for id in ids)
+
+
+def owing_jobs(reader: Reader, account: str) -> list[Job]:
+    """The user's cancelled jobs whose leases have not told yet what they cost: few, and not for long."""
+    leases = reader.find(Lease, side="requester", state=UNTOLD)
+    jobs = (reader.get(Job, lease.job) for lease in leases)
+    return [job for job in jobs if job is not None and job.is_owing and job.account == account]
 
 
 def _require(tx: Tx, charge: Charge, postings: tuple[Posting, ...]) -> None:

@@ -75,6 +75,12 @@ def test_an_attempt_that_is_lost_is_paid_out_of_the_cap() -> None:
     assert amounts(charge_of_job(before, after)) == (-7, 7)
 
 
+def test_a_cancelled_job_keeps_its_cap_aside_until_its_lease_has_told_what_it_costs() -> None:
+    running, owing = a_job(state=JobState.RUNNING), a_job(state=JobState.CANCELLED, is_owing=True, version=3)
+    assert amounts(charge_of_job(running, owing)) == (0, 0)
+    assert amounts(charge_of_job(owing, a_job(state=JobState.CANCELLED, cost=Amount(90), version=4))) == (-100, 90)
+
+
 def test_pods_are_not_charged_as_jobs() -> None:
     assert charge_of_job(None, a_job(service="dep_1")) is None
 

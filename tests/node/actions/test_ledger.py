@@ -8,22 +8,34 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from market.errors import Conflict, InsufficientFunds, InvalidParameters, InvalidTransition, NotFound
-from market.job_events import CancelAsked
+from market.job_events import CancelAsked, LeaseAgreed
 from market.jobs import post_job
+from market.leases import LEASE_TERM, MARGIN, LeaseState
 from market.ledger import CHAIN, CREDITS, MONEY, Posting, Transfer, between, hold_account, paid_account, user_account
+from market.machines import DeadlinePassed, Event
 from market.service_events import DeleteAsked, ScaleAsked, StartAsked, StopAsked
 from market.service_rules import post_service
 from market.services import Service
-from market.units import Amount
+from market.tenancy import take_lease
+from market.tenancy_events import (
+    CommitAcknowledged,
+    OutputsLost,
+    OutputsStored,
+    PhaseReported,
+    ReceiptReceived,
+    UsageAcknowledged,
+)
+from market.units import Amount, Rate
 from node.actions.ledger import Ledger, balance, held_by, post, sums
 from node.engine import Changes, Engine
 from node.performers import MACHINES
 from node.records import Account, Balance, Posted
-from tests.builders import NOW, a_workload
+from tests.builders import NOW, PROVIDER, a_file, a_receipt, a_workload, terms
 from tests.fakes import FakeClock, MemoryStorage
 from tests.node.adapters.samples import a_job
 
 ANN = Account(id="user_ann", name="ann", created_at=NOW)
+LEASE = "lse_000001"
 ROOT = Account(id="user_root", name="root", role="admin", created_at=NOW)
 
 
@@ -33,7 +45,8 @@ class Books:
     def __init__(self) -> None:
         self.storage = MemoryStorage()
         self.ledger = Ledger(grant=5, run_price=3)
-        self.engine = Engine(self.storage, FakeClock(), MACHINES, (self.ledger.fold,))
+        self.clock = FakeClock()
+        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold,))
         self.storage.put(ANN)
         self.storage.put(ROOT)
         self.give(1000)
@@ -70,6 +83,24 @@ class Books:
     def tell(self, noun: str, id: str, event: Any) -> Any:
         return asyncio.run(self.engine.handle(noun, id, event))
 
+    def run_job(self, id: str, cap: int) -> None:
+        """A job of Ann that runs at a provider, under a lease that may cost 600."""
+        self.post_job(id, cap)
+        lease, commit = take_lease(terms(lease=LEASE), id, "ch", a_workload(), "nonce", NOW)
+        self.do(lambda changes: changes.create(lease, commit))
+        self.tell("Job", id, LeaseAgreed(lease=LEASE, provider=PROVIDER, rate=Rate(10**10)))
+        self.tell("Lease", LEASE, CommitAcknowledged())
+        self.tell("Lease", LEASE, PhaseReported(state=LeaseState.RUNNING, started_at=NOW))
+
+    def finish(self, **changes: Any) -> None:
+        """The receipt of the lease comes."""
+        receipt = a_receipt(lease=LEASE, **changes)
+        self.tell("Lease", LEASE, ReceiptReceived(receipt=receipt, signature=b""))
+
+    def ann(self) -> tuple[int, int, int]:
+        """What Ann may spend, what is set aside for her things, and what she has paid."""
+        return self.has(user_account(ANN.id)), held_by(self.storage, ANN), self.has(paid_account(ANN.id))
+
     def has(self, account: str) -> int:
         return balance(self.storage, account)
 
@@ -96,6 +127,43 @@ def test_a_job_holds_its_cap_and_its_end_gives_it_back() -> None:
         0,
         0,
     )
+    books.check()
+
+
+def test_a_job_that_is_cancelled_at_a_provider_holds_its_cap_until_the_receipt_comes() -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.tell("Job", "job_1", CancelAsked())
+    assert books.ann() == (0, 1000, 0)
+    books.finish(seconds=60, due=600)
+    assert books.ann() == (400, 0, 600)
+    books.check()
+
+
+def test_a_job_that_is_cancelled_at_a_provider_who_stays_silent_gets_its_cap_back_when_the_lease_runs_out() -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.tell("Lease", LEASE, UsageAcknowledged(seconds=7, paid=Amount(70)))
+    books.tell("Job", "job_1", CancelAsked())
+    books.clock.advance(LEASE_TERM + MARGIN)
+    books.tell("Lease", LEASE, DeadlinePassed())
+    assert books.ann() == (930, 0, 70)
+    books.check()
+
+
+@pytest.mark.parametrize(
+    ("event", "cost"), [(OutputsStored(), 50), (OutputsLost(message="gone"), 0)], ids=["here", "lost"]
+)
+def test_a_job_that_is_cancelled_while_its_outputs_come_holds_its_cap_until_they_are_here(
+    event: Event, cost: int
+) -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.finish(outputs=(a_file(),))
+    books.tell("Job", "job_1", CancelAsked())
+    assert books.ann() == (0, 1000, 0)
+    books.tell("Lease", LEASE, event)
+    assert books.ann() == (1000 - cost, 0, cost)
     books.check()
 
 
