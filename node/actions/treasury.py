@@ -10,12 +10,13 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NeugridError
+from market.errors import Conflict, InsufficientFunds, InvalidParameters, NeugridError
 from market.happenings import Happening
 from market.ledger import CHAIN, CREDITS, MONEY, Transfer, between, user_account
 from market.units import Address, Amount, format_amount
 from node.actions.access import owned
 from node.actions.accounts import wallet_login
+from node.actions.answers import as_asked, require_repeat
 from node.actions.happenings import Happenings
 from node.actions.ids import stable_id
 from node.actions.ledger import balance, held_by, post, stray_account
@@ -90,18 +91,17 @@ class Treasury:
         Raises Conflict without a wallet or for another one, InvalidParameters for less than the node pays out,
         InsufficientFunds, IdempotencyMismatch.
         """
-        if not account.wallet or to not in (None, account.wallet):
-            raise Conflict("money goes to the wallet of the account alone: link it first", expected=account.wallet)
-        chance = idempotency_key or secrets.token_hex(16)
+        chance, asked = idempotency_key or secrets.token_hex(16), as_asked(to, amount)
         id = f"pay_{stable_id(account.id, chance)}"
 
         def work(tx: Tx) -> Payout:
             known = tx.get(Payout, id)
-            return known or self._open(tx, id, account, amount)
+            if known is None:
+                return self._open(tx, id, account, to, amount)
+            require_repeat(known, asked)
+            return known
 
         payout = await self._storage.write(work)
-        if amount is not None and payout.amount != amount:
-            raise IdempotencyMismatch("this Idempotency-Key came with another amount before", expected=payout.amount)
         try:
             return await self._pay(payout)
         except NeugridError as error:  # it is booked, and sent as soon as the chain and the wallet allow it
@@ -136,7 +136,26 @@ class Treasury:
         async with turns:
             await self._pay(payout)
 
-    def _open(self, tx: Tx, id: str, account: Account, amount: Amount | None) -> Payout:
+    def _open(self, tx: Tx, id: str, account: Account, to: Address | None, amount: Amount | None) -> Payout:
+        wanted = self._payable(tx, account, to, amount)
+        now = self._engine.clock.now()
+        payout = Payout(
+            id=id,
+            account=account.id,
+            to=Address(account.wallet),
+            amount=Amount(wanted),
+            asked=as_asked(to, amount),
+            created_at=now,
+        )
+        tx.insert(payout)
+        postings = between(user_account(account.id), CHAIN, wanted)
+        post(tx, Transfer(id=id, kind="payout", subject=id, postings=postings), now)
+        return payout
+
+    def _payable(self, tx: Tx, account: Account, to: Address | None, amount: Amount | None) -> int:
+        """How much of what is asked for is paid out: all of it."""
+        if not account.wallet or to not in (None, account.wallet):
+            raise Conflict("money goes to the wallet of the account alone: link it first", expected=account.wallet)
         available = balance(tx, user_account(account.id))
         wanted = available if amount is None else amount
         if amount is not None and amount < self._least:
@@ -147,14 +166,7 @@ class Treasury:
         if wanted > available or wanted < self._least:
             needed = max(self._least, wanted)
             raise InsufficientFunds("there is not so much to withdraw", needed=needed, available=available)
-        now = self._engine.clock.now()
-        payout = Payout(
-            id=id, account=account.id, to=Address(account.wallet), amount=Amount(wanted), created_at=now
-        )  # fmt: skip
-        tx.insert(payout)
-        postings = between(user_account(account.id), CHAIN, wanted)
-        post(tx, Transfer(id=id, kind="payout", subject=id, postings=postings), now)
-        return payout
+        return wanted
 
     async def _pay(self, payout: Payout) -> Payout:
         async with self._paying.setdefault(payout.id, asyncio.Lock()):

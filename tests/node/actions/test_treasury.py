@@ -111,8 +111,17 @@ def test_a_repeated_key_pays_once() -> None:
     house.comes(("0xaa/0", REQUESTER, 300))
     first, again = (house.withdraw(100, idempotency_key="k") for _ in range(2))
     assert (first.id, house.has()) == (again.id, 200)
-    with pytest.raises(IdempotencyMismatch):
-        house.withdraw(50, idempotency_key="k")
+    assert house.withdraw(idempotency_key="all").amount == 200
+    for key, to, amount in (
+        ("k", None, 50),
+        ("k", None, None),
+        ("k", REQUESTER, 100),
+        ("k", STRANGER, 100),
+        ("all", None, 200),
+    ):
+        with pytest.raises(IdempotencyMismatch):
+            house.withdraw(amount, to=to, idempotency_key=key)
+    assert house.withdraw(idempotency_key="all").amount == 200
 
 
 def test_payouts_are_their_owners_and_come_page_by_page_newest_first() -> None:
