@@ -156,7 +156,7 @@ def _core(ports: Ports, identity: Identity, settings: Settings, happenings: Happ
         stores=stores,
         funding=funding,
         wallets=wallets,
-        treasury=Treasury(engine, ports.chain, happenings),
+        treasury=Treasury(engine, ports.chain, happenings, settings.least_payout),
         news=News(engine, happenings),
         happenings=happenings,
         billing=Billing(engine),

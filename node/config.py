@@ -193,6 +193,8 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """...and what a run costs him after that; "0" = nothing runs without credits."""
     low_balance: Price = "1.0"
     """A user who sets nothing else is told (`billing.low_balance`) when he has less to spend; "0" = never."""
+    least_payout: Price = "1.0"
+    """Less is not paid out to a user's wallet, for the node pays the gas; "0" = whatever he has."""
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
     build_timeout: Annotated[int, whole(60, 86_400, " seconds")] = 1800

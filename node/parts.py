@@ -114,6 +114,8 @@ class Settings:
     """...and what a run costs after that; 0 = nothing runs without credits."""
     low_balance: int = 0
     """Users who set nothing else are told when they have less to spend; 0 = never."""
+    least_payout: int = 0
+    """Less is not paid out to a user's wallet."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of languages, such as "js", and what they mean."""
 

@@ -261,6 +261,8 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     amount: Amount
     state: str
     transaction: str = ""
+    asked: str = ""
+    """Address and amount as they were asked for: what a repeat under the same Idempotency-Key must ask for, too."""
     created_at: Timestamp
 
 
@@ -273,6 +275,8 @@ class Payout(Struct, frozen=True, kw_only=True):
     amount: Amount
     state: str = "pending"
     transaction: str = ""
+    asked: str = ""
+    """Address and amount as they were asked for: what a repeat under the same Idempotency-Key must ask for, too."""
     created_at: Timestamp
 
 

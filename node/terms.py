@@ -29,6 +29,7 @@ def settings_of(config: Config) -> Settings:
         credits=config.requester.credits,
         run_price=parse_amount(config.requester.run_price),
         low_balance=parse_amount(config.requester.low_balance),
+        least_payout=parse_amount(config.requester.least_payout),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),

@@ -6,9 +6,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market.errors import IdempotencyMismatch
-from market.units import Timestamp
+from market.units import Address, Amount, Timestamp
 from node.ports import Tx
-from node.records import Account, Answer
+from node.records import Account, Answer, Payout, Withdrawal
 
 ANSWER_KEPT: Final = 86_400_000
 """How long, in ms."""
@@ -46,6 +46,17 @@ def keep_answer(tx: Tx, account: Account, idempotency: Idempotency | None, noun:
         created_at=Timestamp(now),
     )
     tx.insert(answer)
+
+
+def as_asked(to: Address | None, amount: Amount | None) -> str:
+    """What a withdrawal asks for, whatever comes of it: "" stands for its own address, and for everything."""
+    return f"{to or ''}/{'' if amount is None else amount}"
+
+
+def require_repeat(known: Payout | Withdrawal, asked: str) -> None:
+    """IdempotencyMismatch when what was made under this key was asked for in another way."""
+    if known.asked and known.asked != asked:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before", expected=known.asked, got=asked)
 
 
 def _id(account: Account, idempotency: Idempotency) -> str:

@@ -15,7 +15,7 @@ from litestar.response import Stream
 from market.errors import InvalidParameters, NeugridError
 from node.actions.console_doors import Execute, FrameKind, Frames, Outcome, Size
 from node.actions.consoles import Consoles
-from node.api.auth import SECURITY, computes, signed_in
+from node.api.auth import SECURITY, computes
 from node.api.errors import problems
 from node.api.files import limited_body
 from node.api.replies import reply
@@ -58,7 +58,7 @@ async def execute(socket: WebSocket[Any, Any, Any], job_id: FromPath[str]) -> No
 
 @get(
     "/jobs/{job_id:str}/files",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     media_type=ARCHIVE,

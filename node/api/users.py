@@ -116,7 +116,8 @@ async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[U
 
 @post("/users", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(409))
 async def create_user(request: Call, data: JSONBody[NewUser]) -> Response[UserView]:
-    """A new user; 409 when the email is somebody's."""
+    """A new user; 409 when the email is somebody's. It takes credentials that may do all that your account may."""
+    request.caller.must_be_whole()
     user = await request.services.people.accounts.create(Wishes(**msgspec.structs.asdict(data)))
     return reply(user_view(user), 201, {"Location": f"/v1/users/{user.id}"})
 

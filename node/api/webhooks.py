@@ -18,6 +18,8 @@ from node.api.views import Deleted, Pagination
 from node.records import Delivery, Webhook
 
 TAGS: Final = ["Webhooks"]
+READ: Final = "read"
+"""What is told at an address is told to whoever chose it, so that he must be allowed to read it."""
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Events = Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
 
@@ -102,6 +104,7 @@ async def list_webhooks(request: Call) -> Response[WebhookList]:
 @post("/webhooks", guards=[manages], tags=TAGS, security=SECURITY, responses=problems())
 async def create_webhook(request: Call, data: JSONBody[NewWebhook]) -> Response[WebhookView]:
     """Be told of events at an address; the answer is the only place that shows the secret."""
+    request.caller.must(READ)
     made, secret = await request.services.webhooks.create(request.account, data.url, data.events, data.secret)
     headers = {"Location": f"/v1/webhooks/{made.id}", "Cache-Control": "no-store"}
     return reply(_view(made, secret), 201, headers)
@@ -205,6 +208,7 @@ async def retry_delivery(request: Call, delivery_id: FromPath[str]) -> Response[
 
 
 async def _change(request: Call, id: str, data: WebhookChanges) -> Response[WebhookView]:
+    request.caller.must(READ)
     wishes = Wishes(url=data.url, events=data.events, is_active=data.is_active)
     return reply(_view(await request.services.webhooks.update(request.account, id, wishes)))
 

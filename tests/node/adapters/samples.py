@@ -194,7 +194,7 @@ EVERY_NOUN: tuple[Struct, ...] = (
         due_at=NOW,
         created_at=NOW,
     ),
-    Payout(id="pay_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), created_at=NOW),
+    Payout(id="pay_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), asked="/7", created_at=NOW),
     Withdrawal(id="wdr_000001", account="acc_000001", to=REQUESTER, amount=Amount(7), state="pending", created_at=NOW),
     a_mark(),
     Run(id="ab" * 12, account="acc_000001", language="cpp", code="int main(){}\u0000", created_at=NOW),

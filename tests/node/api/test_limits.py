@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from market.errors import ConfigError, RateLimited
+from node.actions.access import TIERS
 from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, standing_of
 from node.ports import Standing, Window
@@ -55,11 +56,13 @@ def test_the_shipped_limits_are_those_that_are_documented() -> None:
         (Window(60, 60),),
         (Window(10, 60),),
     )
+    assert (free["withdraw"], pro["withdraw"]) == ((Window(5, 3600),), (Window(20, 3600),))
 
 
 def test_the_other_dialects_numbers_are_a_file_too() -> None:
     found = load_limits(FILE.with_name("limits.neoengine.toml"))
     assert found["free"]["general"][0] == Window(60, 60)
+    assert all(found[tier]["withdraw"] for tier in TIERS), "the node pays for each of them"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Providers, prices, wallet and keys."""
 
+import dataclasses
 from typing import Any
 
 import httpx
@@ -10,9 +11,11 @@ from market.ledger import Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
 from node.actions.billing import month_of
 from node.actions.ledger import post
+from node.actions.treasury import Treasury
+from node.ports import Window
 from node.records import ApiKey, Payout, Traffic
 from tests.builders import NOW, PROVIDER, REQUESTER, an_offer
-from tests.node.api.fakes import ALICE, BOB, OTHER_KEY, World
+from tests.node.api.fakes import ALICE, BOB, KEY, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
 
@@ -166,7 +169,9 @@ async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncCli
     for _ in range(2):
         made = await client.post("/v1/wallet/withdraw", json={"amount": "2.5"}, headers=key)
         assert (made.status_code, made.json()["status"], made.json()["to"]) == (201, "confirmed", REQUESTER)
-    assert (await client.post("/v1/wallet/withdraw", json={"amount": "3"}, headers=key)).status_code == 422
+    for other_body in ({"amount": "3"}, {}, {"amount": "2.5", "to": REQUESTER}):
+        other_request = await client.post("/v1/wallet/withdraw", json=other_body, headers=key)
+        assert (other_request.status_code, other_request.json()["error"]["code"]) == (422, "IDEMPOTENCY_MISMATCH")
     assert (await client.get(made.headers["location"])).json()["amount"] == "2.5"
     assert (await client.get("/v1/wallet/balance")).json()["balance"] == "999997.5"
     other = {"X-API-Key": OTHER_KEY}
@@ -174,6 +179,24 @@ async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncCli
     elsewhere = await client.post("/v1/wallet/withdraw", json={"to": PROVIDER})
     assert elsewhere.status_code == 409
     assert (await client.post("/v1/wallet/withdraw", json={"amount": "9999999"})).status_code == 402
+
+
+async def test_withdrawals_have_windows_of_their_own() -> None:
+    world = World(limits={"free": {"withdraw": (Window(1, 3600),)}})
+    world.storage.put(replace(ALICE, wallet=REQUESTER))
+    transport = httpx.ASGITransport(app=world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://node", headers={"X-API-Key": KEY}) as client:
+        answers = [await client.post("/v1/wallet/withdraw", json={"amount": "1"}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 429]
+        assert (await client.get("/v1/wallet/withdraw")).json()["pagination"]["total"] == 1
+
+
+async def test_less_than_the_node_pays_out_is_a_400(client: httpx.AsyncClient, world: World) -> None:
+    world.storage.put(replace(ALICE, wallet=REQUESTER))
+    treasury = Treasury(world.engine, world.chain, world.happenings, 10**6)
+    world.app.app.state.services = dataclasses.replace(world.services, treasury=treasury)
+    answer = await client.post("/v1/wallet/withdraw", json={"amount": "0.999999"})
+    assert (answer.status_code, answer.json()["error"]["details"]["expected"]) == (400, ">= 1.0")
 
 
 def payouts_of(world: World, account: str, count: int) -> None:

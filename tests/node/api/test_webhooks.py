@@ -42,6 +42,16 @@ async def test_a_webhook_is_made_as_documented_and_looked_after(client: httpx.As
     assert (await client.get(path)).status_code == 404
 
 
+async def test_who_may_not_read_lets_nobody_be_told(client: httpx.AsyncClient) -> None:
+    path = (await client.post("/v1/webhooks", json=DOCUMENTED)).headers["location"]
+    lesser = {"X-API-Key": (await client.post("/v1/keys", json={"name": "a", "scopes": ["account"]})).json()["key"]}
+    for answer in (
+        await client.post("/v1/webhooks", json=DOCUMENTED, headers=lesser),
+        await client.patch(path, json={"url": "https://hooks.example/mine"}, headers=lesser),
+    ):
+        assert (answer.status_code, answer.json()["error"]["details"]["scope"]) == (403, "read")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
