@@ -97,7 +97,7 @@ class _Exchange:
     def announced_size(self) -> int:
         """The Content-Length, 0 when there is none."""
         length = self._headers.get(b"content-length", b"0")
-        return int(length) if length.isdigit() else 0
+        return int(length[:20]) if length.isdigit() else 0  # the first digits of a longer one are too much already
 
     async def refuse(self, limit: int, profile: str, origins: CORSConfig | None) -> None:
         """Answer 413 without reading the body; pages of `origins` may read the answer like every other."""
