@@ -81,7 +81,7 @@ class Shape(Struct, frozen=True, kw_only=True):
         """The value of the key column for `id`: a number where the storage counts."""
         if self.key == "id":
             return id
-        return int(id) if id.isdecimal() else -1
+        return int(id) if id.isascii() and id.isdecimal() and len(id) <= 18 else -1
 
     def column(self, condition: str) -> str:
         """The column that a condition is about; TypeError when the table has none such."""

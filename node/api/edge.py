@@ -28,6 +28,10 @@ _SNAKE: Final = re.compile(rb"(?:^|&)[^=&]*_[^=&]*")
 _COMMON: Final = ((b"x-api-version", API_VERSION.encode()), (b"x-content-type-options", b"nosniff"))
 JSON_LIMIT: Final = 8 * 2**20
 """The largest JSON body; uploads have the limit of the settings."""
+SIGN_IN_LIMIT: Final = 64 * 1024
+"""The largest body where somebody signs in: anybody may send it."""
+SIGN_IN: Final = "/v1/auth/"
+"""How those paths begin."""
 UPLOADS: Final = "/files"
 """How the paths end whose bodies are files."""
 
@@ -61,12 +65,17 @@ class Edge:
 
     async def _answer(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
-        limit = self._body_limit if scope["path"].endswith(UPLOADS) else min(JSON_LIMIT, self._body_limit)
+        limit = self._limit_on(scope["path"])
         if exchange.announced_size() > limit:
             profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
             await exchange.refuse(limit, profile, self.app.cors_config)
         else:
             await self.app(scope, exchange.receive, exchange.send)
+
+    def _limit_on(self, path: str) -> int:
+        if path.endswith(UPLOADS):
+            return self._body_limit
+        return min(SIGN_IN_LIMIT if path.startswith(SIGN_IN) else JSON_LIMIT, self._body_limit)
 
 
 class _Exchange:
@@ -88,7 +97,7 @@ class _Exchange:
     def announced_size(self) -> int:
         """The Content-Length, 0 when there is none."""
         length = self._headers.get(b"content-length", b"0")
-        return int(length) if length.isdigit() else 0
+        return int(length[:20]) if length.isdigit() else 0  # the first digits of a longer one are too much already
 
     async def refuse(self, limit: int, profile: str, origins: CORSConfig | None) -> None:
         """Answer 413 without reading the body; pages of `origins` may read the answer like every other."""

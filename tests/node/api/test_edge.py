@@ -7,6 +7,7 @@ import pytest
 
 from node.actions.keys import NewKey
 from node.api.bodies import read_body
+from node.api.edge import SIGN_IN_LIMIT
 from node.api.submissions import SubmitJob
 from node.ports import GpuUse, Window
 from tests.node.api.fakes import ALICE, KEY, OTHER_KEY, World, a_done_job
@@ -151,6 +152,22 @@ async def test_a_body_that_grows_too_large_is_cut(method: str, path: str) -> Non
     client = caller(World(body_limit=100), **{"X-API-Key": KEY, "Content-Type": "application/json"})
     answer = await client.request(method, path, content=chunks())
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+async def test_who_signs_in_sends_little(world: World, is_announced: bool) -> None:
+    body = b'{"device_code": "x"}' + b" " * SIGN_IN_LIMIT
+
+    async def chunks() -> Any:
+        for start in range(0, len(body), 10_000):
+            yield body[start : start + 10_000]
+
+    sent = body if is_announced else chunks()
+    client = caller(world, **{"Content-Type": "application/json"})
+    answer = await client.post("/v1/auth/device/token", content=sent)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+    assert (await client.post("/v1/auth/device/token", content=body[:SIGN_IN_LIMIT])).json()["error"] == "expired_token"
+    assert (await client.post("/v1/jobs", content=body)).status_code == 401
 
 
 async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, world: World) -> None:

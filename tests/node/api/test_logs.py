@@ -101,8 +101,9 @@ async def test_a_stream_resumes_behind_the_last_id(client: httpx.AsyncClient, li
     assert [frame.get("id") for frame in frames((await client.get(LOGS, headers=headers)).text)] == ["2", None]
 
 
-async def test_a_strange_last_id_is_a_400(client: httpx.AsyncClient, lines: World) -> None:
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": "x"}
+@pytest.mark.parametrize("last", [b"x", b"\xb2", b"-1", b"9" * 19])
+async def test_a_strange_last_id_is_a_400(client: httpx.AsyncClient, lines: World, last: bytes) -> None:
+    headers = {b"Accept": b"text/event-stream", b"Last-Event-ID": last}
     answer = await client.get(LOGS, headers=headers)
     assert answer.status_code == 400
 
