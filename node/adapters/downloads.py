@@ -6,7 +6,6 @@ from typing import Final
 
 import httpx
 
-from market.egress import is_forbidden
 from node.adapters.outside import Outside, Place, Resolve, resolved
 
 ALL_WITHIN: Final = 60.0
@@ -21,7 +20,7 @@ class GuardedDownloads:
     def __init__(
         self,
         resolve: Resolve = resolved,
-        is_closed: Callable[[str], bool] = is_forbidden,
+        is_closed: Callable[[str], bool] | None = None,
         within: float = ALL_WITHIN,
         field: str = "binary_url",
     ) -> None:

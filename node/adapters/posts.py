@@ -6,7 +6,6 @@ from typing import Final
 
 import httpx
 
-from market.egress import is_forbidden
 from market.errors import Unavailable
 from node.adapters.outside import Outside, Resolve, resolved
 
@@ -22,7 +21,7 @@ class GuardedPosts:
         *,
         is_open: bool = False,
         resolve: Resolve = resolved,
-        is_closed: Callable[[str], bool] = is_forbidden,
+        is_closed: Callable[[str], bool] | None = None,
         within: float = WITHIN,
     ) -> None:
         schemes = ("http", "https") if is_open else ("https",)
