@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 
-from node.adapters.outside import Outside, Place, Resolve, resolved
+from node.adapters.outside import Outside, Place, Resolve
 
 ALL_WITHIN: Final = 60.0
 """Seconds for the whole file."""
@@ -19,7 +19,7 @@ class GuardedDownloads:
 
     def __init__(
         self,
-        resolve: Resolve = resolved,
+        resolve: Resolve | None = None,
         is_closed: Callable[[str], bool] | None = None,
         within: float = ALL_WITHIN,
         field: str = "binary_url",

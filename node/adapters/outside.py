@@ -5,9 +5,7 @@ checked, so that a name can not point elsewhere a moment later. The host that th
 place either, although their addresses may be public: what a firewall hides from the world is open to them.
 """
 
-import asyncio
 import math
-import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from msgspec import Struct
 from market.egress import CLOSED_PORTS, is_forbidden
 from market.errors import InvalidParameters
 from node.adapters.egress.host import KERNEL, is_within, own_networks, own_networks6
+from node.adapters.names import Names
 
 MAX_URL: Final = 2048
 WEB_PORTS: Final = (80, 443)
@@ -27,12 +26,6 @@ FIRST_FREE_PORT: Final = 1024
 OWN_FOR: Final = 10.0
 """Seconds for which it is believed which networks are the host's own."""
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-
-
-async def resolved(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Closed:
@@ -68,12 +61,12 @@ class Outside:
         self,
         field: str,
         schemes: tuple[str, ...] = ("http", "https"),
-        resolve: Resolve = resolved,
+        resolve: Resolve | None = None,
         is_closed: Callable[[str], bool] | None = None,
     ) -> None:
         self._field = field
         self._schemes = schemes
-        self._resolve = resolve
+        self._resolve = resolve or Names().resolved
         self._is_closed = is_closed or Closed()
 
     async def place(self, text: str) -> Place:

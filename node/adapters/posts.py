@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 
 from market.errors import Unavailable
-from node.adapters.outside import Outside, Resolve, resolved
+from node.adapters.outside import Outside, Resolve
 
 WITHIN: Final = 10.0
 """Seconds for the whole of a try."""
@@ -20,7 +20,7 @@ class GuardedPosts:
         self,
         *,
         is_open: bool = False,
-        resolve: Resolve = resolved,
+        resolve: Resolve | None = None,
         is_closed: Callable[[str], bool] | None = None,
         within: float = WITHIN,
     ) -> None:

@@ -15,7 +15,8 @@ import pytest
 from market.errors import InvalidParameters, Unavailable
 from node.adapters.downloads import GuardedDownloads
 from node.adapters.egress.host import KERNEL, own_networks, own_networks6
-from node.adapters.outside import Closed, resolved
+from node.adapters.names import Names
+from node.adapters.outside import Closed
 from node.adapters.posts import GuardedPosts
 
 pytestmark = pytest.mark.anyio
@@ -100,7 +101,7 @@ async def no_names(host: str, port: int) -> Sequence[str]:
     """Addresses and the names of this machine are resolved as ever; other names are not asked for."""
     if "example" in host:
         raise OSError("no such host")
-    return await resolved(host, port)
+    return await Names().resolved(host, port)
 
 
 async def downloaded(url: str) -> None:
