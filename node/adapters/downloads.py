@@ -41,7 +41,7 @@ class GuardedDownloads:
     async def _read(self, url: str, place: Place) -> AsyncIterator[bytes]:
         headers = {**place.headers, "Accept-Encoding": "identity"}
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=SILENCE, follow_redirects=False) as client,
+            self._outside.client(SILENCE) as client,
             client.stream("GET", place.url, headers=headers, extensions=place.extensions) as answer,
         ):
             if answer.status_code != httpx.codes.OK:

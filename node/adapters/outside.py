@@ -5,9 +5,12 @@ checked, so that a name can not point elsewhere a moment later. The host that th
 place either, although their addresses may be public: what a firewall hides from the world is open to them.
 """
 
+import asyncio
 import math
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +71,7 @@ class Outside:
         self._schemes = schemes
         self._resolve = resolve or Names().resolved
         self._is_closed = is_closed or Closed()
+        self._tls: ssl.SSLContext | None = None
 
     async def place(self, text: str) -> Place:
         """Where the URL leads; InvalidParameters when nothing may be sent there."""
@@ -75,6 +79,19 @@ class Outside:
         address = await self._address(url)
         extensions = {"sni_hostname": url.host} if url.scheme == "https" else {}
         return Place(url.copy_with(host=address), {"Host": url.netloc.decode("ascii")}, extensions)
+
+    @asynccontextmanager
+    async def client(self, within: float) -> AsyncIterator[httpx.AsyncClient]:
+        """A client for one request: it follows nobody, takes no proxy, and knows nothing of the requests before it.
+
+        What certificates are held against is read once: that takes more time than all the rest.
+        """
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(httpx.create_ssl_context, trust_env=False)
+        async with httpx.AsyncClient(
+            trust_env=False, verify=self._tls, timeout=within, follow_redirects=False
+        ) as client:
+            yield client
 
     def refusal(self, url: str, expected: str) -> InvalidParameters:
         """The refusal that names the URL and what was expected."""

@@ -42,7 +42,7 @@ class GuardedPosts:
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         place = await self._outside.place(url)
-        async with httpx.AsyncClient(trust_env=False, timeout=self._within, follow_redirects=False) as client:
+        async with self._outside.client(self._within) as client:
             request = client.build_request(
                 "POST", place.url, content=body, headers={**headers, **place.headers}, extensions=place.extensions
             )

@@ -47,7 +47,11 @@ class Office:
         run(self.engine.transact(lambda changes: changes.create(*post_job(a_job(id, account=account)))))
 
     def carry(self) -> None:
-        run(self.courier.carry())
+        async def play() -> None:
+            await self.courier.carry()
+            await self.courier.carried()
+
+        run(play())
 
     def delivery(self) -> Delivery:
         [delivery] = self.storage.find(Delivery)

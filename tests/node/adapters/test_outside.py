@@ -5,6 +5,7 @@ anywhere at all. Only addresses of this machine are ever connected to: what woul
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -200,6 +201,21 @@ async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
     async with Trap(b"").open() as trap:
         with pytest.raises(Unavailable):
             await GuardedPosts(is_open=True, within=0.5).post(f"http://127.0.0.1:{trap.port}/", {}, b"{}")
+
+
+async def test_what_certificates_are_held_against_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, real = [], httpx.create_ssl_context
+
+    def reading(**settings: bool) -> ssl.SSLContext:
+        read.append(settings)
+        return real(**settings)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", reading)
+    async with Trap().open() as trap:
+        posts = GuardedPosts(is_open=True)
+        for _ in range(2):
+            await posts.post(f"http://127.0.0.1:{trap.port}/", {}, b"{}")
+    assert (len(trap.asked), read) == (2, [{"trust_env": False}])
 
 
 async def test_plain_http_is_for_the_operators_own_programs() -> None:
