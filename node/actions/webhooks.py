@@ -148,10 +148,13 @@ class Webhooks:
 
         return await self._storage.write(work)
 
-    def deliveries(self, account: Account, id: str) -> builtins.list[Delivery]:
-        """What it was told, or is to be told, newest first."""
+    def deliveries(
+        self, account: Account, id: str, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[builtins.list[Delivery], int]:
+        """A page of what it was told, or is to be told, newest first, and how much that is in all."""
         owned(self._storage, Webhook, id, account)
-        return self._storage.find(Delivery, webhook=id, newest=True)
+        found = self._storage.find(Delivery, webhook=id, limit=limit, after=after, offset=offset, newest=True)
+        return found, self._storage.count(Delivery, webhook=id)
 
     async def retry(self, account: Account, id: str) -> Delivery:
         """Try a delivery once more, from the beginning; NotFound."""

@@ -183,7 +183,7 @@ def test_webhooks_are_their_owners_alone_and_not_without_number(monkeypatch: pyt
         with pytest.raises(NotFound):
             run(work)
     with pytest.raises(NotFound):
-        office.webhooks.deliveries(EVE, office.webhook.id)
+        office.webhooks.deliveries(EVE, office.webhook.id, limit=1)
     monkeypatch.setattr(webhooks, "MAX_WEBHOOKS", 1)
     with pytest.raises(QuotaExceeded):
         run(office.webhooks.create(ANN, URL, (), None))
@@ -217,6 +217,28 @@ def test_few_addresses_of_an_account_are_looked_at_at_a_time() -> None:
 
     run(play())
     assert len(office.webhooks.list(ANN)) == LOOKS_AT_ONCE + 2
+
+
+def test_a_page_of_deliveries_reads_no_more_than_it_shows() -> None:
+    office = Office()
+    for i in range(5):
+        office.clock.advance(1)
+        office.happens(f"job_{i}")
+    ids = [delivery.id for delivery in reversed(office.storage.find(Delivery))]
+    read = list[int]()
+    find = office.storage.find
+
+    def reading(noun: Any, **where: Any) -> list[Any]:
+        found = find(noun, **where)
+        read.append(len(found))
+        return found
+
+    office.storage.find = reading  # type: ignore[method-assign, assignment]
+    first, total = office.webhooks.deliveries(ANN, office.webhook.id, limit=2)
+    behind, _ = office.webhooks.deliveries(ANN, office.webhook.id, limit=2, after=(first[-1].created_at, first[-1].id))
+    later, _ = office.webhooks.deliveries(ANN, office.webhook.id, limit=2, offset=4)
+    assert [delivery.id for delivery in (*first, *behind, *later)] == ids
+    assert (total, read) == (5, [2, 2, 1])
 
 
 def test_old_deliveries_are_forgotten() -> None:
