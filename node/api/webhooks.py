@@ -11,7 +11,7 @@ from node.actions.webhooks import Wishes
 from node.api.auth import SECURITY, manages, signed_in
 from node.api.errors import problems
 from node.api.present import iso, iso_or_none
-from node.api.replies import Page, listing, page_of_hundred, reply
+from node.api.replies import Page, cut_ahead, page_of_hundred, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, Pagination
@@ -185,11 +185,18 @@ async def list_deliveries(
     request: Call, webhook_id: FromPath[str], wanted: NamedDependency[Page]
 ) -> Response[DeliveryList]:
     """What it was told, or is to be told, newest first; kept for thirty days."""
-    found = request.services.webhooks.deliveries(request.account, webhook_id)
-    shown, totals = listing(found, wanted)
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    found, total = request.services.webhooks.deliveries(
+        request.account, webhook_id, limit=wanted.limit + 1, after=after, offset=wanted.start
+    )
+    shown, following = cut_ahead(found, wanted)
     view = DeliveryList(
         deliveries=tuple(map(_delivery, shown)),
-        **totals,
+        total=total,
+        limit=wanted.limit,
+        offset=wanted.start,
+        has_more=following is not None,
+        pagination=pagination_of(wanted, total, len(shown), following),
     )
     return reply(view)
 

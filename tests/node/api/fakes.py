@@ -504,8 +504,12 @@ class FakePosts:
     def __init__(self) -> None:
         self.posted: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.silence: asyncio.Event | None = None
+        """Set when the name servers answer."""
 
     async def check(self, url: str) -> None:
+        if self.silence is not None:
+            await self.silence.wait()
         if not url.startswith("https://") or ".example" not in url:
             raise InvalidParameters("url must be an https URL", field="url", value=url[:200], expected="https")
 
