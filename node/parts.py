@@ -19,6 +19,7 @@ from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
 from node.actions.projects import BuildTerms
+from node.actions.runner import KEPT
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
 from node.actions.treasury import Treasury
@@ -114,6 +115,8 @@ class Settings:
     """...and what a run costs after that; 0 = nothing runs without credits."""
     low_balance: int = 0
     """Users who set nothing else are told when they have less to spend; 0 = never."""
+    runs_kept: int = KEPT
+    """How long runs of code are known, in ms."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of languages, such as "js", and what they mean."""
 
