@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from market.signing import eip712_domain
+from node.actions import code_quota
 from node.actions.alarm import Alarm
 from node.actions.asks import Asks
 from node.actions.audit import FOLDS
@@ -135,7 +136,7 @@ def followed(storage: Storage, clock: Clock, alarm: Alarm) -> FollowedStorage:
 
 def _core(ports: Ports, identity: Identity, settings: Settings, happenings: Happenings) -> Core:
     ledger = Ledger(settings.credits, settings.run_price)
-    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold))
+    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold, code_quota.fold))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
     engine.listen(experiences.touch)
@@ -174,7 +175,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     )
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
-    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger)
+    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger, settings.runs_kept)
     jobs, hosting = Jobs(core.engine, core.files, placing), Hosting(core.engine, placing)
     deploying = Deploying(ports.storage, hosting, settings.pods)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))

@@ -213,6 +213,8 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """...and how old they may become."""
     log_days: Days = 30
     """How long the output of what has ended is kept."""
+    code_days: Days = 7
+    """How long a run of code is known, with its output, after it was asked for."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

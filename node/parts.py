@@ -19,6 +19,7 @@ from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
 from node.actions.projects import BuildTerms
+from node.actions.runner import KEPT
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
 from node.actions.treasury import Treasury
@@ -116,6 +117,8 @@ class Settings:
     """Users who set nothing else are told when they have less to spend; 0 = never."""
     least_payout: int = 0
     """Less is not paid out to a user's wallet."""
+    runs_kept: int = KEPT
+    """How long runs of code are known, in ms."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of languages, such as "js", and what they mean."""
 

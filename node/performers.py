@@ -35,7 +35,7 @@ from market.provision_events import (
     StopWorkload,
     WatchWorkload,
 )
-from market.runs import DispatchRun, Run
+from market.runs import DispatchRun, Run, journalled
 from market.runs import step as step_run
 from market.service_events import LaunchPod, RetirePod
 from market.service_rules import step as step_service
@@ -69,7 +69,7 @@ MACHINES = {
     "Job": Machine(Job, step_job),
     "Service": Machine(Service, step_service),
     "Lease": Machine(Lease, _step_lease),
-    "Run": Machine(Run, step_run),
+    "Run": Machine(Run, step_run, journalled),
 }
 
 

@@ -34,6 +34,7 @@ def settings_of(config: Config) -> Settings:
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),
         pods=pod_terms(config.requester),
+        runs_kept=config.requester.code_days * DAY,
         aliases=load_languages().aliases(),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,

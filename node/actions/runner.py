@@ -3,6 +3,8 @@
 import builtins
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Final
 
 import msgspec
 import structlog
@@ -16,11 +18,13 @@ from market.runs import DONE, DispatchRun, Run, RunCancelled, RunEnded, RunMispl
 from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.book import Book
+from node.actions.code_quota import admit
 from node.actions.journals import follow_journal
 from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
 from node.engine import Changes, Engine
+from node.ports import Tx
 from node.records import Account, Answer, Entry, Mark
 
 _code_done = msgspec.json.Decoder(CodeDone)
@@ -30,6 +34,10 @@ ANSWER_WITHIN = 60.0
 """Seconds that a provider may take for a run: a wait for a sandbox, the compiler, and every input to its limit."""
 PER_INPUT = 4.0
 LANGUAGES = "languages"
+DAY: Final = 86_400_000
+KEPT: Final = 7 * DAY
+FEW: Final = 20
+"""Runs that are read at once to be forgotten: they have their output with them."""
 
 
 class Runner:
@@ -43,7 +51,9 @@ class Runner:
         standing: Standing,
         aliases: Mapping[str, str],
         ledger: Ledger | None = None,
+        kept: int = KEPT,
     ) -> None:
+        self._kept = kept
         self._ledger = ledger or Ledger()
         self._aliases = aliases
         self._engine = engine
@@ -55,7 +65,7 @@ class Runner:
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
         """Store the run and answer only then.
 
-        Raises InvalidParameters for a language that nobody here offers, InsufficientFunds.
+        Raises InvalidParameters for a language that nobody here offers, InsufficientFunds, QuotaExceeded.
         """
         run, _ = await self.submit_once(account, language, code, inputs, None)
         assert run is not None  # noqa: S101  (without a key there is no stored answer)
@@ -80,6 +90,7 @@ class Runner:
                 return None, known
             price, currency = self._ledger.price_of_run(changes.tx, account, len(inputs))
             priced = replace(run, price=price, currency=currency)
+            admit(changes.tx, priced)
             changes.create(*post_run(priced))
             keep_answer(changes.tx, account, idempotency, priced, changes.now)
             return priced, None
@@ -149,10 +160,15 @@ class Runner:
 
     async def dispatch(self, effect: DispatchRun) -> Event | None:
         """Bring the run to a sandbox and say what came of it; PeerUnreachable when it did not leave this node."""
-        run = self._engine.storage.get(Run, effect.subject)
-        if run is None or run.state is not RunState.QUEUED or run.attempt != effect.attempt:
+        waiting = self._wanted(effect)
+        if waiting is None:
             return None
-        async with self._standing.place(run.language, run.avoid) as place:
+        language, avoid = waiting.language, waiting.avoid
+        del waiting  # it has megabytes, perhaps, and the wait may be long
+        async with self._standing.place(language, avoid) as place:
+            run = self._wanted(effect)
+            if run is None:  # it was cancelled, or its time was up, while it waited
+                return None
             message = RunCode(place.lease.id, run.id, run.language, run.code, run.inputs)
             patience = ANSWER_WITHIN + PER_INPUT * len(run.inputs)
             self._running.add(run.id)
@@ -174,6 +190,21 @@ class Runner:
             compiling=done.compiling,
         )
 
+    async def sweep(self) -> int:
+        """Forget the runs that ended long ago, and their journals; how many. What they cost is in the ledger."""
+        storage, until, gone = self._engine.storage, self._engine.clock.now() - self._kept, 0
+        while found := storage.find(Run, state=DONE, created_until=until, limit=FEW):
+            for id in [run.id for run in found]:
+                await storage.write(partial(_forget, id=id))
+            gone += len(found)
+        return gone
+
+    def _wanted(self, effect: DispatchRun) -> Run | None:
+        """The run, while it waits for this very effect."""
+        run = self._engine.storage.get(Run, effect.subject)
+        is_wanted = run is not None and run.state is RunState.QUEUED and run.attempt == effect.attempt
+        return run if is_wanted else None
+
     def _known(self, language: str) -> str:
         known = self.languages()
         name = self._aliases.get(language.lower(), language.lower())
@@ -183,6 +214,12 @@ class Runner:
                 field="language", value=language[:32], expected=sorted(known),
             )  # fmt: skip
         return name
+
+
+def _forget(tx: Tx, id: str) -> None:
+    for entry in tx.find(Entry, subject=id):
+        tx.delete(Entry, str(entry.seq))
+    tx.delete(Run, id)
 
 
 def _misplaced(lease: str, error: NeugridError) -> RunMisplaced:

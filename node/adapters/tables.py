@@ -54,7 +54,10 @@ class ServiceRow(Row, table=True):
 
 class RunRow(Row, table=True):
     __tablename__ = "run"
-    __table_args__ = (Index(None, "account", "created", "id"),)
+    __table_args__ = (
+        Index(None, "account", "created", "id"),
+        Index(None, "state", "created", "id"),
+    )
     id: str = Field(primary_key=True)
     account: str
     state: str

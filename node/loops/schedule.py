@@ -80,6 +80,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: ticks.stores.sweep(ticks.engine.clock.now()), 600),
         (ticks.series.sweep, 600),
         (ticks.logs.sweep, 600),
+        (ticks.runner.sweep, 600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
         (ticks.treasury.finish, 10),
