@@ -129,6 +129,8 @@ class Book:
         data = self._peers.seal(Kind.ORDER, OrderPosted(order), max(0, order.expires_at - now))
         if self._keep_order(order, topic, data):
             await self._peers.network.publish(topic, data)
+        elif not self._orders.has_room(order.id, order.requester):
+            _log.warning("the book is full: an order of ours is not posted", order=order.id, orders=len(self._orders))
 
     async def withdraw(self, *ids: str) -> None:
         """Take our own offers and orders out of every book."""

@@ -82,7 +82,7 @@ async def show_usage(
     request: Call, period: Annotated[str, QueryParameter(max_length=32)] = CURRENT
 ) -> Response[UsageView]:
     """What you used in a month: `current`, `last_month`, or one such as 2026-11."""
-    found = request.services.billing.usage(request.account, period)
+    found = await request.services.billing.usage(request.account, period)
     cost = _tokens(found.cost)
     view = UsageView(
         period=found.period,
