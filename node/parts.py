@@ -114,8 +114,8 @@ class Settings:
     """...and what a run costs after that; 0 = nothing runs without credits."""
     low_balance: int = 0
     """Users who set nothing else are told when they have less to spend; 0 = never."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other names of languages, such as "js", and what they mean."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """The names of languages, such as "js" and "javascript", and the language that each means; offered or not."""
 
 
 @dataclass(frozen=True, kw_only=True)

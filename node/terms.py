@@ -33,7 +33,7 @@ def settings_of(config: Config) -> Settings:
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),
         pods=pod_terms(config.requester),
-        aliases=load_languages().aliases(),
+        languages=load_languages().words(),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,
             ring_age=config.requester.service_log_days * DAY,
