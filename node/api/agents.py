@@ -37,9 +37,7 @@ SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 async def create_agent(request: Call, data: JSONBody[NewAgent], key: NamedDependency[str]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
     ordered = await agent_order(data, request.services)
-    idempotency = await idempotency_of(
-        request, key, "POST /v1/agents", lambda made: (201, encode(_view(request, made)))
-    )
+    idempotency = await idempotency_of(request, key, lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
