@@ -8,7 +8,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.errors import InvalidParameters, NotFound
-from market.services import Service
+from market.services import Service, regions_of
 from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
@@ -64,7 +64,7 @@ async def list_agents(
     states, names = states_in(status), _fields_in(fields)
     found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
     found = [agent for agent in found if not states or agent.state in states]
-    found = [agent for agent in found if region in ("", agent.constraints.region)]
+    found = [agent for agent in found if not region or region in regions_of(agent)]
     shown, totals = listing(_sorted(found, sort), wanted)
     views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
     return reply(
