@@ -25,6 +25,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
+from node.actions.answers import Answers
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import NewKey
@@ -186,6 +187,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports, plan: Plan) -
         webhooks=Webhooks(node.engine, node.happenings, GuardedPosts(), NodeSeal(bytes(32))),
         health=node.health,
         people=people,
+        answers=Answers(ports.storage),
         clock=ports.clock,
         templates={},
     )

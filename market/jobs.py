@@ -85,6 +85,8 @@ class Job(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     lease: str = ""
     provider: str = ""
+    region: str = ""
+    """Where the provider is, "" = not known."""
     rate: Rate = Rate(0)
     agreed_at: int = 0
     started_at: int = 0
@@ -173,6 +175,7 @@ def _moved(job: Job) -> PodMoved:
         state=job.state,
         health=job.health,
         provider=job.provider,
+        region=job.region,
         lease=job.lease,
         code=job.code,
         message=job.message,
@@ -195,6 +198,7 @@ def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
         state=S.PLACED,
         lease=event.lease,
         provider=event.provider,
+        region=event.region,
         rate=event.rate,
         agreed_at=now,
         deadline=0,
@@ -258,6 +262,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         attempt=job.attempt + 1,
         lease="",
         provider="",
+        region="",
         rate=Rate(0),
         started_at=0,
         health="",
@@ -270,7 +275,8 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         message=event.message,
     )
     if job.attempt >= MAX_ATTEMPTS:
-        return replace(again, state=S.FAILED, attempt=job.attempt, provider=job.provider, finished_at=now), []
+        place = {"provider": job.provider, "region": job.region}
+        return replace(again, state=S.FAILED, attempt=job.attempt, finished_at=now, **place), []
     return replace(again, deadline=again.expires_at), [PlaceJob(subject=job.id, attempt=again.attempt)]
 
 

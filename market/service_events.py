@@ -66,6 +66,7 @@ class PodMoved(Event, frozen=True, tag=True, kw_only=True):
     state: str
     health: str
     provider: str
+    region: str = ""
     lease: str
     code: str
     message: str

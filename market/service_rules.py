@@ -126,6 +126,7 @@ def _seen(pod: Pod, event: PodMoved, now: int) -> Pod:
         health=event.health,
         provider=event.provider,
         home=event.provider or pod.home,
+        region=event.region if event.provider else pod.region,
         lease=event.lease or pod.lease,
         ends=0 if was_good else pod.ends,
     )

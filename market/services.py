@@ -63,6 +63,8 @@ class Pod(Struct, frozen=True, kw_only=True):
     """The present lease, or the last one: its output is read there."""
     home: str = ""
     """The provider that its last job was at: its volumes are there."""
+    region: str = ""
+    """Where that provider is, "" = not known."""
     is_stopped: bool = False
     is_leaving: bool = False
     """It goes when its job has ended."""
@@ -116,6 +118,13 @@ def is_up(pod: Pod) -> bool:
     """Whether it works: its container runs and shall, and its probe, where it has one, says that it is healthy."""
     is_healthy = pod.health == "healthy" or (pod.health == "" and not pod.is_probed)
     return pod.state == "running" and is_healthy and not pod.is_retired
+
+
+def regions_of(service: Service) -> tuple[str, ...]:
+    """Where it runs or last did, pods that work first; where its user wants it, as long as no place of it is known."""
+    pods = sorted(service.pods, key=lambda pod: not is_up(pod))
+    found = dict.fromkeys(pod.region for pod in pods if pod.region)
+    return tuple(found) or tuple(filter(None, (service.constraints.region,)))
 
 
 def pod_of(service: Service, id: str) -> Pod:

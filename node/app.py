@@ -16,6 +16,7 @@ from msgspec import Struct
 from contracts.deploy import Deployment, load_deployment
 from market.messages import network_id
 from market.signing import Signer
+from node.actions.answers import Answers
 from node.actions.audit import Anchor, started
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
@@ -240,6 +241,7 @@ def services_of(
         webhooks=webhooks,
         health=node.health,
         people=people,
+        answers=Answers(ports.storage),
         clock=ports.clock,
         hosting=node.hosting,
         projects=node.projects,

@@ -175,7 +175,7 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     )
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
-    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger, settings.runs_kept)
+    runner = Runner(core.engine, core.peers, core.book, standing, settings.languages, core.ledger, settings.runs_kept)
     jobs, hosting = Jobs(core.engine, core.files, placing), Hosting(core.engine, placing)
     deploying = Deploying(ports.storage, hosting, settings.pods)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))

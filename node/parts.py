@@ -119,8 +119,8 @@ class Settings:
     """Less is not paid out to a user's wallet."""
     runs_kept: int = KEPT
     """How long runs of code are known, in ms."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other names of languages, such as "js", and what they mean."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """The names of languages, such as "js" and "javascript", and the language that each means; offered or not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def settings_of(config: Config) -> Settings:
         builds=build_terms(config.requester),
         pods=pod_terms(config.requester),
         runs_kept=config.requester.code_days * DAY,
-        aliases=load_languages().aliases(),
+        languages=load_languages().words(),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,
             ring_age=config.requester.service_log_days * DAY,

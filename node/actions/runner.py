@@ -11,7 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from market.dialogue import CodeDone, RunCode
-from market.errors import Conflict, InvalidParameters, NeugridError, PeerUnreachable, Refused
+from market.errors import Conflict, InvalidParameters, NeugridError, PeerUnreachable, Refused, Unavailable
 from market.machines import Event
 from market.messages import Kind
 from market.runs import DONE, DispatchRun, Run, RunCancelled, RunEnded, RunMisplaced, RunState, post_run
@@ -38,6 +38,8 @@ DAY: Final = 86_400_000
 KEPT: Final = 7 * DAY
 FEW: Final = 20
 """Runs that are read at once to be forgotten: they have their output with them."""
+DOCUMENTED: Final = ("python", "javascript", "cpp", "java")
+"""The languages that there are for every user, whatever this node's file of them says."""
 
 
 class Runner:
@@ -49,13 +51,13 @@ class Runner:
         peers: Peers,
         book: Book,
         standing: Standing,
-        aliases: Mapping[str, str],
+        words: Mapping[str, str],
         ledger: Ledger | None = None,
         kept: int = KEPT,
     ) -> None:
         self._kept = kept
         self._ledger = ledger or Ledger()
-        self._aliases = aliases
+        self._words = words
         self._engine = engine
         self._peers = peers
         self._book = book
@@ -65,7 +67,8 @@ class Runner:
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
         """Store the run and answer only then.
 
-        Raises InvalidParameters for a language that nobody here offers, InsufficientFunds, QuotaExceeded.
+        Raises InsufficientFunds, QuotaExceeded, InvalidParameters for a language that is none, Unavailable while nobody
+        offers it.
         """
         run, _ = await self.submit_once(account, language, code, inputs, None)
         assert run is not None  # noqa: S101  (without a key there is no stored answer)
@@ -78,7 +81,7 @@ class Runner:
         run = Run(
             id=secrets.token_hex(12),
             account=account.id,
-            language=self._known(language),
+            language=language_of(language, self.languages(), self._words),
             code=code,
             inputs=inputs,
             created_at=self._engine.clock.now(),
@@ -205,15 +208,21 @@ class Runner:
         is_wanted = run is not None and run.state is RunState.QUEUED and run.attempt == effect.attempt
         return run if is_wanted else None
 
-    def _known(self, language: str) -> str:
-        known = self.languages()
-        name = self._aliases.get(language.lower(), language.lower())
-        if name not in known:
-            raise InvalidParameters(
-                f"no provider runs {language[:32]!r} now; offered are {', '.join(sorted(known)) or 'none'}",
-                field="language", value=language[:32], expected=sorted(known),
-            )  # fmt: skip
+
+def language_of(word: str, offered: Mapping[str, int], words: Mapping[str, str]) -> str:
+    """The language that is meant by `word`, of those offered now; `words` are the names of all that there may be.
+
+    Unavailable for one that nobody offers for the moment, InvalidParameters for one that there is not.
+    """
+    name = words.get(word.lower(), word.lower())
+    if name in offered:
         return name
+    shown, names = word[:32], ", ".join(sorted(offered)) or "none"
+    if name in DOCUMENTED or name in words:
+        raise Unavailable(f"no provider runs {shown!r} now, try again later; offered are {names}", language=name)
+    raise InvalidParameters(
+        f"there is no language {shown!r}; offered are {names}", field="language", value=shown, expected=sorted(offered)
+    )
 
 
 def _forget(tx: Tx, id: str) -> None:

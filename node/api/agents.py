@@ -8,7 +8,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.errors import InvalidParameters, NotFound
-from market.services import Service
+from market.services import Service, regions_of
 from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
@@ -37,9 +37,7 @@ SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 async def create_agent(request: Call, data: JSONBody[NewAgent], key: NamedDependency[str]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
     ordered = await agent_order(data, request.services)
-    idempotency = await idempotency_of(
-        request, key, "POST /v1/agents", lambda made: (201, encode(_view(request, made)))
-    )
+    idempotency = await idempotency_of(request, key, lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
@@ -66,7 +64,7 @@ async def list_agents(
     states, names = states_in(status), _fields_in(fields)
     found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
     found = [agent for agent in found if not states or agent.state in states]
-    found = [agent for agent in found if region in ("", agent.constraints.region)]
+    found = [agent for agent in found if not region or region in regions_of(agent)]
     shown, totals = listing(_sorted(found, sort), wanted)
     views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
     return reply(

@@ -54,7 +54,7 @@ async def submit_code_job(request: Call, body: SubmitJob, key: str) -> Response[
     source_of(body)
     if body.language is None:
         raise InvalidParameters("code needs its language", field="language", expected="a name of GET /v1/languages")
-    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda run: (201, encode(_view(request, run))))
+    idempotency = await idempotency_of(request, key, lambda run: (201, encode(_view(request, run))))
     run, stored = await request.services.runner.submit_once(
         request.account, body.language, body.code or "", (body.input,), idempotency
     )

@@ -57,7 +57,7 @@ async def submit_job(request: Call, data: JSONBody[SubmitJob], key: NamedDepende
     """
     if data.code is not None:
         return await submit_code_job(request, data, key)
-    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
+    idempotency = await idempotency_of(request, key, lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
     templates = {id: each.workload for id, each in request.services.templates.items()} if data.template else {}
     job, stored = await request.services.jobs.submit(request.account, new_job(data, order, templates), idempotency)

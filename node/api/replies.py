@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.enums import MediaType
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
-from node.actions.answers import ANSWER_KEPT, Idempotency
+from node.actions.answers import ANSWER_KEPT, Idempotency, must_match
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -90,7 +90,13 @@ def idempotency_key(value: Annotated[str, KEY] = "") -> str:
     return key
 
 
-async def refuse_repeated(request: Request[Any, Any, Any]) -> None:
+async def before_handling(request: Any) -> Response[Any] | None:
+    """What comes between the guards and every handler; an answer takes the handler's place."""
+    _refuse_twice_given(request)
+    return await answer_repeated(request)
+
+
+def _refuse_twice_given(request: Call) -> None:
     """No parameter of a query is a list: one that comes twice says two things, and neither is believed."""
     if not request.scope["query_string"]:
         return
@@ -101,14 +107,34 @@ async def refuse_repeated(request: Request[Any, Any, Any]) -> None:
         seen.add(name)
 
 
-async def idempotency_of(
-    request: Call, key: str, route: str, render: Callable[[Any], tuple[int, bytes]]
-) -> Idempotency | None:
+async def answer_repeated(request: Call) -> Response[Any] | None:
+    """The stored answer to a repeat, before anything is asked of it: what it names may be gone by now.
+
+    None for a first request, and for whatever its route has to refuse.
+    """
+    key = request.headers.get(KEY.name or "", "").strip()
+    if not key or request.method != "POST" or not request.scope.get("user"):
+        return None
+    known = request.services.answers.find(request.account, _route_of(request), key)
+    if known is None:
+        return None
+    must_match(known, key, await _digest_of(request))
+    return replay(known)
+
+
+async def idempotency_of(request: Call, key: str, render: Callable[[Any], tuple[int, bytes]]) -> Idempotency | None:
     """What makes a repeat of this request safe; None without a key."""
     if not key:
         return None
-    digest = hashlib.sha256(await request.body()).hexdigest()
-    return Idempotency(key=key, route=route, body_digest=digest, render=render)
+    return Idempotency(key=key, route=_route_of(request), body_digest=await _digest_of(request), render=render)
+
+
+def _route_of(request: Call) -> str:
+    return f"{request.method} {request.scope['path'].rstrip('/')}"
+
+
+async def _digest_of(request: Call) -> str:
+    return hashlib.sha256(await request.body()).hexdigest()
 
 
 def replay(answer: Answer) -> Response[Any]:

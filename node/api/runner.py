@@ -61,9 +61,7 @@ async def submit_code(
     if data.inputs is not None and data.input:
         raise InvalidParameters("give input or inputs, not both", field="inputs", expected="one of input and inputs")
     runner = request.services.runner
-    idempotency = await idempotency_of(
-        request, key, "POST /api/v1/runner/submit", lambda run: (200, encode(_queued(run)))
-    )
+    idempotency = await idempotency_of(request, key, lambda run: (200, encode(_queued(run))))
     inputs = data.inputs or (data.input,)
     run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
     if run is None or stored is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from market.errors import InvalidParameters
-from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state
+from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state, regions_of
 from market.units import RATE_SCALE, Amount, format_amount, format_size
 from market.workloads import Port, Workload
 from node.api.catalog import resources_view
@@ -64,7 +64,7 @@ def deployment_view(service: Service, services: Services) -> DeploymentView:
         replicas=service.replicas,
         ready_replicas=sum(is_up(pod) for pod in service.pods),
         pods=tuple(Replica(**_pod(service, pod)) for pod in service.pods),
-        region=service.constraints.region,
+        region=next(iter(regions_of(service)), ""),
         isolation=service.constraints.isolation,
         max_price_per_hour=price_per_hour(service),
         total_cost=as_number(cost),
@@ -89,7 +89,7 @@ def agent_view(service: Service, services: Services) -> AgentView:
         image=service.workload.image,
         replicas=service.replicas,
         ready_replicas=sum(is_up(pod) for pod in service.pods),
-        region=service.constraints.region,
+        region=next(iter(regions_of(service)), ""),
         config=AgentConfig(
             cpu=str(resources.cpu / 1000), memory=format_size(resources.memory), replicas=service.replicas
         ),

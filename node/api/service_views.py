@@ -108,6 +108,7 @@ class DeploymentView(WorkloadView, frozen=True, kw_only=True):
     ready_replicas: int
     pods: tuple[Replica, ...]
     region: str
+    """Where its pods run or last did; before they have a place, where you want them."""
     isolation: str
     max_price_per_hour: str
     """The cap of one pod."""
@@ -158,6 +159,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     replicas: int
     ready_replicas: int
     region: str
+    """Where it runs or last did; before it has a place, where you want it. With pods in several, one that works."""
     config: AgentConfig
     environment: dict[str, str]
     endpoints: tuple[str, ...]

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
+from node.actions.answers import Answers
 from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.binaries import Binaries
@@ -67,6 +68,7 @@ class Services:
     webhooks: Webhooks
     health: Health
     people: People
+    answers: Answers
     clock: Clock
     templates: Mapping[str, Template]
     endpoint_url: Callable[[str, int], str] = no_gateway

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from market.ledger import CHAIN, Transfer, between, user_account
+from node.actions.answers import Answers
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import NewKey
 from node.actions.ledger import post
@@ -126,6 +127,7 @@ class Stage:
             webhooks=Webhooks(node.engine, node.happenings, posts, seal),
             health=node.health,
             people=people,
+            answers=Answers(self.storage),
             clock=self.world.clock,
             hosting=node.hosting,
             projects=node.projects,

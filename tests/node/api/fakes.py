@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from market.dialogue import Line
 from market.errors import (
     Conflict,
-    IdempotencyMismatch,
     InsufficientFunds,
     InvalidParameters,
     NotFound,
@@ -33,7 +32,7 @@ from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
 from node.actions.alarm import Alarm
-from node.actions.answers import Idempotency
+from node.actions.answers import Answers, Idempotency, keep_answer, known_answer
 from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.build_steps import BuildSteps
@@ -46,6 +45,7 @@ from node.actions.ledger import Ledger, post
 from node.actions.logs import keep_lines
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
+from node.actions.runner import language_of
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
@@ -123,11 +123,11 @@ class FixedClock:
 class FakeJobs:
     """Jobs in a dict; `funds` is what a cap may cost at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage | None = None) -> None:
         self.all: dict[str, Job] = {}
         self.leases: dict[str, Lease] = {}
         self.submitted: list[NewJob] = []
-        self.answers: dict[str, Answer] = {}
+        self.storage = storage or MemoryStorage()
         self.funds = 10**12
         self.lines: list[LogLine] = []
         self.entries: list[Entry] = []
@@ -144,10 +144,8 @@ class FakeJobs:
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None
     ) -> tuple[Job | None, Answer | None]:
-        known = self.answers.get(idempotency.key) if idempotency else None
-        if known is not None and idempotency is not None:
-            if known.body_digest != idempotency.body_digest:
-                raise IdempotencyMismatch("another body", key=idempotency.key)
+        known = known_answer(self.storage, account, idempotency)
+        if known is not None:
             return None, known
         if new.cap > self.funds:
             raise InsufficientFunds("too little", needed=new.cap, available=self.funds)
@@ -156,12 +154,7 @@ class FakeJobs:
         job = self.put(
             a_job(id=f"job_{number}", account=account.id, workload=new.workload, cap=new.cap, build=new.build)
         )
-        if idempotency is not None:
-            status, body = idempotency.render(job)
-            digest = idempotency.body_digest
-            self.answers[idempotency.key] = Answer(
-                id=idempotency.key, body_digest=digest, status=status, body=body, created_at=NOW
-            )
+        await self.storage.write(lambda tx: keep_answer(tx, account, idempotency, job, NOW))
         return job, None
 
     def get(self, account: Account, id: str) -> Job:
@@ -261,30 +254,26 @@ class FakeSeries:
 class FakeRunner:
     """Runs of code as they are put here; a submitted one stays queued."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage | None = None) -> None:
         self.runs: dict[str, Run] = {}
-        self.answers: dict[str, Answer] = {}
+        self.storage = storage or MemoryStorage()
         self.running: set[str] = set()
+        self.offered = {"python": 2}
 
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...]) -> Run:
-        if language != "python":
-            raise InvalidParameters("no provider runs it", field="language", value=language, expected=["python"])
+        language = language_of(language, self.offered, {})
         run = Run(id="ab" * 12, account=account.id, language=language, code=code, inputs=inputs, created_at=NOW)
         return self.put(run)
 
     async def submit_once(
         self, account: Account, language: str, code: str, inputs: tuple[str, ...], idempotency: Idempotency | None
     ) -> tuple[Run | None, Answer | None]:
-        known = self.answers.get(idempotency.key) if idempotency else None
+        language_of(language, self.offered, {})
+        known = known_answer(self.storage, account, idempotency)
         if known is not None:
             return None, known
         run = await self.submit(account, language, code, inputs)
-        if idempotency is not None:
-            status, body = idempotency.render(run)
-            answer = Answer(
-                id=idempotency.key, body_digest=idempotency.body_digest, status=status, body=body, created_at=NOW
-            )
-            self.answers[idempotency.key] = answer
+        await self.storage.write(lambda tx: keep_answer(tx, account, idempotency, run, NOW))
         return run, None
 
     def put(self, run: Run) -> Run:
@@ -329,7 +318,7 @@ class FakeRunner:
         return run.id in self.running
 
     def languages(self) -> dict[str, int]:
-        return {"python": 2}
+        return self.offered
 
 
 class FakeFiles:
@@ -542,8 +531,9 @@ class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
     def __init__(self, limits: Rules | None = None, **settings: Any) -> None:
-        self.jobs = FakeJobs()
-        self.runner = FakeRunner()
+        self.storage = MemoryStorage()
+        self.jobs = FakeJobs(self.storage)
+        self.runner = FakeRunner(self.storage)
         self.series = FakeSeries()
         nowhere: Any = None
         self.consoles = Consoles(nowhere, lambda account, id: self.jobs.lease_of(self.jobs.get(account, id)))
@@ -552,7 +542,6 @@ class World:
         self.wallets = FakeWallets()
         self.health = FakeHealth()
         self.clock = FixedClock()
-        self.storage = MemoryStorage()
         self.happenings = Happenings(tell)
         self.posts, self.seal = FakePosts(), NodeSeal(bytes(32))
         self.ledger = Ledger(grant=200, run_price=1000)
@@ -578,6 +567,7 @@ class World:
             billing=Billing(self.engine),
             health=self.health,
             people=self.people,
+            answers=Answers(self.storage),
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),

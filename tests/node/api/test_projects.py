@@ -122,7 +122,7 @@ async def test_a_build_may_say_what_it_may_cost_and_use(client: httpx.AsyncClien
     assert new.workload.source is not None
     assert (new.workload.source.ref, new.cap, new.workload.timeout) == ("v2", 500_000, 600)
     assert (new.workload.resources.disk, new.constraints.region) == (2 * 2**30, "eu")
-    assert new.build == BuildOrder(project=id)
+    assert new.build == BuildOrder(project=id, gpus=0)
 
 
 @pytest.mark.parametrize(
