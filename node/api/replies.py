@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import msgspec
 from litestar import Request, Response
@@ -16,6 +16,7 @@ from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
 from node.actions.answers import ANSWER_KEPT, Idempotency
+from node.api.merging import Placed
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -207,15 +208,6 @@ def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
     start = _number_in(page.cursor) if page.cursor else page.start
     shown = items[start : start + page.limit]
     return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
-
-
-class Placed(Protocol):
-    """What stands in a list by when it was made, and by its id."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at(self) -> int: ...
 
 
 P = TypeVar("P", bound=Placed)
