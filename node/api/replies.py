@@ -24,6 +24,8 @@ from node.records import Answer
 T = TypeVar("T")
 encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 MAX_PAGE: Final = 100
+ALL: Final = 256
+"""What a list shows at once whose clients know no pages: as many projects, or services, as an account may have."""
 MAX_OFFSET: Final = 1_000_000
 MAX_KEY: Final = 255
 _KEY: Final = re.compile(r"^[!-~]*$")
@@ -154,6 +156,16 @@ def page_of_hundred(
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
     """The page of a list whose documented default is 100 items."""
+    return page_of(limit, cursor, offset, page)
+
+
+def page_of_all(
+    limit: Annotated[int, QueryParameter(ge=1, le=ALL)] = ALL,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list that is documented without pages."""
     return page_of(limit, cursor, offset, page)
 
 
