@@ -1,10 +1,12 @@
 """What a user can do with jobs: submit, look, wait, cancel, read logs and results."""
 
+import asyncio
 import builtins
 import secrets
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,15 +30,17 @@ from node.actions.journals import follow_journal
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.actions.resting import MOST_OF_ACCOUNT
+from node.actions.totals import Totals
 from node.engine import Changes, Engine
 from node.ports import LogLine, OutputFile, Reader
 from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
 """More than any attempt writes: 2**40 lines, of which a service may come near in years."""
-TOTAL_FRESH: Final = 500
-"""How long, in ms, the number of somebody's jobs is believed: to count 100,000 takes the loop some milliseconds."""
-MANY_TOTALS: Final = 10_000
+SIFTED: Final = 10_000
+"""So many of the newest jobs are looked through for those of a kind..."""
+AT_ONCE: Final = 200
+"""...and so many without letting others go on."""
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -67,8 +71,7 @@ class Jobs:
         self._files = files
         self._placing = placing
         self._storage = engine.storage
-        self._totals: dict[str, tuple[int, int]] = {}
-        """By account: how many jobs there are, and until when that is believed."""
+        self._totals = Totals(engine.clock)
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -95,7 +98,7 @@ class Jobs:
         try:
             return await self._engine.transact(work)
         finally:
-            self._totals.pop(account.id, None)
+            self._totals.forget(account.id)
 
     def get(self, account: Account, id: str) -> Job:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
@@ -129,11 +132,23 @@ class Jobs:
         offset: int = 0,
     ) -> tuple[list[Job], int]:
         """A page of the account's jobs, newest first, and how many there are in all."""
-        where: dict[str, object] = {"account": account.id, "service": ""}
-        if states:
-            where["state"] = states
+        where = _listed(account, states)
         jobs = self._storage.find(Job, limit=limit, offset=offset, after=after, newest=True, **where)
-        return jobs, self._storage.count(Job, **where) if states else self._total(account.id, where)
+        count = partial(self._storage.count, Job, **where)
+        return jobs, count() if states else self._totals.of(account.id, count)
+
+    async def of_kind(self, account: Account, *, builds: bool, states: tuple[JobState, ...] = ()) -> builtins.list[Job]:
+        """The account's builds, or its jobs of images: those among its ten thousand newest jobs, newest first."""
+        found: list[Job] = []
+        after: tuple[int, str] | None = None
+        for _ in range(SIFTED // AT_ONCE):
+            jobs = self._storage.find(Job, limit=AT_ONCE, after=after, newest=True, **_listed(account, states))
+            found += [job for job in jobs if (job.build is not None) is builds]
+            if len(jobs) < AT_ONCE:
+                break
+            after = jobs[-1].created_at, jobs[-1].id
+            await asyncio.sleep(0)
+        return found
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after `seconds`."""
@@ -215,17 +230,6 @@ class Jobs:
         """How the live offers stand to the job now, and what would make some of them fit."""
         return self._placing.explanation(self.get(account, id))
 
-    def _total(self, account: str, where: dict[str, object]) -> int:
-        """Right at once after a post through this process, and soon after one through another."""
-        now = self._engine.clock.now()
-        total, until = self._totals.get(account, (0, 0))
-        if now >= until:
-            total = self._storage.count(Job, **where)
-            if len(self._totals) >= MANY_TOTALS:
-                self._totals.clear()
-            self._totals[account] = (total, now + TOTAL_FRESH)
-        return total
-
     def _input(self, file: NewFile) -> File:
         if file.content is not None:
             stored = self._files.put(file.content)
@@ -242,6 +246,11 @@ def _check_quota(reader: Reader, account: Account) -> None:
             f"{MOST_OF_ACCOUNT} orders of this account wait for a provider; cancel some of them, or try again later",
             limit=MOST_OF_ACCOUNT,
         )
+
+
+def _listed(account: Account, states: tuple[JobState, ...]) -> dict[str, Any]:
+    """The columns of what lists show: jobs that are no pods, of these states or of any."""
+    return {"account": account.id, "service": "", **({"state": states} if states else {})}
 
 
 def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:

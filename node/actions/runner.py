@@ -23,6 +23,7 @@ from node.actions.journals import follow_journal
 from node.actions.ledger import Ledger
 from node.actions.peers import Peers
 from node.actions.standing import Standing
+from node.actions.totals import Totals
 from node.engine import Changes, Engine
 from node.ports import Tx
 from node.records import Account, Answer, Entry, Mark
@@ -63,6 +64,7 @@ class Runner:
         self._book = book
         self._standing = standing
         self._running: set[str] = set()
+        self._totals = Totals(engine.clock)
 
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
         """Store the run and answer only then.
@@ -98,7 +100,10 @@ class Runner:
             keep_answer(changes.tx, account, idempotency, priced, changes.now)
             return priced, None
 
-        return await self._engine.transact(work)
+        try:
+            return await self._engine.transact(work)
+        finally:
+            self._totals.forget(account.id)
 
     def get(self, account: Account, id: str) -> Run:
         """The account's run; NotFound when there is none."""
@@ -117,7 +122,8 @@ class Runner:
         where: dict[str, object] = {"account": account.id, **({"state": states} if states else {})}
         storage = self._engine.storage
         runs = storage.find(Run, limit=limit, offset=offset, after=after, newest=True, **where)
-        return runs, storage.count(Run, **where)
+        count = partial(storage.count, Run, **where)
+        return runs, count() if states else self._totals.of(account.id, count)
 
     async def cancel(self, account: Account, id: str) -> Run:
         """End it now, for nothing; Conflict when it has ended already."""

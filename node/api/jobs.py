@@ -1,6 +1,5 @@
 """Routes of jobs: submit, list, look, cancel, results."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Final, TypeVar
@@ -11,31 +10,25 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import File
 
-from market.errors import Conflict, InvalidParameters
-from market.jobs import Job, JobState
-from market.leases import Lease
-from market.runs import RunState
+from market.errors import Conflict
+from market.jobs import Job
 from node.api.auth import SECURITY, computes, deploys, signed_in
 from node.api.catalog import explanation_view
 from node.api.code_jobs import (
-    STATES,
     cancel_code_job,
     code_results,
     is_code,
-    list_code_jobs,
     show_code_job,
     submit_code_job,
 )
 from node.api.errors import problems
+from node.api.job_lists import jobs_page, view_under
 from node.api.market_views import ExplanationView
-from node.api.present import STATUS, etag, job_view, result_list
+from node.api.present import etag, job_view, result_list
 from node.api.replies import (
     Page,
-    cut_ahead,
     encode,
     idempotency_of,
-    pagination_of,
-    place_in,
     replay,
     reply,
     reply_unless_known,
@@ -72,18 +65,13 @@ async def list_jobs(
     request: Call,
     wanted: NamedDependency[Page],
     status: Annotated[str, QueryParameter(max_length=128)] = "",
-    kind: Annotated[str, QueryParameter(pattern="^(code)?$")] = "",
+    kind: Annotated[str, QueryParameter(pattern="^(image|build|code)?$")] = "",
 ) -> Response[JobList]:
-    """Your jobs, newest first; `status` may name several, separated by commas. Runs of code are a list of their own."""
-    if kind == "code":
-        return list_code_jobs(request, wanted, _known_states(status, STATES, RunState))
-    after = place_in(wanted.cursor) if wanted.cursor else None
-    jobs, total = request.services.jobs.list(
-        request.account, states=states_of(status), limit=wanted.limit + 1, after=after, offset=wanted.start
-    )
-    shown, following = cut_ahead(jobs, wanted)
-    views = tuple(_listed(request, shown))
-    return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
+    """Your jobs, newest first, of one `kind` or of all; `status` may name several, separated by commas.
+
+    Images and builds are told apart among your 10,000 newest jobs.
+    """
+    return await jobs_page(request, wanted, status, kind)
 
 
 @get("/jobs/{job_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
@@ -160,42 +148,8 @@ async def explain_job(request: Call, job_id: FromPath[str]) -> Response[Explanat
     return reply(explanation_view(explanation, request.services.currency))
 
 
-def states_of(status: str) -> tuple[JobState, ...]:
-    """The states behind a status filter: the API's words and the machine's; () = all."""
-    if not status:
-        return ()
-    known = {**{state.value: {state} for state in JobState}, "succeeded": {JobState.SUCCEEDED}}
-    for state, word in STATUS.items():
-        known[word] = known.get(word, set()) | {state}
-    return _known_states(status, known, JobState)
-
-
-def _known_states(status: str, known: Mapping[str, Collection[E]], states: type[E]) -> tuple[E, ...]:
-    words = {word.strip().lower() for word in status.split(",") if word.strip()}
-    unknown = words - known.keys()
-    if unknown:
-        raise InvalidParameters(
-            f"status must be of {', '.join(sorted(set(STATUS.values())))}",
-            field="status",
-            value=sorted(unknown)[0],
-            expected=sorted(known),
-        )
-    return tuple(state for state in states if any(state in known[word] for word in words))
-
-
 def _view(request: Call, job: Job) -> JobView:
-    return _view_under(request, job, request.services.jobs.lease_of(job))
-
-
-def _listed(request: Call, jobs: Sequence[Job]) -> Iterator[JobView]:
-    leases, ended = request.services.jobs.leases_of(jobs), request.app.state.ended
-    for job in jobs:
-        lease = leases.get(job.lease)
-        yield ended.encoded(job, lease, partial(_view_under, request, job, lease))
-
-
-def _view_under(request: Call, job: Job, lease: Lease | None) -> JobView:
-    return job_view(job, lease, request.now, request.services.currency, request.services.steps.of(job))
+    return view_under(request, job, request.services.jobs.lease_of(job))
 
 
 def _shown(request: Call, job: Job) -> JobView:

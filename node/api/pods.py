@@ -12,7 +12,7 @@ from node.api.auth import SECURITY, computes, powers, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
-from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
+from node.api.replies import Page, cut, page_of_all, pagination_of, reply
 from node.api.service_output import show_output
 from node.api.service_present import pod_view, states_in
 from node.api.service_views import PodList, PodView
@@ -28,7 +28,7 @@ TAGS: Final = ["Pods"]
     tags=TAGS,
     security=SECURITY,
     responses=problems(shape=FlatProblem),
-    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+    dependencies={"wanted": Provide(page_of_all, sync_to_thread=False)},
 )
 async def list_pods(
     request: Call,

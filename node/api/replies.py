@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import msgspec
 from litestar import Response
@@ -16,6 +16,7 @@ from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
 from node.actions.answers import ANSWER_KEPT, Idempotency, must_match
+from node.api.merging import Placed
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -23,6 +24,8 @@ from node.records import Answer
 T = TypeVar("T")
 encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 MAX_PAGE: Final = 100
+ALL: Final = 256
+"""What a list shows at once whose clients know no pages: as many projects, or services, as an account may have."""
 MAX_OFFSET: Final = 1_000_000
 MAX_KEY: Final = 255
 _KEY: Final = re.compile(r"^[!-~]*$")
@@ -182,6 +185,16 @@ def page_of_hundred(
     return page_of(limit, cursor, offset, page)
 
 
+def page_of_all(
+    limit: Annotated[int, QueryParameter(ge=1, le=ALL)] = ALL,
+    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list that is documented without pages."""
+    return page_of(limit, cursor, offset, page)
+
+
 def numbered_page(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
     cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
@@ -233,15 +246,6 @@ def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
     start = _number_in(page.cursor) if page.cursor else page.start
     shown = items[start : start + page.limit]
     return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
-
-
-class Placed(Protocol):
-    """What stands in a list by when it was made, and by its id."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at(self) -> int: ...
 
 
 P = TypeVar("P", bound=Placed)

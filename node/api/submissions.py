@@ -41,7 +41,10 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fie
 
 
 class GpuBody(Body, frozen=True, kw_only=True):
-    """GPUs by count, model ("" = any) and least VRAM each."""
+    """GPUs by count, model and least VRAM each.
+
+    A model is named by its slug, such as "nvidia-a100" or "nvidia-rtx-4090", or as its driver has it; "" is any.
+    """
 
     count: Count = 1
     model: Name = ""

@@ -181,10 +181,16 @@ class FakeJobs:
         after: tuple[int, str] | None,
         offset: int = 0,
     ) -> tuple[list[Job], int]:
-        own = [job for job in self.all.values() if job.account == account.id and (not states or job.state in states)]
-        own.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        own = self._own(account, states)
         behind = [job for job in own if after is None or (job.created_at, job.id) < after]
         return behind[offset : offset + limit], len(own)
+
+    async def of_kind(self, account: Account, *, builds: bool, states: tuple[JobState, ...] = ()) -> Any:
+        return [job for job in self._own(account, states) if (job.build is not None) is builds]
+
+    def _own(self, account: Account, states: tuple[JobState, ...]) -> Any:
+        own = [job for job in self.all.values() if job.account == account.id and (not states or job.state in states)]
+        return sorted(own, key=lambda job: (job.created_at, job.id), reverse=True)
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         self.waited.append(seconds)
