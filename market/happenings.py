@@ -94,7 +94,14 @@ def _of_run(before: Run | None, after: Run) -> list[Happening]:
 
 def _of_service(before: Service | None, after: Service) -> list[Happening]:
     words = ["created"] if before is None else _words(before, after)
-    data = {f"{after.kind}_id": after.id, "name": after.name, "status": after.state.value, "replicas": after.replicas}
+    data: dict[str, Any] = {
+        f"{after.kind}_id": after.id,
+        "name": after.name,
+        "status": after.state.value,
+        "replicas": after.replicas,
+    }
+    if after.code:
+        data |= {"code": after.code, "message": after.message}
     return [
         Happening(account=after.account, event=f"{after.kind}.{word}", subject=after.id, data=data) for word in words
     ]

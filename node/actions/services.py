@@ -18,6 +18,7 @@ from market.machines import Event
 from market.orders import Constraints
 from market.service_events import (
     DeleteAsked,
+    FundsEnded,
     PodDeleteAsked,
     PodStartAsked,
     PodStopAsked,
@@ -45,6 +46,7 @@ from node.records import Account, Answer, Balance
 _log = structlog.get_logger("services")
 LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
+NOTHING_LEFT: Final = "the balance is below zero"
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
@@ -177,7 +179,7 @@ class Hosting:
             for service in self._storage.find(Service, account=account, state=LIVING):
                 if service.is_wanted:
                     _log.warning("stopped: its user has nothing left", service=service.id, account=service.account)
-                    await self._engine.attempt("Service", service.id, StopAsked())
+                    await self._engine.attempt("Service", service.id, FundsEnded(message=NOTHING_LEFT))
 
     def cost(self, service: Service) -> Amount:
         """What all of its pods have cost so far; it grows while they run."""

@@ -176,7 +176,9 @@ def _pod(service: Service, pod: Pod) -> dict[str, Any]:
 
 
 def _error_of(service: Service) -> Fault | None:
-    """Why it does not run, by the first pod that has a reason."""
+    """Why it does not run: why it was taken down, or by the first pod that has a reason."""
+    if service.code:
+        return Fault(code=service.code, message=service.message)
     if service.state not in (S.PENDING, S.STARTING, S.ERROR):
         return None
     found = (Fault(code=pod.code, message=pod.message) for pod in service.pods if pod.code)

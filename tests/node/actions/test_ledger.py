@@ -1,119 +1,28 @@
 """The ledger in the node: booked in the transaction of the event, always zero in sum, and never twice."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from market.errors import Conflict, InsufficientFunds, InvalidParameters, InvalidTransition, NotFound
-from market.job_events import CancelAsked, LeaseAgreed
-from market.jobs import post_job
-from market.leases import LEASE_TERM, MARGIN, LeaseState
+from market.job_events import CancelAsked
+from market.leases import LEASE_TERM, MARGIN
 from market.ledger import CHAIN, CREDITS, MONEY, Posting, Transfer, between, hold_account, paid_account, user_account
 from market.machines import DeadlinePassed, Event
 from market.service_events import DeleteAsked, ScaleAsked, StartAsked, StopAsked
-from market.service_rules import post_service
-from market.services import Service
-from market.tenancy import take_lease
 from market.tenancy_events import (
-    CommitAcknowledged,
     OutputsLost,
     OutputsStored,
-    PhaseReported,
-    ReceiptReceived,
     UsageAcknowledged,
 )
-from market.units import Amount, Rate
-from node.actions.ledger import Ledger, balance, held_by, post, sums
-from node.engine import Changes, Engine
-from node.performers import MACHINES
-from node.records import Account, Balance, Posted
-from tests.builders import NOW, PROVIDER, a_file, a_receipt, a_workload, terms
-from tests.fakes import FakeClock, MemoryStorage
+from market.units import Amount
+from node.actions.ledger import Ledger, held_by, post
+from node.records import Balance, Posted
+from tests.builders import NOW, a_file
+from tests.node.actions.books import ANN, LEASE, ROOT, Books
 from tests.node.adapters.samples import a_job
-
-ANN = Account(id="user_ann", name="ann", created_at=NOW)
-LEASE = "lse_000001"
-ROOT = Account(id="user_root", name="root", role="admin", created_at=NOW)
-
-
-class Books:
-    """An engine whose jobs and services are booked; Ann has 1,000."""
-
-    def __init__(self) -> None:
-        self.storage = MemoryStorage()
-        self.ledger = Ledger(grant=5, run_price=3)
-        self.clock = FakeClock()
-        self.engine = Engine(self.storage, self.clock, MACHINES, (self.ledger.fold,))
-        self.storage.put(ANN)
-        self.storage.put(ROOT)
-        self.give(1000)
-
-    def give(self, amount: int) -> None:
-        id = f"deposit:{self.storage.count(Posted)}"
-        postings = between(CHAIN, user_account(ANN.id), amount)
-        post(self.storage, Transfer(id=id, kind="deposit", subject=ANN.id, postings=postings), NOW)
-
-    def do(self, work: Any) -> Any:
-        return asyncio.run(self.engine.transact(work))
-
-    def post_job(self, id: str, cap: int, account: Account = ANN) -> None:
-        job = a_job(id, account=account.id, cap=Amount(cap), workload=a_workload())
-        self.do(lambda changes: changes.create(*post_job(job)))
-
-    def serve(self, id: str, cap: int, replicas: int) -> None:
-        service = Service(
-            id=id,
-            account=ANN.id,
-            name=id,
-            workload=a_workload(),
-            cap=Amount(cap),
-            replicas=replicas,
-            created_at=NOW,
-        )
-
-        def work(changes: Changes) -> None:
-            made, effects = post_service(service, NOW)
-            changes.create(made, *effects)
-
-        self.do(work)
-
-    def tell(self, noun: str, id: str, event: Any) -> Any:
-        return asyncio.run(self.engine.handle(noun, id, event))
-
-    def run_job(self, id: str, cap: int) -> None:
-        """A job of Ann that runs at a provider, under a lease that may cost 600."""
-        self.post_job(id, cap)
-        lease, commit = take_lease(terms(lease=LEASE), id, "ch", a_workload(), "nonce", NOW)
-        self.do(lambda changes: changes.create(lease, commit))
-        self.tell("Job", id, LeaseAgreed(lease=LEASE, provider=PROVIDER, rate=Rate(10**10)))
-        self.tell("Lease", LEASE, CommitAcknowledged())
-        self.tell("Lease", LEASE, PhaseReported(state=LeaseState.RUNNING, started_at=NOW))
-
-    def finish(self, **changes: Any) -> None:
-        """The receipt of the lease comes."""
-        receipt = a_receipt(lease=LEASE, **changes)
-        self.tell("Lease", LEASE, ReceiptReceived(receipt=receipt, signature=b""))
-
-    def ann(self) -> tuple[int, int, int]:
-        """What Ann may spend, what is set aside for her things, and what she has paid."""
-        return self.has(user_account(ANN.id)), held_by(self.storage, ANN), self.has(paid_account(ANN.id))
-
-    def has(self, account: str) -> int:
-        return balance(self.storage, account)
-
-    def check(self) -> None:
-        """All books are zero in sum, and every balance is the sum of its lines."""
-        assert sums(self.storage) == {MONEY: 0, CREDITS: 0}
-        lines: dict[str, int] = {}
-        for line in self.storage.find(Posted):
-            key = f"{line.account}/{line.currency}"
-            lines[key] = lines.get(key, 0) + line.amount
-        assert {key: amount for key, amount in lines.items() if amount} == {
-            each.id: each.amount for each in self.storage.find(Balance)
-        }
 
 
 def test_a_job_holds_its_cap_and_its_end_gives_it_back() -> None:
