@@ -40,17 +40,17 @@ class Callers:
         if known is not None and now < known.until:
             return known.caller
         self._known.pop(digest, None)
-        caller, ends = self._by_token(credential, now) if credential.count(".") == 2 else self._by_key(credential, now)
+        caller = self._by_token(credential, now) if credential.count(".") == 2 else self._by_key(credential, now)
         if len(self._known) >= MANY:
             self._known.clear()
-        self._known[digest] = _Known(caller, min(now + FRESH, ends or now + FRESH))
+        self._known[digest] = _Known(caller, min(now + FRESH, caller.ends or now + FRESH))
         return caller
 
     def forget(self, account: str) -> None:
         """Look again at whoever comes for this account: something about it, its keys or its sessions has changed."""
         self._known = {each: known for each, known in self._known.items() if known.caller.account.id != account}
 
-    def _by_key(self, secret: str, now: int) -> tuple[Caller, int]:
+    def _by_key(self, secret: str, now: int) -> Caller:
         if not is_well_formed(secret, PREFIXES):
             raise Unauthorized("this is no API key of this node")
         found = self._storage.find(ApiKey, digest=digest_of(secret), limit=1)
@@ -59,15 +59,17 @@ class Callers:
         key = found[0]
         account = self._account(key.account)
         scopes = scopes_of(account, key.scopes)
-        return Caller(account=account, scopes=scopes, credential=key.id, profile=key.profile), key.expires_at
+        return Caller(
+            account=account, scopes=scopes, credential=key.id, profile=key.profile, ends=key.expires_at
+        )  # fmt: skip
 
-    def _by_token(self, token: str, now: int) -> tuple[Caller, int]:
+    def _by_token(self, token: str, now: int) -> Caller:
         claims = self._tokens.read(token, now)
         session = self._storage.get(Session, claims.session)
         if session is None or session.account != claims.account or session.expires_at <= now:
             raise Unauthorized("this session has ended: sign in again")
         account = self._account(claims.account)
-        return Caller(account=account, scopes=scopes_of(account), credential=session.id), claims.expires_at
+        return Caller(account=account, scopes=scopes_of(account), credential=session.id, ends=claims.expires_at)
 
     def _account(self, id: str) -> Account:
         account = self._storage.get(Account, id)

@@ -81,6 +81,12 @@ class Keys:
 
     async def create_for(self, account: Account, new: NewKey) -> tuple[ApiKey, str]:
         """The same for any account; `scopes` () is all that it may."""
+        made = await self._storage.write(lambda tx: self.grant(tx, account, new))
+        self.granted(account, new)
+        return made
+
+    def grant(self, tx: Tx, account: Account, new: NewKey) -> tuple[ApiKey, str]:
+        """The same in an open transaction, so that it comes with what it is for; `granted` follows the commit."""
         secret, now = new_secret(_prefix(new.profile)), self._clock.now()
         key = ApiKey(
             id=f"key_{secrets.token_hex(8)}",
@@ -92,11 +98,13 @@ class Keys:
             created_at=now,
             expires_at=Timestamp(now + new.expires_in * 1000 if new.expires_in else 0),
         )
-        is_only = new.rotate or account.has_single_key
-        await self._storage.write(lambda tx: _store(tx, key, is_only))
-        if is_only:
-            self._forget(account.id)
+        _store(tx, key, _is_only(account, new))
         return key, secret
+
+    def granted(self, account: Account, new: NewKey) -> None:
+        """Look again at whoever comes with a key that the new one has ended."""
+        if _is_only(account, new):
+            self._forget(account.id)
 
     def list(self, account: Account) -> list[ApiKey]:
         """The account's keys, without their secrets."""
@@ -108,6 +116,10 @@ class Keys:
         await self._storage.write(lambda tx: tx.delete(ApiKey, id))
         self._forget(account.id)
         return key
+
+
+def _is_only(account: Account, new: NewKey) -> bool:
+    return new.rotate or account.has_single_key
 
 
 def _store(tx: Tx, key: ApiKey, is_only: bool) -> None:

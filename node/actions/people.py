@@ -10,6 +10,7 @@ from node.actions.device_sign_in import DeviceSignIn
 from node.actions.forgetting import forget
 from node.actions.keys import Keys
 from node.actions.ledger import Ledger
+from node.actions.revoking import Watch
 from node.actions.sign_in import SignIn
 from node.actions.wallet_sign_in import Door, WalletSignIn
 from node.ports import Clock, Passwords, Storage, Tokens
@@ -27,6 +28,7 @@ class People:
     wallets: WalletSignIn
     devices: DeviceSignIn
     audit: Audit
+    watch: Watch
     storage: Storage
     clock: Clock
 
@@ -66,6 +68,7 @@ def let_in(
         wallets=WalletSignIn(storage, clock, accounts, sign_in, door, audit),
         devices=DeviceSignIn(storage, clock, keys),
         audit=audit,
+        watch=Watch(storage, clock),
         storage=storage,
         clock=clock,
     )

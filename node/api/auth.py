@@ -23,6 +23,9 @@ from node.ports import Standing
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"
 """Where guards leave response headers in the ASGI scope; the edge adds them."""
+REVOKED: Final = 4401
+"""The code of the close of a WebSocket whose credentials..."""
+GONE: Final = "these credentials are good no longer"
 SECURITY: Final[list[SecurityRequirement]] = [{"apiKey": []}, {"bearer": []}]
 
 

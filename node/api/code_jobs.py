@@ -72,7 +72,7 @@ def code_logs(request: Call, id: str, wanted: LogQuery) -> Response[LogList]:
 def follow_code(request: Call, id: str, wanted: LogQuery) -> Stream:
     """The same as server-sent events: everything comes with the end."""
     run = request.services.runner.get(request.account, id)
-    return event_stream(_frames(request, run, wanted, resume_point(request)), request.closing)
+    return event_stream(_frames(request, run, wanted, resume_point(request)), request.closing, request.watched)
 
 
 async def _frames(request: Call, run: Run, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:

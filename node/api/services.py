@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request
@@ -30,7 +31,7 @@ from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
 from node.api.bodies import read_body
-from node.api.streams import Closing
+from node.api.streams import Closing, Watched
 from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account
@@ -89,6 +90,11 @@ class Call(Request[Account, Caller, State]):
         """Set when the server stops: open streams end then."""
         closing: Closing = self.app.state.closing
         return closing
+
+    @property
+    def watched(self) -> Watched:
+        """Over a stream: says when whoever asked for it may no longer."""
+        return partial(self.services.people.watch.over, self.caller)
 
     @property
     def account(self) -> Account:
