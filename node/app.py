@@ -36,11 +36,12 @@ from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.limits import MemoryCalls
+from node.api.places import Room
 from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import Config, GatewaySettings, digest_of_settings
+from node.config import ApiSettings, Config, GatewaySettings, digest_of_settings
 from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
@@ -219,7 +220,12 @@ async def _serve(
     app = create_app(services, config.api, calls=calls)
     leave_loaded_alone()
     door = config.folder / DOOR if config.storage.url else None
-    await serve(app, config.api.host, config.api.port, bound, door=door, proxies=config.api.proxies)
+    await serve(app, config.api.host, config.api.port, bound, door=door, room=room_of(config.api))
+
+
+def room_of(settings: ApiSettings) -> Room:
+    """How many connections an API takes."""
+    return Room(settings.connections, settings.connections_per_address, settings.proxies)
 
 
 def services_of(

@@ -84,6 +84,12 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
     body_limit: Annotated[int, whole(1024, 2**40, " bytes")] = 4 * 1024**3
     """The largest upload, in bytes."""
+    body_within: Annotated[int, whole(1, 3600, " seconds")] = 30
+    """The longest that the next piece of a body may be waited for."""
+    connections: Annotated[int, whole(16, 65_536)] = 8192
+    """How many there may be at a time..."""
+    connections_per_address: Annotated[int, whole(16, 65_536)] = 1024
+    """...and from one address, where IPv6 counts by its /64; proxies of ours are not counted by theirs."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -276,7 +276,7 @@ def create_app(
         request_max_body_size=min(JSON_LIMIT, settings.body_limit),
     )
     _guard_directly(app)
-    return Edge(app, metrics, settings.body_limit)
+    return Edge(app, metrics, settings.body_limit, settings.body_within)
 
 
 def _guard_directly(app: Litestar) -> None:

@@ -1,11 +1,13 @@
 """What holds for every route: keys, envelopes, ids, limits, HEAD, sizes."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
 from node.actions.keys import NewKey
+from node.api import edge
 from node.api.bodies import read_body
 from node.api.edge import SIGN_IN_LIMIT
 from node.api.submissions import SubmitJob
@@ -168,6 +170,24 @@ async def test_who_signs_in_sends_little(world: World, is_announced: bool) -> No
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
     assert (await client.post("/v1/auth/device/token", content=body[:SIGN_IN_LIMIT])).json()["error"] == "expired_token"
     assert (await client.post("/v1/jobs", content=body)).status_code == 401
+
+
+async def test_a_body_that_drips_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "SLOWEST", 10**6)
+    world, sent = World(body_within=0.3), []
+
+    async def drops() -> Any:
+        while True:
+            sent.append(await asyncio.sleep(0.05))  # the client's own slowness is what is tested
+            yield b" "
+
+    client = caller(world, **{"X-API-Key": KEY, "Content-Type": "application/json"})
+    async with asyncio.timeout(10):
+        for method, path in (("POST", "/v1/jobs"), ("PUT", "/v1/files")):
+            sent.clear()
+            answer = await client.request(method, path, content=drops())
+            assert (answer.status_code, answer.json()["error"]["code"]) == (408, "REQUEST_TIMEOUT")
+            assert sent, "each piece came in time"
 
 
 async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, world: World) -> None:
