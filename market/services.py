@@ -141,6 +141,12 @@ def pod_of(service: Service, id: str) -> Pod:
     raise NotFound("no such pod", id=id)
 
 
+def pod_name(service: Service, pod: Pod) -> str:
+    """What its user reads: the name of the service, and the pod's number in it."""
+    number = pod.id.removeprefix("pod_").removeprefix(service.id.partition("_")[2])
+    return f"{service.name}-{number}"
+
+
 def pod_state(service: Service, pod: Pod) -> ServiceState:
     """How one pod stands, in the words of its service."""
     if pod.is_leaving or pod.is_stopped or not service.is_wanted:

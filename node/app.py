@@ -183,6 +183,7 @@ def people_of(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
         JwtTokens(keys.node, Signer(keys.node).address),
         Door(chain=ports.chain.chain_id, hosts=config.api.hosts, may_join=config.api.wallets_may_join),
         node.ledger,
+        config.api.profiles,
     )
 
 

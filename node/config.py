@@ -20,6 +20,7 @@ from node.config_words import (
     Engines,
     File,
     HostName,
+    KeyPrefix,
     Listen,
     Name,
     Origin,
@@ -82,6 +83,11 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Addresses or networks of reverse proxies of ours: what they say of the client (X-Forwarded-For) is believed."""
     origins: tuple[Origin, ...] = ()
     """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
+    key_prefixes: Annotated[tuple[KeyPrefix, ...], Meta(max_length=16, description="a list of at most 16")] = (
+        "neorun=neo_sk_",
+        "neuron=nr_live_",
+    )
+    """How keys begin beside "ng_live_", by the platform whose clients look at that: so they are made, and accepted."""
     body_limit: Annotated[int, whole(1024, 2**40, " bytes")] = 4 * 1024**3
     """The largest upload, in bytes."""
     body_within: Annotated[int, whole(1, 3600, " seconds")] = 30
@@ -90,6 +96,12 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How many there may be at a time..."""
     connections_per_address: Annotated[int, whole(16, 65_536)] = 1024
     """...and from one address, where IPv6 counts by its /64; proxies of ours are not counted by theirs."""
+
+    @property
+    def profiles(self) -> Mapping[str, str]:
+        """How keys for the clients of a platform begin, by its name."""
+        pairs = (entry.partition("=") for entry in self.key_prefixes)
+        return {name: prefix for name, _, prefix in pairs}
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,19 +1,19 @@
 """Who is behind a credential: an API key, or a token of somebody who signed in. Both die within a second."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from market.errors import Unauthorized
 from node.actions.access import Caller, scopes_of
-from node.actions.keys import PROFILES, digest_of, is_well_formed
+from node.actions.keys import PREFIX, PROFILES, digest_of, is_well_formed
 from node.ports import Clock, Storage, Tokens
 from node.records import Account, ApiKey, Session
 
 FRESH: Final = 500
 """How long, in ms, what was read is believed: another process of the node may have revoked it meanwhile."""
 MANY: Final = 10_000
-PREFIXES: Final = tuple(PROFILES.values())
 
 
 class _Known(Struct, frozen=True):
@@ -26,10 +26,11 @@ class _Known(Struct, frozen=True):
 class Callers:
     """Finds the caller behind what a request brings."""
 
-    def __init__(self, storage: Storage, clock: Clock, tokens: Tokens) -> None:
+    def __init__(self, storage: Storage, clock: Clock, tokens: Tokens, profiles: Mapping[str, str] = PROFILES) -> None:
         self._storage = storage
         self._clock = clock
         self._tokens = tokens
+        self._prefixes = (PREFIX, *profiles.values())
         self._known: dict[str, _Known] = {}
         """By the digest of the credential."""
 
@@ -51,7 +52,7 @@ class Callers:
         self._known = {each: known for each, known in self._known.items() if known.caller.account.id != account}
 
     def _by_key(self, secret: str, now: int) -> Caller:
-        if not is_well_formed(secret, PREFIXES):
+        if not is_well_formed(secret, self._prefixes):
             raise Unauthorized("this is no API key of this node")
         found = self._storage.find(ApiKey, digest=digest_of(secret), limit=1)
         if not found or (found[0].expires_at and found[0].expires_at <= now):

@@ -109,7 +109,7 @@ class Outside:
         if url.scheme not in self._schemes or not url.host or url.userinfo or len(text) > MAX_URL:
             raise self.refusal(text, f"an {kinds} URL without a user")
         if url.port is not None and not _is_web(url.port):
-            raise self.refusal(text, "a URL of a web server")
+            raise self.refusal(text, f"a URL of a web server, at port 80, 443 or one from {FIRST_FREE_PORT} on")
         return url
 
     async def _address(self, url: httpx.URL) -> str:

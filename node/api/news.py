@@ -25,7 +25,7 @@ from node.records import Account, Happened
 
 TAGS: Final = ["Events"]
 CHANNELS: Final = {
-    "jobs": ("job.", "build."),
+    "jobs": ("job.", "build.", "order."),
     "deployments": ("deployment.", "agent.", "pod."),
     "billing": ("deposit.", "payout.", "billing."),
 }

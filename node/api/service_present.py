@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from market.errors import InvalidParameters
-from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state, regions_of
+from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_name, pod_state, regions_of
 from market.units import RATE_SCALE, Amount, format_amount, format_size
 from market.workloads import Port, Workload
 from node.api.catalog import resources_view
@@ -107,9 +107,8 @@ def agent_view(service: Service, services: Services) -> AgentView:
 
 def pod_view(service: Service, pod: Pod) -> PodView:
     """One pod by itself."""
-    number = pod.id.removeprefix("pod_").removeprefix(service.id.partition("_")[2])
     return PodView(
-        name=f"{service.name}-{number}",
+        name=pod_name(service, pod),
         deployment_id=service.id,
         image=service.workload.image,
         created_at=iso(pod.created_at),

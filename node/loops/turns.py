@@ -1,7 +1,7 @@
 """Whose turn it is to be told: a receiver that is slow, or many events of one user, make nobody else wait."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final
 
 from msgspec import Struct
@@ -76,19 +76,29 @@ class Turns:
 
 
 def due_of(reader: Reader, now: int) -> list[Waiting]:
-    """What is due, the oldest first; whoever has more of it than a page holds comes once, and then come the others."""
+    """What is due, the oldest first; whoever has more of it than a page holds comes once, and then come the others.
+
+    At the end come the webhooks that have nothing in the line yet, whosoever they are: one that does not answer must
+    not hide the others of its own account either.
+    """
     where: dict[str, Any] = {"state": "pending", "not_before_until": now, "limit": PAGE}
     page = reader.find(Delivery, **where)
     owners = {webhook.id: webhook.account for webhook in _webhooks(reader, page)}
     due = _waiting(page, owners)
-    for _ in range(PAGES - 1):
+    if len(page) < PAGE:
+        return due
+    for _ in range(PAGES):
+        served = {waiting.account for waiting in due}
+        page = _page_of(reader, {id for id, account in owners.items() if account not in served}, where)
+        due += _waiting(page, owners)
         if len(page) < PAGE:
             break
-        served = {waiting.account for waiting in due}
-        others = [id for id, account in owners.items() if account not in served]
-        page = [delivery for ids in _chunks(others) for delivery in reader.find(Delivery, webhook=ids, **where)]
-        due += _waiting(page, owners)
-    return due
+    unheard = owners.keys() - {waiting.webhook for waiting in due}
+    return due + _waiting(_page_of(reader, unheard, where), owners)
+
+
+def _page_of(reader: Reader, webhooks: Set[str], where: dict[str, Any]) -> list[Delivery]:
+    return [delivery for ids in _chunks(sorted(webhooks)) for delivery in reader.find(Delivery, webhook=ids, **where)]
 
 
 def _webhooks(reader: Reader, page: Sequence[Delivery]) -> list[Webhook]:

@@ -192,6 +192,13 @@ async def test_each_account_has_its_due_in_the_line_however_much_the_others_have
     assert due_of(storage, NOW - 1) == []
 
 
+async def test_a_webhook_with_a_long_backlog_does_not_hide_the_others_of_its_account(storage: Storage) -> None:
+    await fill(storage, "whk_dead", "ann", PAGE + 10)
+    await fill(storage, "whk_good", "ann", 2, since=100_000)
+    due = due_of(storage, LATER)
+    assert Counter(waiting.webhook for waiting in due) == {"whk_dead": PAGE, "whk_good": 2}
+
+
 def test_places_are_shared_by_webhook_by_account_and_in_all() -> None:
     turns = Turns()
     begun = Counter(
