@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from market.errors import IdempotencyMismatch
 from market.units import Timestamp
-from node.ports import Tx
+from node.ports import Reader, Tx
 from node.records import Account, Answer
 
 ANSWER_KEPT: Final = 86_400_000
@@ -23,11 +23,11 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     render: Callable[[Any], tuple[int, bytes]]
 
 
-def known_answer(tx: Tx, account: Account, idempotency: Idempotency | None) -> Answer | None:
+def known_answer(reader: Reader, account: Account, idempotency: Idempotency | None) -> Answer | None:
     """The stored answer under this key, if any; IdempotencyMismatch when it came with another body."""
     if idempotency is None:
         return None
-    known = tx.get(Answer, _id(account, idempotency))
+    known = reader.get(Answer, _id(account, idempotency))
     if known is not None and known.body_digest != idempotency.body_digest:
         raise IdempotencyMismatch("this Idempotency-Key came with another body before", key=idempotency.key)
     return known
