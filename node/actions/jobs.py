@@ -84,7 +84,7 @@ class Jobs:
         inputs = tuple(self._input(account, file) for file in new.files)
         workload = _with_inputs(new.workload, inputs)
         must_cover(self._storage, account.id, new.cap)
-        if inputs or workload.outputs:
+        if workload.outputs:
             self._holdings.must_have_room(account)
         contents = _contents(inputs, new.files)
         id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)

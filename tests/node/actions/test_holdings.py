@@ -1,6 +1,7 @@
 """Whose files are whose: bounded for each account, shared on the disk, and nobody learns what others have."""
 
 import asyncio
+import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -245,12 +246,12 @@ def test_inline_inputs_are_the_accounts_and_have_no_more_room_than_it(tmp_path: 
         await stage.buyer.jobs.submit(ANN, a_new_job(*same))
         assert bytes_held(stage.storages["buyer"], ANN.id) == 6
         with pytest.raises(QuotaExceeded):
-            await stage.buyer.jobs.submit(ANN, a_new_job(an_input(b"78901")))
+            await stage.buyer.jobs.submit(ANN, a_new_job(an_input(b"78901"), an_input(b"123456", path="again")))
         assert (on_disk(folder_of(stage)), len(stage.storages["buyer"].find(Job))) == (1, 1)
         await stage.buyer.jobs.submit(ANN, a_new_job(an_input(b"7890")))
         with pytest.raises(QuotaExceeded):
             await stage.buyer.jobs.submit(ANN, a_new_job(outputs=("out",)))
-        await stage.buyer.jobs.submit(ANN, a_new_job())
+        await stage.buyer.jobs.submit(ANN, a_new_job(an_input(digest=hashlib.sha256(b"7890").hexdigest())))
 
     staged(tmp_path, play)
 
