@@ -238,7 +238,7 @@ def services_of(
         runner=node.runner,
         series=node.series,
         consoles=node.consoles,
-        files=node.files,
+        files=node.holdings,
         market=node.market,
         asks=node.asks,
         wallets=node.wallets,
@@ -255,7 +255,7 @@ def services_of(
         steps=BuildSteps(ports.storage),
         endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
-        binaries=Binaries(GuardedDownloads(), node.files),
+        binaries=Binaries(GuardedDownloads(), node.holdings),
         templates=load_templates(),
     )
 

@@ -182,6 +182,16 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     public: PublicSettings = PublicSettings()
 
 
+class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an account of each tier may have of files in bytes: uploads, inputs, what its jobs leave."""
+
+    free: Size = 10 * 2**30
+    pro: Size = 100 * 2**30
+    enterprise: Size = 2**40
+    days: Days = 30
+    """How long a file that nothing needs stays after it was used last."""
+
+
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the services of this node's users are reached: `http://<id>.<domain>:<port>`; port 0 takes a free one."""
 
@@ -249,6 +259,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
     gateway: GatewaySettings = GatewaySettings()
+    files: FileSettings = FileSettings()
 
     @property
     def folder(self) -> Path:

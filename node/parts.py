@@ -12,9 +12,10 @@ from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
-from node.actions.files import Files, Stores
+from node.actions.files import Files
 from node.actions.funding import Funding
 from node.actions.happenings import Happenings, News
+from node.actions.holdings import Holdings, Quotas
 from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
@@ -22,6 +23,7 @@ from node.actions.projects import BuildTerms
 from node.actions.runner import KEPT
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
+from node.actions.stores import Stores
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
@@ -106,6 +108,7 @@ class Settings:
     top_up: Amount
     claim_above: Amount
     logs: LogLimits = field(default_factory=LogLimits)
+    files: Quotas = field(default_factory=Quotas)
     standing: StandingSettings = field(default_factory=StandingSettings)
     builds: BuildTerms = field(default_factory=BuildTerms)
     pods: PodTerms = field(default_factory=PodTerms)
@@ -132,6 +135,7 @@ class Core:
     peers: Peers
     book: Book
     files: Files
+    holdings: Holdings
     lent: Files
     stores: Stores
     funding: Funding

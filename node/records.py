@@ -243,6 +243,16 @@ class Posted(Struct, frozen=True, kw_only=True):
     at: Timestamp
 
 
+class Holding(Struct, frozen=True, kw_only=True):
+    """A file that an account has: `id` is `<account>:<digest>`, `used_at` when it was brought or named last."""
+
+    id: str
+    account: str
+    digest: str
+    size: int
+    used_at: Timestamp
+
+
 class Balance(Struct, frozen=True, kw_only=True):
     """The sum over the lines of one account in one currency; `id` is `<account>/<currency>`. There is none at zero."""
 

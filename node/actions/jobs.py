@@ -2,8 +2,9 @@
 
 import asyncio
 import builtins
+import hashlib
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,15 +25,16 @@ from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_int
 from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import promise
-from node.actions.files import Files
+from node.actions.holdings import Holdings
 from node.actions.ids import new_id
 from node.actions.journals import follow_journal
+from node.actions.ledger import must_cover
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.actions.resting import MOST_OF_ACCOUNT
 from node.actions.totals import Totals
 from node.engine import Changes, Engine
-from node.ports import LogLine, OutputFile, Reader
+from node.ports import LogLine, OutputFile, Reader, Tx
 from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
@@ -66,9 +68,9 @@ class NewJob(Struct, frozen=True, kw_only=True):
 class Jobs:
     """Jobs of accounts; a job of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, files: Files, placing: Placing) -> None:
+    def __init__(self, engine: Engine, holdings: Holdings, placing: Placing) -> None:
         self._engine = engine
-        self._files = files
+        self._holdings = holdings
         self._placing = placing
         self._storage = engine.storage
         self._totals = Totals(engine.clock)
@@ -79,9 +81,18 @@ class Jobs:
         """Store a job and answer only then: (job, None), or (None, the stored answer) for a repeated key.
 
         Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters,
-        QuotaExceeded when too many orders of the account rest already.
+        QuotaExceeded when too many orders of the account rest already, or its files are too much. What can be refused
+        is refused before any input is written down.
         """
-        workload = _with_inputs(new.workload, tuple(self._input(file) for file in new.files))
+        if known := known_answer(self._storage, account, idempotency):
+            return None, known
+        inputs = tuple(self._input(account, file) for file in new.files)
+        workload = _with_inputs(new.workload, inputs)
+        if workload.outputs:
+            self._holdings.must_have_room(account)
+        contents = _contents(inputs, new.files)
+        if contents:
+            must_cover(self._storage, account.id, new.cap)
         id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
@@ -92,11 +103,14 @@ class Jobs:
             job = _job(id, nonce, account, new, workload, changes.now)
             changes.create(*post_job(job))
             promise(changes.tx, job.cap)
+            self._name_inputs(changes.tx, account, inputs, contents)
             keep_answer(changes.tx, account, idempotency, job, changes.now)
             return job, None
 
         try:
-            return await self._engine.transact(work)
+            with self._holdings.bringing(account, contents):
+                await self._holdings.put(contents.values())
+                return await self._engine.transact(work)
         finally:
             self._totals.forget(account.id)
 
@@ -208,9 +222,10 @@ class Jobs:
     def result_path(self, account: Account, id: str, path: str) -> Path:
         """The local file behind one result; NotFound when there is none of that path."""
         for file in self.results(account, id):
-            if file.path == path and self._files.has(file.digest):
-                return self._files.path(file.digest)
-        raise NotFound("no such result", path=path)
+            found = self._holdings.path(account.id, file.digest) if file.path == path else None
+            if found is not None:
+                return found
+        raise NotFound("no such result, or it is not kept any more", path=path)
 
     def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
         """The journal of the job and its leases, in order, to the end of the job."""
@@ -230,13 +245,32 @@ class Jobs:
         """How the live offers stand to the job now, and what would make some of them fit."""
         return self._placing.explanation(self.get(account, id))
 
-    def _input(self, file: NewFile) -> File:
+    def _input(self, account: Account, file: NewFile) -> File:
         if file.content is not None:
-            stored = self._files.put(file.content)
-            return File(path=file.path, digest=stored.digest, size=stored.size)
-        if not self._files.has(file.digest):
-            raise InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=file.digest)
-        return File(path=file.path, digest=file.digest, size=self._files.path(file.digest).stat().st_size)
+            digest = hashlib.sha256(file.content).hexdigest()
+            return File(path=file.path, digest=digest, size=len(file.content))
+        held = self._holdings.find(account.id, file.digest)
+        if held is None:
+            raise _unknown(file.digest)
+        return File(path=file.path, digest=file.digest, size=held.size)
+
+    def _name_inputs(self, tx: Tx, account: Account, inputs: tuple[File, ...], contents: Mapping[str, bytes]) -> None:
+        """The account has what came with the job, and uses again what it uploaded, unless that has just gone."""
+        for file in inputs:
+            if file.digest not in contents and not self._holdings.has_in(tx, account.id, file.digest):
+                raise _unknown(file.digest)
+        if inputs:
+            self._holdings.record(tx, account, inputs)
+
+
+def _contents(inputs: tuple[File, ...], files: tuple[NewFile, ...]) -> dict[str, bytes]:
+    """What came inline, once each, by digest."""
+    pairs = zip(inputs, files, strict=True)
+    return {file.digest: given.content for file, given in pairs if given.content is not None}
+
+
+def _unknown(digest: str) -> InvalidParameters:
+    return InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=digest)
 
 
 def _check_quota(reader: Reader, account: Account) -> None:

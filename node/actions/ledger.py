@@ -184,6 +184,13 @@ def balance(reader: Reader, account: str, currency: str = MONEY) -> int:
     return found.amount if found else 0
 
 
+def must_cover(reader: Reader, account: str, amount: int) -> None:
+    """InsufficientFunds when the account can not set so much aside now; the transaction that does so looks again."""
+    known, available = reader.get(Account, account), balance(reader, user_account(account))
+    if known is not None and not is_admin(known) and amount > available:
+        raise InsufficientFunds("the balance does not cover the price cap", needed=amount, available=available)
+
+
 def sums(reader: Reader) -> dict[str, int]:
     """What all balances of each currency come to: zero, or the books are wrong."""
     found = dict.fromkeys((MONEY, CREDITS), 0)

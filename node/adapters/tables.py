@@ -261,6 +261,13 @@ class PostedRow(Row, table=True):
     subject: str = Field(index=True)
 
 
+class HoldingRow(Row, table=True):
+    __tablename__ = "holding"
+    __table_args__ = (Index(None, "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
+
+
 class BalanceRow(Row, table=True):
     __tablename__ = "balance"
     id: str = Field(primary_key=True)

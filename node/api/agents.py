@@ -36,7 +36,7 @@ SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 @post("/agents", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent], key: NamedDependency[str]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
-    ordered = await agent_order(data, request.services)
+    ordered = await agent_order(data, request.services, request.account)
     idempotency = await idempotency_of(request, key, lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
@@ -176,7 +176,7 @@ def agent_of(request: Call, id: str) -> Service:
 
 async def _change(request: Call, id: str, body: AgentChanges) -> Response[AgentView]:
     agent = agent_of(request, id)
-    amendment = await agent_amendment(body, agent, request.services)
+    amendment = await agent_amendment(body, agent, request.services, request.account)
     after = await request.services.hosting.update(request.account, agent.id, amendment)
     return reply(_view(request, after))
 

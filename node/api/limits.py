@@ -11,7 +11,7 @@ from market.errors import RateLimited
 from node.ports import Calls, Standing, Window
 
 GENERAL: Final = "general"
-ACTIONS: Final = (GENERAL, "deploy", "power", "code-submit", "key-create", "withdraw", "auth")
+ACTIONS: Final = (GENERAL, "deploy", "power", "upload", "code-submit", "key-create", "withdraw", "auth")
 ANONYMOUS: Final = "anonymous"
 
 Rules = Mapping[str, Mapping[str, tuple[Window, ...]]]

@@ -16,9 +16,9 @@ from node.actions.billing import Billing
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
-from node.actions.files import Files
 from node.actions.happenings import News
 from node.actions.health import Health
+from node.actions.holdings import Holdings
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.people import People
@@ -59,7 +59,7 @@ class Services:
     runner: Runner
     series: Series
     consoles: Consoles
-    files: Files
+    files: Holdings
     market: Market
     asks: Asks
     wallets: Wallets

@@ -117,7 +117,7 @@ class Stage:
             runner=node.runner,
             series=node.series,
             consoles=node.consoles,
-            files=node.files,
+            files=node.holdings,
             market=node.market,
             asks=self.world.nodes[SELLER].asks,
             wallets=node.wallets,

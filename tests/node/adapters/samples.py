@@ -20,6 +20,7 @@ from node.records import (
     Delivery,
     DeviceLogin,
     Entry,
+    Holding,
     Invoice,
     LogChunk,
     LogHead,
@@ -181,6 +182,7 @@ EVERY_NOUN: tuple[Struct, ...] = (
         at=NOW,
     ),
     Balance(id="user:acc_000001/money", account="user:acc_000001", currency="money", amount=-(2**62)),
+    Holding(id=f"acc_000001:{'ab' * 32}", account="acc_000001", digest="ab" * 32, size=2**40, used_at=NOW),
     Traffic(id="acc_000001/2026-11", account="acc_000001", period="2026-11", size=2**62),
     Invoice(
         id="inv_000001",

@@ -15,6 +15,7 @@ from market.errors import (
     InsufficientFunds,
     InvalidParameters,
     NotFound,
+    QuotaExceeded,
     Unavailable,
 )
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
@@ -331,9 +332,14 @@ class FakeFiles:
     """Keeps what was uploaded."""
 
     def __init__(self) -> None:
+        self.is_full = False
         self.stored: list[bytes] = []
 
-    async def store(self, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
+    def must_have_room(self, account: Account) -> None:
+        if self.is_full:
+            raise QuotaExceeded("an account may have 5 bytes of files", limit=5)
+
+    async def store(self, account: Account, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
         content = b"".join([chunk async for chunk in chunks])
         self.stored.append(content)
         return OutputFile(path="", digest="cd" * 32, size=len(content))
@@ -487,7 +493,7 @@ class FakeBinaries:
     def __init__(self) -> None:
         self.known = {"https://storage.example/my-agent": File(path="agent", digest="ef" * 32, size=9)}
 
-    async def fetch(self, url: str) -> File:
+    async def fetch(self, account: Account, url: str) -> File:
         if url not in self.known:
             raise InvalidParameters("binary_url must be a host with public addresses", field="binary_url", value=url)
         return self.known[url]

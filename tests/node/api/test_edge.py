@@ -196,6 +196,22 @@ async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, w
     assert world.files.stored == [b"hello"]
 
 
+async def test_uploads_have_a_limit_of_their_own() -> None:
+    client = caller(World(limits={"free": {"upload": (Window(1, 3600),)}}), **{"X-API-Key": KEY})
+    answers = [await client.put("/v1/files", content=b"hello") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429]
+    assert (await client.get("/v1/jobs")).status_code == 200
+
+
+async def test_an_account_without_room_is_told_so_before_it_sends_anything(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    world.files.is_full = True
+    answer = await client.put("/v1/files", content=b"hello")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "QUOTA_EXCEEDED")
+    assert world.files.stored == []
+
+
 async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> None:
     world = World(limits={"free": {"general": (Window(2, 60),)}})
     client = caller(world, **{"X-API-Key": KEY})

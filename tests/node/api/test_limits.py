@@ -51,6 +51,7 @@ def test_the_shipped_limits_are_those_that_are_documented() -> None:
     assert free["general"] == (Window(100, 60), Window(1000, 86_400))
     assert pro["general"] == (Window(1000, 60), Window(10_000, 86_400))
     assert (free["deploy"], free["power"]) == ((Window(10, 3600),), (Window(30, 3600),))
+    assert (free["upload"], pro["upload"]) == ((Window(60, 3600),), (Window(600, 3600),))
     assert (free["key-create"], free["code-submit"], free["auth"]) == (
         (Window(5, 3600),),
         (Window(60, 60),),
