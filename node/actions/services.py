@@ -47,6 +47,8 @@ LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
+RUNNING: Final = tuple(state for state in LIVING if state not in (ServiceState.STOPPING, ServiceState.STOPPED))
+"""The states in which something runs, or shall."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
 """How the ids of services begin, by the name under which users see them."""
 
@@ -174,7 +176,7 @@ class Hosting:
         """Take down what users let run who have nothing left: what they still owe is covered by what was set aside."""
         owing = [each.account.partition(":") for each in self._storage.find(Balance, amount_until=-1)]
         for account in (id for kind, _, id in owing if kind == "user"):
-            for service in self._storage.find(Service, account=account, state=LIVING):
+            for service in self._storage.find(Service, account=account, state=RUNNING):
                 if service.is_wanted:
                     _log.warning("stopped: its user has nothing left", service=service.id, account=service.account)
                     await self._engine.attempt("Service", service.id, StopAsked())
