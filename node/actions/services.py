@@ -185,6 +185,10 @@ class Hosting:
         """What all of its pods have cost so far; it grows while they run."""
         return self._costs.of(service.id)
 
+    async def settle_costs(self) -> None:
+        """Sum up what services have cost, so that to look at one takes no time."""
+        await self._costs.settle()
+
     def explain(self, new: NewService) -> Explanation:
         """How the live offers stand to a pod of a service that does not exist yet."""
         now = self._engine.clock.now()
