@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,10 +44,15 @@ from node.ports import Reader
 from node.records import Account, Answer, Balance
 
 _log = structlog.get_logger("services")
+_encode: Final = msgspec.json.Encoder().encode
 LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
+MAX_SETTINGS: Final = 2**22
+"""Bytes of image, command and environment of all these together: whoever lists services reads them all..."""
+LITTLE: Final = 2**13
+"""...but for those that have no more than this, which are let be."""
 RUNNING: Final = tuple(state for state in LIVING if state not in (ServiceState.STOPPING, ServiceState.STOPPED))
 """The states in which something runs, or shall."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
@@ -100,6 +106,7 @@ class Hosting:
             if known is not None:
                 return None, known
             _check_quota(changes.tx, account)
+            _check_settings(changes.tx, account, id, new.workload)
             service, effects = post_service(_service(id, secret, account, new, changes.now), changes.now)
             changes.create(service, *effects)
             promise(changes.tx, promised(service))
@@ -217,6 +224,8 @@ class Hosting:
             before = after = _own(changes.tx, account, id)
             for event in decide(before):
                 after = changes.apply("Service", id, event)
+            if after.workload != before.workload:
+                _check_settings(changes.tx, account, id, after.workload)
             promise(changes.tx, promised(after) - promised(before))
             return after
 
@@ -260,6 +269,21 @@ def _check_size(workload: Workload) -> None:
 def _check_quota(reader: Reader, account: Account) -> None:
     if reader.count(Service, account=account.id, state=LIVING) >= MAX_SERVICES:
         raise QuotaExceeded(f"an account may have {MAX_SERVICES} services", limit=MAX_SERVICES)
+
+
+def _check_settings(reader: Reader, account: Account, id: str, workload: Workload) -> None:
+    """QuotaExceeded when the account's services have more in all, with this workload for the service `id`."""
+    size = len(_encode(workload))
+    if size <= LITTLE:
+        return
+    present = reader.find(Service, account=account.id, state=LIVING)
+    size += sum(len(_encode(service.workload)) for service in present if service.id != id)
+    if size > MAX_SETTINGS:
+        raise QuotaExceeded(
+            f"image, command and env of all services of an account may have {MAX_SETTINGS} bytes together; "
+            "put long texts into inputs",
+            limit=MAX_SETTINGS,
+        )
 
 
 def _service(id: str, secret: str, account: Account, new: NewService, now: int) -> Service:

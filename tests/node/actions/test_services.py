@@ -267,6 +267,29 @@ def test_caps_of_jobs_and_services_are_held_against_one_wallet(tmp_path: Any) ->
     played(tmp_path, play)
 
 
+def test_large_settings_of_an_accounts_services_are_counted_together(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MAX_SETTINGS", 100_000)
+    large, larger = (
+        a_workload(kind=WorkloadKind.SERVICE, env=dict.fromkeys("ABC"[:count], "x" * 20_000)) for count in (2, 3)
+    )
+
+    async def play(stage: Stage) -> None:
+        hosting = stage.buyer.hosting
+        first, second = await made(stage, workload=large), await made(stage, workload=large)
+        with pytest.raises(QuotaExceeded, match="all services of an account may have 100000 bytes together"):
+            await made(stage, workload=large)
+        await made(stage)
+        with pytest.raises(QuotaExceeded):
+            await hosting.update(ACCOUNT, first.id, Amendment(amend=lambda _: larger))
+        assert hosting.get(ACCOUNT, first.id).workload == large
+        await hosting.delete(ACCOUNT, second.id)
+        await hosting.update(ACCOUNT, first.id, Amendment(amend=lambda _: larger))
+
+    played(tmp_path, play)
+
+
 def test_what_runs_of_users_without_money_is_stopped_and_what_stands_is_not_read(tmp_path: Any) -> None:
     async def play(stage: Stage) -> None:
         storage, hosting = stage.buyer.engine.storage, stage.buyer.hosting
