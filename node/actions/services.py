@@ -123,6 +123,20 @@ class Hosting:
         """All services of the account that are not deleted, newest first; there are at most MAX_SERVICES."""
         return self._storage.find(Service, account=account.id, state=LIVING, newest=True)
 
+    def page(
+        self,
+        account: Account,
+        *,
+        states: Sequence[ServiceState] = (),
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> tuple[builtins.list[Service], int]:
+        """A page of them, newest first, and how many there are in all; without `states` in any."""
+        where = {"account": account.id, "state": tuple(states) or LIVING}
+        found = self._storage.find(Service, limit=limit, after=after, offset=offset, newest=True, **where)
+        return found, self._storage.count(Service, **where)
+
     async def start(self, account: Account, id: str) -> Service:
         """Bring it up; one that is up stays so."""
         return await self._tell(account, id, StartAsked())
