@@ -181,7 +181,12 @@ def people_of(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
         ports.clock,
         Argon2Passwords(),
         JwtTokens(keys.node, Signer(keys.node).address),
-        Door(chain=ports.chain.chain_id, hosts=config.api.hosts, may_join=config.api.wallets_may_join),
+        Door(
+            chain=ports.chain.chain_id,
+            hosts=config.api.hosts,
+            may_join=config.api.wallets_may_join,
+            joins=config.api.joins_per_hour,
+        ),
         node.ledger,
         config.api.profiles,
     )

@@ -79,6 +79,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether webhooks may lead to private addresses and over plain http: programs of the operator's own."""
     wallets_may_join: bool = False
     """Whether a wallet that nobody here has becomes a new account when it signs in."""
+    joins_per_hour: Annotated[int, whole(1, 1_000_000, " accounts")] = 60
+    """How many new accounts there may be within an hour before no wallet becomes one more."""
     proxies: tuple[ProxyAddress, ...] = ()
     """Addresses or networks of reverse proxies of ours: what they say of the client (X-Forwarded-For) is believed."""
     origins: tuple[Origin, ...] = ()

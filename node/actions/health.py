@@ -1,7 +1,8 @@
 """Whether the node and the things it depends on work."""
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -11,8 +12,13 @@ from market.leases import OPEN, Lease
 from market.units import Amount
 from node.actions.ledger import sums
 from node.actions.selling import Selling
-from node.ports import Chain, Clock, Gpus, GpuUse, Network, Reader, Runtime
+from node.ports import Chain, Clock, Gpus, GpuUse, Network, Runtime, Storage
 from node.version import VERSION
+
+PARTS_FRESH: Final = 5_000
+"""How old, in ms, what is said of the parts may be: any user may ask, and each answer asks the chain's RPC..."""
+BOOKS_FRESH: Final = 60_000
+"""...and how old what is said of the books: all balances are summed up for it."""
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -38,7 +44,7 @@ class Health:
 
     def __init__(
         self,
-        storage: Reader,
+        storage: Storage,
         clock: Clock,
         network: Network,
         chain: Chain,
@@ -52,6 +58,10 @@ class Health:
         self._seller = seller
         self._funds = funds
         self._started = clock.now()
+        self._looking = asyncio.Lock()
+        self._seen: tuple[int, tuple[Part, ...]] = (0, ())
+        self._audited: tuple[int, dict[str, int]] = (0, {})
+        """Until when this is believed."""
 
     async def short(self) -> dict[str, Any]:
         """For probes: "ok" when network and chain answered at the last look, else "degraded"."""
@@ -80,9 +90,25 @@ class Health:
         }
 
     async def services(self) -> tuple[Part, ...]:
-        """What the node is made of, each asked now."""
+        """What the node is made of, each asked at most PARTS_FRESH ago; all who wait are answered by one look."""
+        async with self._looking:
+            until, parts = self._seen
+            if self._clock.now() >= until:
+                parts = await self._parts()
+                self._seen = self._clock.now() + PARTS_FRESH, parts
+            return parts
+
+    async def _books(self) -> dict[str, int]:
+        """What all balances of each currency come to: in the writer's thread, as it stands at one moment."""
+        until, books = self._audited
+        if self._clock.now() >= until:
+            books = await self._storage.write(sums)
+            self._audited = self._clock.now() + BOOKS_FRESH, books
+        return books
+
+    async def _parts(self) -> tuple[Part, ...]:
         docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
-        books = sums(self._storage)
+        books = await self._books()
         parts = [
             self._part("api", ""),
             self._part("storage", ""),

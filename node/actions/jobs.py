@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from market.builds import BuildOrder
-from market.errors import Conflict, InvalidParameters, NotFound, QuotaExceeded
+from market.errors import Conflict, InvalidParameters, NotFound
 from market.explanations import Explanation
 from market.job_events import CancelAsked, Reason
 from market.jobs import DONE, Job, JobState, post_job
@@ -31,10 +31,10 @@ from node.actions.journals import follow_journal
 from node.actions.ledger import must_cover
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
-from node.actions.resting import MOST_OF_ACCOUNT
+from node.actions.resting import check_resting
 from node.actions.totals import Totals
 from node.engine import Changes, Engine
-from node.ports import LogLine, OutputFile, Reader, Tx
+from node.ports import LogLine, OutputFile, Tx
 from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
@@ -99,7 +99,7 @@ class Jobs:
             known = known_answer(changes.tx, account, idempotency)
             if known is not None:
                 return None, known
-            _check_quota(changes.tx, account)
+            check_resting(changes.tx, account.id)
             job = _job(id, nonce, account, new, workload, changes.now)
             changes.create(*post_job(job))
             promise(changes.tx, job.cap)
@@ -271,15 +271,6 @@ def _contents(inputs: tuple[File, ...], files: tuple[NewFile, ...]) -> dict[str,
 
 def _unknown(digest: str) -> InvalidParameters:
     return InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=digest)
-
-
-def _check_quota(reader: Reader, account: Account) -> None:
-    """The orders of pods are counted too: all of them have places in the same book."""
-    if reader.count(Job, account=account.id, state=JobState.RESTING) >= MOST_OF_ACCOUNT:
-        raise QuotaExceeded(
-            f"{MOST_OF_ACCOUNT} orders of this account wait for a provider; cancel some of them, or try again later",
-            limit=MOST_OF_ACCOUNT,
-        )
 
 
 def _listed(account: Account, states: tuple[JobState, ...]) -> dict[str, Any]:

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from market.bids import Bid
+from market.errors import QuotaExceeded
 from market.job_events import Reason
+from market.jobs import Job, JobState
 from market.orders import Constraints, Order
 from market.resources import Resources
+from node.ports import Reader
 
 PLACES: Final = 3072
 """Orders of this node that rest at once: fewer than are held of one (`gossiped.MOST_OF_ONE`), for what is withdrawn
@@ -86,6 +89,15 @@ class Explained:
         reasons = self._explain(order)
         self._known[kind] = now + EXPLAINED, reasons
         return reasons
+
+
+def check_resting(reader: Reader, account: str) -> None:
+    """QuotaExceeded while so many orders of the account rest, those of pods counted: all have places in one book."""
+    if reader.count(Job, account=account, state=JobState.RESTING) >= MOST_OF_ACCOUNT:
+        raise QuotaExceeded(
+            f"{MOST_OF_ACCOUNT} orders of this account wait for a provider; cancel some of them, or try again later",
+            limit=MOST_OF_ACCOUNT,
+        )
 
 
 async def wait_for_bids(resting: Resting, window: int, pause: float) -> None:

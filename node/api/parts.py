@@ -45,7 +45,7 @@ class PartStatus(Struct, frozen=True, kw_only=True):
 
 @get("/services", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
 async def list_services(request: Call) -> Response[PartList]:
-    """What the node is made of, each part asked now."""
+    """What the node is made of, each part asked some seconds ago at most."""
     return reply(PartList(services=tuple(_view(part) for part in await request.services.health.services())))
 
 

@@ -86,6 +86,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (ticks.wallets.finish_withdrawals, 10),
         (ticks.treasury.finish, 10),
         (ticks.hosting.stop_unpaid, 5),
+        (ticks.hosting.settle_costs, 600),
         (ticks.billing.close_months, 3600),
         (ticks.news.sweep, 3600),
         (ticks.wallets.finish_exits, 60),

@@ -1,9 +1,11 @@
 """What a provider tells about itself to who has a key: whether it sells and why not, and what its GPUs do."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 from node.actions.gate import Gate
-from node.actions.health import Health, Seller
+from node.actions.health import BOOKS_FRESH, PARTS_FRESH, Health, Seller
 from node.ports import Finding, GpuUse
 from node.records import Balance
 from tests.node.actions.stage import Stage, staged
@@ -39,6 +41,31 @@ def test_every_part_of_the_node_is_asked(tmp_path: Path) -> None:
         wrong = {part.name: part.reason for part in await stage.buyer.health.services()}
         assert "money" in wrong["ledger"]
         assert "docker" not in wrong
+
+    staged(tmp_path, play)
+
+
+def test_however_many_ask_the_chain_is_asked_once_in_a_while_and_the_books_less_often(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        health, storage, asked, summed = stage.buyer.health, stage.storages["buyer"], list[int](), list[int]()
+        earned, find = health._chain.earned, storage.find
+
+        async def noted(channels: str) -> int:
+            asked.append(stage.clock.now())
+            return await earned(channels)
+
+        def searched(noun: Any, **where: Any) -> list[Any]:
+            summed.extend([stage.clock.now()] if noun is Balance else [])
+            return find(noun, **where)
+
+        health._chain.earned = noted  # type: ignore[method-assign, assignment]
+        storage.find = searched  # type: ignore[method-assign]
+        for _ in range(13):
+            first, *others = await asyncio.gather(*(health.services() for _ in range(10)))
+            assert others == [first] * 9
+            stage.clock.advance(PARTS_FRESH)
+        assert (len(asked), len(summed)) == (13, 2)
+        assert summed[1] - summed[0] == BOOKS_FRESH
 
     staged(tmp_path, play)
 

@@ -15,8 +15,8 @@ from market.errors import QuotaExceeded
 from market.job_events import PlaceJob
 from market.jobs import Job, JobState, order_id
 from market.units import Amount
-from node.actions import jobs as actions
 from node.actions import placing
+from node.actions import resting as actions
 from node.actions.gossiped import Quota
 from node.actions.jobs import NewJob
 from node.actions.resting import EXPLAINED, Explained, Places
