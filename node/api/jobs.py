@@ -12,7 +12,7 @@ from litestar.response import File
 
 from market.errors import Conflict
 from market.jobs import Job
-from node.api.auth import SECURITY, computes, deploys, signed_in
+from node.api.auth import SECURITY, computes, count_as, signed_in, submits_jobs
 from node.api.catalog import explanation_view
 from node.api.code_jobs import (
     cancel_code_job,
@@ -42,12 +42,13 @@ MAX_WAIT: Final = 60
 E = TypeVar("E", bound=StrEnum)
 
 
-@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
+@post("/jobs", guards=[submits_jobs], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob], key: NamedDependency[str]) -> Response[JobView]:
     """Post a priced job to the market: an image to run, one of a template, a project to build, or code.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
+    count_as(request, "deploy" if data.code is None else "code-submit")
     if data.code is not None:
         return await submit_code_job(request, data, key)
     idempotency = await idempotency_of(request, key, lambda job: (201, encode(_shown(request, job))))

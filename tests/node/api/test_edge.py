@@ -227,6 +227,20 @@ async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> Non
     assert (await client.get("/v1/jobs")).status_code == 200
 
 
+async def test_a_job_counts_as_what_its_body_makes_it() -> None:
+    rules = {"general": (Window(6, 60),), "deploy": (Window(1, 3600),), "code-submit": (Window(2, 60),)}
+    client = caller(World(limits={"free": rules}), **{"X-API-Key": KEY})
+    code, image = {"code": "1", "language": "python"}, {"image": "busybox", "maxPrice": "1.0"}
+    answers = [await client.post("/v1/jobs", json=body) for body in (code, code, code, image, image)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429, 201, 429]
+    told = [answer.headers.get_list("ratelimit-policy") for answer in answers]
+    sent, deployed = ['"code-submit";q=2;w=60'], ['"deploy";q=1;w=3600']
+    assert told == [sent, sent, sent, deployed, deployed]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0", "0", "0"]
+    last = await client.post("/v1/jobs", json={"image": 1})
+    assert (last.status_code, last.headers["ratelimit-policy"]) == (400, '"general";q=6;w=60')
+
+
 async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) -> None:
     for name in ("minReputation", "min_reputation"):
         found = (await client.get(f"/v1/providers?{name}=500")).json()["providers"]

@@ -85,3 +85,13 @@ def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, text: str, said:
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_limits(file)
+
+
+def test_what_a_call_is_may_be_counted_after_the_call_itself() -> None:
+    limiter = Limiter(RULES)
+    assert left(limiter.hit("a", "free", "general", NOW)) == 2
+    assert left(limiter.hit_also("a", "free", "deploy", NOW)) == 0
+    with pytest.raises(RateLimited):
+        limiter.hit_also("a", "free", "deploy", NOW)
+    assert limiter.hit_also("a", "free", "power", NOW) is None
+    assert left(limiter.hit("a", "free", "general", NOW)) == 1, "one call was one call"
