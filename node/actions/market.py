@@ -26,7 +26,7 @@ class Market:
             if fits and scores.get(offer.provider, 0) >= min_reputation:
                 best[offer.provider] = min(best.get(offer.provider, offer), offer, key=_asked)
         found = [(offer, scores.get(address, 0)) for address, offer in best.items()]
-        return sorted(found, key=lambda pair: (-pair[1], _asked(pair[0]), pair[0].provider))
+        return sorted(found, key=rank)
 
     def provider(self, address: str) -> tuple[list[Offer], int]:
         """All live offers of one provider and its score; NotFound when it offers nothing."""
@@ -56,6 +56,12 @@ class Market:
     def _live(self) -> list[Offer]:
         now = self._clock.now()
         return [offer for offer in self._book.book.offers() if offer.issued_at - 5_000 <= now < offer.expires_at]
+
+
+def rank(found: tuple[Offer, int]) -> tuple[int, int, str]:
+    """Where a provider stands, by its cheapest offer and its score."""
+    offer, score = found
+    return -score, _asked(offer), offer.provider
 
 
 def _asked(offer: Offer) -> int:

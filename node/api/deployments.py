@@ -12,6 +12,7 @@ from node.api.catalog import explanation_view
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.market_views import ExplanationView
+from node.api.merging import place_of
 from node.api.replies import (
     Page,
     cut,
@@ -73,7 +74,7 @@ async def list_deployments(
     found = [
         service for service in request.services.hosting.list(request.account) if service.state in states or not states
     ]
-    shown, following = cut(found, wanted)
+    shown, following = cut(found, wanted, place_of, newest=True)
     views = tuple(deployment_view(service, request.services) for service in shown)
     pagination = pagination_of(wanted, len(found), len(views), following)
     return reply(DeploymentList(deployments=views, pagination=pagination))

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from market.errors import NotFound
+from node.actions.market import rank
 from node.api.auth import SECURITY, signed_in
 from node.api.catalog import demand_view, offer_view, price_table, provider_view
 from node.api.errors import problems
@@ -106,7 +107,7 @@ def address_in(text: str) -> str:
 
 def _listed(request: Call, wanted: Page, gpu: bool | None, least: int, region: str) -> Response[ProviderList]:
     found = request.services.market.providers(gpu=gpu, min_reputation=least, region=region)
-    shown, following = cut(found, wanted)
+    shown, following = cut(found, wanted, rank)
     currency = request.services.currency
     views = tuple(provider_view(offer, score, (offer,), currency) for offer, score in shown)
     return reply(ProviderList(providers=views, pagination=pagination_of(wanted, len(found), len(views), following)))

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from node.actions.webhooks import Wishes
 from node.api.auth import SECURITY, manages, signed_in
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso, iso_or_none
 from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
@@ -183,7 +184,7 @@ async def list_deliveries(
 ) -> Response[DeliveryList]:
     """What it was told, or is to be told, newest first; kept for thirty days."""
     found = request.services.webhooks.deliveries(request.account, webhook_id)
-    shown, totals = listing(found, wanted)
+    shown, totals = listing(found, wanted, place_of, newest=True)
     view = DeliveryList(
         deliveries=tuple(map(_delivery, shown)),
         **totals,
