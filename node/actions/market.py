@@ -47,11 +47,11 @@ class Market:
         """The demands that rest in the book, oldest first."""
         now = self._clock.now()
         found = (order for order in self._book.book.orders() if now < order.expires_at)
-        return sorted(found, key=lambda order: (order.issued_at, order.id))
+        return sorted(found, key=demand_place)
 
     def asks(self) -> list[Offer]:
         """The live offers, cheapest core first."""
-        return sorted(self._live(), key=lambda offer: (offer.prices.cpu, offer.id))
+        return sorted(self._live(), key=price_place)
 
     def _live(self) -> list[Offer]:
         now = self._clock.now()
@@ -62,6 +62,16 @@ def rank(found: tuple[Offer, int]) -> tuple[int, int, str]:
     """Where a provider stands, by its cheapest offer and its score."""
     offer, score = found
     return -score, _asked(offer), offer.provider
+
+
+def price_place(ask: Offer) -> tuple[int, str]:
+    """Where an ask stands in the book."""
+    return ask.prices.cpu, ask.id
+
+
+def demand_place(order: Order) -> tuple[int, str]:
+    """Where a demand stands in the book."""
+    return order.issued_at, order.id
 
 
 def _asked(offer: Offer) -> int:

@@ -1,24 +1,30 @@
 """Routes of the market: providers, prices, statistics."""
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from litestar import Response, get
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
+from msgspec.structs import replace
 
 from market.errors import NotFound
-from node.actions.market import rank
+from market.offers import Offer
+from market.orders import Order
+from node.actions.market import demand_place, price_place, rank
 from node.api.auth import SECURITY, signed_in
 from node.api.catalog import demand_view, offer_view, price_table, provider_view
 from node.api.errors import problems
 from node.api.market_views import AskView, BookView, OfferList, PriceTable, ProviderList, ProviderView
 from node.api.present import provider_id
-from node.api.replies import MAX_PAGE, Page, cut, pagination_of, reply
+from node.api.replies import Key, Page, cursor_behind, cut, key_in, page_of_hundred, pagination_of, reply
 from node.api.services import Call
+from node.api.views import Pagination
 
 PROVIDERS: Final = ["Providers"]
 MARKET: Final = ["Market"]
+T = TypeVar("T")
 _HEX: Final = frozenset("0123456789abcdef")
 
 
@@ -76,25 +82,57 @@ async def show_node(request: Call, node_id: FromPath[str]) -> Response[ProviderV
     tags=PROVIDERS,
     security=SECURITY,
     responses=problems(404),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
 )
-async def list_offers(request: Call, provider_id: FromPath[str]) -> Response[OfferList]:
-    """All live offers of a provider."""
+async def list_offers(request: Call, provider_id: FromPath[str], wanted: NamedDependency[Page]) -> Response[OfferList]:
+    """The live offers of a provider, by id."""
     offers, _ = request.services.market.provider(address_in(provider_id))
-    return reply(OfferList(offers=tuple(offer_view(offer, request.services.currency) for offer in offers)))
+    offers.sort(key=lambda offer: offer.id)
+    shown, following = cut(offers, wanted, lambda offer: (offer.id,))
+    views = tuple(offer_view(offer, request.services.currency) for offer in shown)
+    return reply(OfferList(offers=views, pagination=pagination_of(wanted, len(offers), len(views), following)))
 
 
-@get("/market/orders", guards=[signed_in], tags=MARKET, security=SECURITY, responses=problems())
-async def show_book(
-    request: Call, limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE
-) -> Response[BookView]:
-    """The live book: at most `limit` asks and as many demands."""
-    market, currency = request.services.market, request.services.currency
-    asks = tuple(
-        AskView(provider=provider_id(offer.provider), offer=offer_view(offer, currency))
-        for offer in market.asks()[:limit]
+@get(
+    "/market/orders",
+    guards=[signed_in],
+    tags=MARKET,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def show_book(request: Call, wanted: NamedDependency[Page]) -> Response[BookView]:
+    """The live book: at most `limit` asks, cheapest core first, and as many demands, oldest first."""
+    currency = request.services.currency
+    asks, orders, pagination = book_page(request.services.market.asks(), request.services.market.orders(), wanted)
+    view = BookView(
+        asks=tuple(AskView(provider=provider_id(ask.provider), offer=offer_view(ask, currency)) for ask in asks),
+        orders=tuple(map(demand_view, orders)),
+        currency=currency,
+        pagination=pagination,
     )
-    view = BookView(asks=asks, orders=tuple(map(demand_view, market.orders()[:limit])), currency=currency)
     return reply(view)
+
+
+def book_page(
+    asks: Sequence[Offer], orders: Sequence[Order], wanted: Page
+) -> tuple[Sequence[Offer], Sequence[Order], Pagination]:
+    """A page of both sides at once; its cursor is behind the last that was shown of each."""
+    one = other = wanted
+    if wanted.cursor:
+        key = key_in(wanted.cursor)
+        one, other = (replace(wanted, cursor=cursor_behind(part)) for part in (key[:2], key[2:]))
+    shown, more = cut(asks, one, price_place)
+    demanded, more_demanded = cut(orders, other, demand_place)
+    end = (*_end(shown or asks, price_place), *_end(demanded or orders, demand_place))
+    following = cursor_behind(end) if more or more_demanded else None
+    total = max(len(asks), len(orders))
+    return shown, demanded, pagination_of(wanted, total, max(len(shown), len(demanded)), following)
+
+
+def _end(items: Sequence[T], key: Callable[[T], Key]) -> Key:
+    """Where a side ends, or where it would begin."""
+    return key(items[-1]) if items else (-1, "")
 
 
 def address_in(text: str) -> str:

@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from market.errors import InvalidParameters
+from market.jobs import BidSeen
+from market.units import Rate, Timestamp
 from node.api.merging import place_of
+from node.api.providers import book_page
 from node.api.replies import Page, cursor_behind, cut, key_in, listing
-from tests.node.api.fakes import World
+from node.records import ApiKey, Webhook
+from tests.builders import NOW, PROVIDER, an_address, an_offer, an_order
+from tests.node.api.fakes import ALICE, World, a_job
 
 pytestmark = pytest.mark.anyio
 AGENT = {"image": "nginx:1"}
@@ -81,3 +86,68 @@ async def test_a_service_that_is_made_between_two_pages_shows_none_twice(
     second = (await client.get(f"/v1/{path}?limit=2&cursor={cursor}")).json()
     assert [item["id"] for page in (first, second) for item in page[path]] == [made[2], made[1], made[0]]
     assert path == "deployments" or second["offset"] == 3
+
+
+def fill(world: World) -> None:
+    """Several of the things that lists show."""
+    bids = tuple(BidSeen(provider=an_address(n), rate=Rate(1), start_within=0, at=NOW) for n in (1, 2, 3))
+    world.jobs.put(a_job(bids=bids))
+    for n in ("1", "2", "3"):
+        made = Timestamp(NOW + 1)
+        world.storage.put(ApiKey(id=f"key_{n}", account=ALICE.id, digest=n, created_at=made, name="k"))
+        world.storage.put(
+            Webhook(id=f"wh_{n}", account=ALICE.id, url="https://a.example", secret=b"s", created_at=made)
+        )
+
+
+LISTS = [
+    ("keys", "keys"),
+    ("webhooks", "webhooks"),
+    ("templates", "templates"),
+    ("services", "services"),
+    ("languages", "languages"),
+    ("market/orders", "asks"),
+    (f"providers/prov_{PROVIDER[2:]}/offers", "offers"),
+    ("jobs/job_0000000000000001/bids", "bids"),
+    ("wallet/transactions", "transactions"),
+]
+
+
+@pytest.mark.parametrize(("path", "plural"), LISTS)
+async def test_every_list_can_be_paged_in_each_way(
+    client: httpx.AsyncClient, world: World, path: str, plural: str
+) -> None:
+    fill(world)
+    whole = (await client.get(f"/v1/{path}")).json()
+    items, place = whole[plural], whole["pagination"]
+    assert (place["total"], place["limit"], place["hasMore"]) == (len(items), 100, False)
+    seen: list[Any] = []
+    query: str | None = "limit=1"
+    while query is not None:
+        page = (await client.get(f"/v1/{path}?{query}")).json()
+        seen += page[plural]
+        cursor = page["pagination"].get("nextCursor")
+        query = cursor and f"limit=1&cursor={cursor}"
+    assert names(seen) == names(items)
+    for number in range(len(items)):
+        for query in (f"offset={number}", f"page={number + 1}"):
+            assert names((await client.get(f"/v1/{path}?limit=1&{query}")).json()[plural]) == names(items)[number:][:1]
+    assert (await client.get(f"/v1/{path}?limit=101")).status_code == 400
+
+
+def names(items: list[dict[str, Any]]) -> list[Any]:
+    return [item.get("id") or item.get("name") or item["provider"] for item in items]
+
+
+def test_both_sides_of_the_book_are_paged_at_once() -> None:
+    asks = [an_offer(id=f"off_{n:06d}") for n in range(3)]
+    orders = [an_order(id=f"ord_{n:06d}") for n in range(5)]
+    seen: list[list[str]] = [[], []]
+    cursor: str | None = ""
+    while cursor is not None:
+        *sides, place = book_page(asks, orders, a_page(cursor))
+        for ids, side in zip(seen, sides, strict=True):
+            ids += [each.id for each in side]
+        cursor = place.next_cursor
+    assert seen == [[ask.id for ask in asks], [order.id for order in orders]]
+    assert place.total == 5
