@@ -1,18 +1,24 @@
 """Whether the node and the things it depends on work."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from market.errors import NeugridError
-from market.jobs import LIVE, Job
+from market.jobs import Job, JobState
 from market.leases import OPEN, Lease
+from market.runs import Run
 from market.units import Amount
 from node.actions.ledger import sums
 from node.actions.selling import Selling
+from node.actions.standing import GATEWAY
 from node.ports import Chain, Clock, Gpus, GpuUse, Network, Reader, Runtime
 from node.version import VERSION
+
+WAITING: Final = (JobState.PENDING, JobState.RESTING, JobState.PLACED)
+NEVER: Final = 2**53
+"""Later than every deadline: what has one has not ended."""
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -44,13 +50,16 @@ class Health:
         chain: Chain,
         seller: Seller | None,
         funds: Callable[[], Amount | None],
+        in_hand: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`in_hand` is how many runs of code providers have in hand now."""
         self._storage = storage
         self._clock = clock
         self._network = network
         self._chain = chain
         self._seller = seller
         self._funds = funds
+        self._in_hand = in_hand
         self._started = clock.now()
 
     async def short(self) -> dict[str, Any]:
@@ -75,7 +84,7 @@ class Health:
             "gpu": [_gpu_view(gpu) for gpu in await self.gpus()],
             "chain": chain,
             "network": network,
-            "queueDepth": self._storage.count(Job, state=LIVE),
+            "queueDepth": self._waiting(),
             "openLeases": self._storage.count(Lease, state=OPEN),
         }
 
@@ -96,6 +105,11 @@ class Health:
             closed = self._seller.selling.gate.reasons if self._seller and not self._seller.selling.is_open else ()
             parts.append(self._part("selling", "; ".join(closed)))
         return tuple(parts)
+
+    def _waiting(self) -> int:
+        """Work of users that has not begun: their jobs without those of the node's own leases, and runs of code."""
+        jobs = self._storage.count(Job, state=WAITING) - self._storage.count(Job, state=WAITING, account=GATEWAY)
+        return jobs + max(0, self._storage.count(Run, deadline_until=NEVER) - self._in_hand())
 
     def _part(self, name: str, reason: str, version: str = VERSION) -> Part:
         now = self._clock.now()

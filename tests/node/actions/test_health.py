@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from market.jobs import JobState
+from market.runs import Run, RunState, post_run
 from node.actions.gate import Gate
 from node.actions.health import Health, Seller
+from node.actions.standing import GATEWAY
 from node.ports import Finding, GpuUse
 from node.records import Balance
+from tests.builders import NOW
 from tests.node.actions.stage import Stage, staged
 from tests.node.actions.test_gate import FakeInspector
+from tests.node.actions.test_jobs import a_job
 
 
 class FakeGpus:
@@ -53,5 +60,23 @@ def test_what_the_gpus_do_is_told_in_units_that_are_named(tmp_path: Path) -> Non
         (gpu,) = (await health.full())["gpu"]
         assert (gpu["utilisation"], gpu["power"], gpu["vram"]) == (37, 99.5, 2**34)
         assert (await node.health.full())["gpu"] == []
+
+    staged(tmp_path, play)
+
+
+def test_the_queue_is_what_waits_of_users_work(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        put = stage.storages["buyer"].put
+        states = (JobState.PENDING, JobState.RESTING, JobState.PLACED, JobState.RUNNING, JobState.SUCCEEDED)
+        for number, state in enumerate(states):
+            put(a_job(number, state=state))
+            put(a_job(10 + number, state=state, account=GATEWAY))
+        put(a_job(20, state=JobState.RUNNING, service="dep_1"))
+        for number, state in enumerate((RunState.QUEUED, RunState.QUEUED, RunState.SUCCEEDED)):
+            run = Run(id=f"{number:024x}", account="user_1", language="python", code="", created_at=NOW)
+            put(post_run(run)[0] if state is RunState.QUEUED else replace(run, state=state))
+        assert (await stage.buyer.health.full())["queueDepth"] == 3 + 2
+        stage.buyer.runner._running.add(f"{0:024x}")
+        assert (await stage.buyer.health.full())["queueDepth"] == 3 + 1
 
     staged(tmp_path, play)
