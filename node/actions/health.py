@@ -1,6 +1,7 @@
 """Whether the node and the things it depends on work."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from node.actions.ledger import sums
 from node.actions.selling import Selling
 from node.actions.standing import GATEWAY
 from node.ports import Chain, Clock, Gpus, GpuUse, Network, Reader, Runtime
+from node.records import Account, Mark
 from node.version import VERSION
 
 WAITING: Final = (JobState.PENDING, JobState.RESTING, JobState.PLACED)
@@ -22,7 +24,10 @@ NEVER: Final = 2**53
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A part of the node: `reason` says what is wrong with it, "" = nothing; times in epoch ms."""
+    """A part of the node: `reason` says what is wrong with it, "" = nothing; times in epoch ms.
+
+    `since` is from when on nobody who looked found it ill: the start of the node, or when it was well again.
+    """
 
     name: str
     version: str
@@ -61,6 +66,8 @@ class Health:
         self._funds = funds
         self._in_hand = in_hand
         self._started = clock.now()
+        self._since: dict[str, int | None] = {}
+        """Of parts that were found ill: when they were well again, None = not yet."""
 
     async def short(self) -> dict[str, Any]:
         """For probes: "ok" when network and chain answered at the last look, else "degraded"."""
@@ -89,13 +96,13 @@ class Health:
         }
 
     async def services(self) -> tuple[Part, ...]:
-        """What the node is made of, each asked now."""
+        """What the node is made of, each asked now; but the api, which is well when this reaches anybody."""
         docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
-        books = sums(self._storage)
         parts = [
             self._part("api", ""),
-            self._part("storage", ""),
-            self._part("ledger", "" if not any(books.values()) else f"its accounts sum to {books}"),
+            self._part("auth", _said(partial(self._read, Account))),
+            self._part("storage", _said(partial(self._read, Mark))),
+            self._part("ledger", _said(self._imbalance)),
             self._part("network", network["reason"]),
             self._part("chain", chain["reason"]),
         ]
@@ -112,8 +119,19 @@ class Health:
         return jobs + max(0, self._storage.count(Run, deadline_until=NEVER) - self._in_hand())
 
     def _part(self, name: str, reason: str, version: str = VERSION) -> Part:
-        now = self._clock.now()
-        return Part(name=name, version=version, reason=reason, since=self._started, checked_at=now)
+        now, since = self._clock.now(), self._since.get(name, self._started)
+        if reason or since is None:
+            since = self._since[name] = None if reason else now
+        return Part(name=name, version=version, reason=reason, since=now if since is None else since, checked_at=now)
+
+    def _read(self, noun: type[Struct]) -> str:
+        """Nothing, when one can be read."""
+        self._storage.find(noun, limit=1)
+        return ""
+
+    def _imbalance(self) -> str:
+        books = sums(self._storage)
+        return f"its accounts sum to {books}" if any(books.values()) else ""
 
     def _selling_state(self) -> dict[str, Any] | None:
         """Whether anything is sold, under which tier, and why not; risks are what is sold below the floor."""
@@ -147,6 +165,14 @@ class Health:
         except NeugridError as error:
             return {"available": False, "peers": 0, "reason": error.message}
         return {"available": True, "peers": len(peers), "reason": ""}
+
+
+def _said(question: Callable[[], str]) -> str:
+    """What is wrong by the answer to a question, or that it can not be asked; not where, for users read it, too."""
+    try:
+        return question()
+    except NeugridError as error:
+        return f"it can not be read: {error.code}"
 
 
 def _gpu_view(gpu: GpuUse) -> dict[str, Any]:

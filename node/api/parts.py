@@ -20,7 +20,7 @@ TAGS: Final = ["System"]
 
 
 class PartView(Struct, frozen=True, kw_only=True):
-    """A part of the node: status healthy or unhealthy, and for how long the node is up."""
+    """A part of the node: status healthy or unhealthy, and for how long nobody found it ill."""
 
     name: str
     status: str
