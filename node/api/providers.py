@@ -17,7 +17,7 @@ from node.api.auth import SECURITY, signed_in
 from node.api.catalog import demand_view, offer_view, price_table, provider_view
 from node.api.errors import problems
 from node.api.market_views import AskView, BookView, OfferList, PriceTable, ProviderList, ProviderView
-from node.api.present import provider_id
+from node.api.present import node_id, provider_id
 from node.api.replies import Key, Page, cursor_behind, cut, key_in, page_of_hundred, pagination_of, reply
 from node.api.services import Call
 from node.api.views import Pagination
@@ -37,13 +37,13 @@ async def list_providers(
     region: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> Response[ProviderList]:
     """Providers with a live offer, each with its best one; reputation runs from 0 to 1000."""
-    return _listed(request, wanted, gpu, min_reputation, region)
+    return _listed(request, wanted, gpu, min_reputation, region, _as_provider)
 
 
 @get("/providers/{provider_id:str}", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems(404))
 async def show_provider(request: Call, provider_id: FromPath[str]) -> Response[ProviderView]:
     """One provider with all of its live offers; its id (`prov_...`, `node_...`) or its chain address (`0x...`)."""
-    return _shown(request, provider_id)
+    return reply(_found(request, provider_id))
 
 
 @get("/market/prices", guards=[signed_in], tags=MARKET, security=SECURITY, responses=problems())
@@ -66,14 +66,14 @@ async def list_nodes(
     min_reputation: Annotated[int, QueryParameter(name="minReputation", ge=0, le=1000)] = 0,
     region: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> Response[ProviderList]:
-    """The same providers, for who calls them nodes: their ids are what deployments take as `nodeId`."""
-    return _listed(request, wanted, gpu, min_reputation, region)
+    """The same providers, for who calls them nodes: their ids are what deployments take and show as `nodeId`."""
+    return _listed(request, wanted, gpu, min_reputation, region, _as_node)
 
 
 @get("/nodes/{node_id:str}", guards=[signed_in], tags=PROVIDERS, security=SECURITY, responses=problems(404))
 async def show_node(request: Call, node_id: FromPath[str]) -> Response[ProviderView]:
     """One of them."""
-    return _shown(request, node_id)
+    return reply(_as_node(_found(request, node_id)))
 
 
 @get(
@@ -143,17 +143,33 @@ def address_in(text: str) -> str:
     return f"0x{digits}"
 
 
-def _listed(request: Call, wanted: Page, gpu: bool | None, least: int, region: str) -> Response[ProviderList]:
+def _listed(
+    request: Call,
+    wanted: Page,
+    gpu: bool | None,
+    least: int,
+    region: str,
+    named: Callable[[ProviderView], ProviderView],
+) -> Response[ProviderList]:
     found = request.services.market.providers(gpu=gpu, min_reputation=least, region=region)
     shown, following = cut(found, wanted, rank)
     currency = request.services.currency
-    views = tuple(provider_view(offer, score, (offer,), currency) for offer, score in shown)
+    views = tuple(named(provider_view(offer, score, (offer,), currency)) for offer, score in shown)
     return reply(ProviderList(providers=views, pagination=pagination_of(wanted, len(found), len(views), following)))
 
 
-def _shown(request: Call, id: str) -> Response[ProviderView]:
+def _found(request: Call, id: str) -> ProviderView:
     offers, score = request.services.market.provider(address_in(id))
-    return reply(provider_view(offers[0], score, offers, request.services.currency))
+    return provider_view(offers[0], score, offers, request.services.currency)
+
+
+def _as_provider(view: ProviderView) -> ProviderView:
+    return view
+
+
+def _as_node(view: ProviderView) -> ProviderView:
+    """Under the id that deployments show."""
+    return replace(view, id=node_id(view.address))
 
 
 def camelled(value: dict[str, Any]) -> dict[str, Any]:

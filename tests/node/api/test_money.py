@@ -281,9 +281,11 @@ async def test_a_period_that_is_none_is_refused(client: httpx.AsyncClient, perio
 
 async def test_nodes_are_the_providers_under_another_name(client: httpx.AsyncClient) -> None:
     providers = (await client.get("/v1/providers?gpu=true")).json()
-    assert (await client.get("/v1/nodes?gpu=true")).json()["providers"] == providers["providers"]
-    id = providers["providers"][0]["id"]
-    assert (await client.get(f"/v1/nodes/{id}")).json() == (await client.get(f"/v1/providers/{id}")).json()
+    [provider] = providers["providers"]
+    id, node = provider["id"], f"node_{provider['address'][2:]}"
+    assert (await client.get("/v1/nodes?gpu=true")).json()["providers"] == [{**provider, "id": node}]
+    by_either = [(await client.get(f"/v1/nodes/{name}")).json() for name in (id, node)]
+    assert by_either == [(await client.get(f"/v1/providers/{id}")).json() | {"id": node}] * 2
     offers = (await client.get(f"/v1/providers/{id}/offers")).json()["offers"]
     assert offers == (await client.get(f"/v1/providers/{id}")).json()["offers"]
     assert (await client.get("/v1/nodes/prov_none")).status_code == 404
