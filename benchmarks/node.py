@@ -49,7 +49,7 @@ from node.api.server import serve
 from node.api.services import Services
 from node.app import leave_loaded_alone
 from node.assembly import Node, assemble
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import supervise
 from node.observe import configure_logs
 from node.parts import Identity, Outfit, Ports, Settings

@@ -41,7 +41,8 @@ from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import ApiSettings, Config, GatewaySettings, digest_of_settings
+from node.config import Config, GatewaySettings, digest_of_settings
+from node.config_api import ApiSettings
 from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise

@@ -123,7 +123,9 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         news=core.news,
         happenings=core.happenings,
         funding=core.funding,
-        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
+        health=Health(
+            ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds, runner.in_hand
+        ),
         selling=bidding.selling if bidding else None,
         loops=(*_loops(core, ports, settings, (standing, hosting, runner), bidding), *selling_loops),
     )

@@ -152,6 +152,10 @@ class Runner:
         """Whether a provider has it in hand now."""
         return run.id in self._running
 
+    def in_hand(self) -> int:
+        """How many runs providers have in hand now."""
+        return len(self._running)
+
     def languages(self) -> dict[str, int]:
         """The languages that are offered now, and by how many providers: as the book has it, or had it lately."""
         return self._book.languages() or self._remembered()

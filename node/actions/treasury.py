@@ -78,10 +78,13 @@ class Treasury:
             credits=balance(self._storage, owner, CREDITS),
         )  # fmt: skip
 
-    def lines(self, account: Account, limit: int = 100) -> list[Posted]:
-        """The user's latest lines in the ledger, newest first."""
-        owner = user_account(account.id)
-        return self._storage.find(Posted, account=owner, currency=MONEY, newest=True, limit=limit)
+    def lines(
+        self, account: Account, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[list[Posted], int]:
+        """A page of the user's lines in the ledger, newest first, and how many there are in all."""
+        where = {"account": user_account(account.id), "currency": MONEY}
+        found = self._storage.find(Posted, limit=limit, after=after, offset=offset, newest=True, **where)
+        return found, self._storage.count(Posted, **where)
 
     async def withdraw(
         self, account: Account, to: Address | None, amount: Amount | None, idempotency_key: str = ""

@@ -144,8 +144,8 @@ class Wallets:
         return found, self._storage.count(Withdrawal, account=account.id)
 
     async def transactions(self) -> list[dict[str, Any]]:
-        """The wallet's transactions as its journal holds them, oldest first."""
-        return await self._chain.journal()
+        """The wallet's transactions as its journal holds them, newest first."""
+        return (await self._chain.journal())[::-1]
 
     async def refund(self) -> list[RefundResult]:
         """Take back what is left on our channels: at once where the provider releases it, else by an exit."""

@@ -1,5 +1,6 @@
 """Routes of agents: services as another dialect names them, in snake_case, with `deploying` for what is coming up."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.replies import (
+    Key,
     Page,
     encode,
     idempotency_of,
@@ -65,7 +67,8 @@ async def list_agents(
     found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
     found = [agent for agent in found if not states or agent.state in states]
     found = [agent for agent in found if not region or region in regions_of(agent)]
-    shown, totals = listing(_sorted(found, sort), wanted)
+    key, newest = _order_of(sort)
+    shown, totals = listing(sorted(found, key=key, reverse=newest), wanted, key, newest=newest)
     views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
     return reply(
         AgentList(
@@ -185,13 +188,14 @@ def _view(request: Call, service: Service) -> AgentView:
     return agent_view(service, request.services)
 
 
-def _sorted(agents: list[Service], sort: str) -> list[Service]:
+def _order_of(sort: str) -> tuple[Callable[[Service], Key], bool]:
+    """What agents are sorted by, and whether the greatest comes first."""
     name, _, order = sort.partition(":")
     if name not in SORTS or order not in ("", "asc", "desc"):
         expected = f"one of {', '.join(SORTS)}, then :asc or :desc"
         raise InvalidParameters(f"sort must be {expected}", field="sort", value=sort, expected=expected)
     field = {"status": "state"}.get(name, name)
-    return sorted(agents, key=lambda agent: (getattr(agent, field), agent.id), reverse=order == "desc")
+    return lambda agent: (getattr(agent, field), agent.id), order == "desc"
 
 
 def _fields_in(text: str) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ from node.api.metrics import Metrics
 from node.api.replies import before_handling, idempotency_key, page_of
 from node.api.services import Call, Services
 from node.api.streams import Closing
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.ports import Calls
 
 COMPRESSED_FROM: Final = 1024

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Annotated, Final, TypeVar
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import File
+from msgspec.structs import replace
 
 from market.errors import Conflict
-from market.jobs import Job
+from market.jobs import BidSeen, Job
 from node.api.auth import SECURITY, computes, count_as, signed_in, submits_jobs
 from node.api.catalog import explanation_view
 from node.api.code_jobs import (
@@ -26,9 +27,13 @@ from node.api.job_lists import jobs_page, view_under
 from node.api.market_views import ExplanationView
 from node.api.present import etag, job_view, result_list
 from node.api.replies import (
+    Key,
     Page,
+    cut,
     encode,
     idempotency_of,
+    page_of_hundred,
+    pagination_of,
     replay,
     reply,
     reply_unless_known,
@@ -129,14 +134,24 @@ async def download_result(request: Call, job_id: FromPath[str], path: FromPath[s
     return File(path=file, filename=inner.rpartition("/")[2], media_type="application/octet-stream")
 
 
-@get("/jobs/{job_id:str}/bids", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
-async def list_bids(request: Call, job_id: FromPath[str]) -> Response[BidList]:
+@get(
+    "/jobs/{job_id:str}/bids",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(404),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_bids(request: Call, job_id: FromPath[str], wanted: NamedDependency[Page]) -> Response[BidList]:
     """The bids on the present attempt of a job, as they came; code runs under a lease that stands already."""
     if is_code(job_id):
         request.services.runner.get(request.account, job_id)
-        return reply(BidList(bids=()))
+        return reply(BidList(bids=(), pagination=pagination_of(wanted, 0, 0, None)))
     job = request.services.jobs.get(request.account, job_id)
-    return reply(BidList(bids=_shown(request, job).bids))
+    bids = sorted(job.bids, key=_bid_place)
+    shown, following = cut(bids, wanted, _bid_place)
+    views = _shown(request, replace(job, bids=tuple(shown))).bids
+    return reply(BidList(bids=views, pagination=pagination_of(wanted, len(bids), len(views), following)))
 
 
 @get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
@@ -151,6 +166,10 @@ async def explain_job(request: Call, job_id: FromPath[str]) -> Response[Explanat
 
 def _view(request: Call, job: Job) -> JobView:
     return view_under(request, job, request.services.jobs.lease_of(job))
+
+
+def _bid_place(bid: BidSeen) -> Key:
+    return bid.at, bid.provider
 
 
 def _shown(request: Call, job: Job) -> JobView:

@@ -12,6 +12,7 @@ from market.workloads import FolderPath, RefText, Source
 from node.api.auth import SECURITY, computes, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso
 from node.api.replies import Page, cut, page_of_all, pagination_of, reply
 from node.api.service_bodies import Label
@@ -67,7 +68,7 @@ class ProjectList(Struct, frozen=True, kw_only=True):
 async def list_projects(request: Call, wanted: NamedDependency[Page]) -> Response[ProjectList]:
     """Your projects, newest first: all of them, unless you ask for a page."""
     found = request.services.projects.list(request.account)
-    shown, following = cut(found, wanted)
+    shown, following = cut(found, wanted, place_of, newest=True)
     pagination = pagination_of(wanted, len(found), len(shown), following)
     return reply(ProjectList(projects=tuple(map(_view, shown)), pagination=pagination))
 

@@ -1,7 +1,6 @@
 """How routes answer: views encoded once, conditional answers, idempotent answers, pages of lists."""
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
@@ -22,11 +21,15 @@ from node.api.views import Pagination
 from node.records import Answer
 
 T = TypeVar("T")
+Key = tuple[int | str, ...]
+"""What a list in memory is ordered by: no two items have the same."""
+_key: Final = msgspec.json.Decoder(Key)
 encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 MAX_PAGE: Final = 100
 ALL: Final = 256
 """What a list shows at once whose clients know no pages: as many projects, or services, as an account may have."""
 MAX_OFFSET: Final = 1_000_000
+MAX_CURSOR: Final = 1024
 MAX_KEY: Final = 255
 _KEY: Final = re.compile(r"^[!-~]*$")
 KEY: Final = HeaderParameter(
@@ -161,7 +164,7 @@ class Page(msgspec.Struct, frozen=True):
 
 def page_of(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -177,7 +180,7 @@ def page_of(
 
 def page_of_hundred(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -187,7 +190,7 @@ def page_of_hundred(
 
 def page_of_all(
     limit: Annotated[int, QueryParameter(ge=1, le=ALL)] = ALL,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -197,7 +200,7 @@ def page_of_all(
 
 def numbered_page(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -229,23 +232,38 @@ class Totals(TypedDict):
     pagination: Pagination
 
 
-def listing(items: Sequence[T], page: Page) -> tuple[Sequence[T], Totals]:
+def listing(
+    items: Sequence[T], page: Page, key: Callable[[T], Key], *, newest: bool = False
+) -> tuple[Sequence[T], Totals]:
     """A page of a list that is in memory, and what is said of the list."""
-    shown, following = cut(items, page)
+    shown, following = cut(items, page, key, newest=newest)
     return shown, Totals(
         total=len(items),
         limit=page.limit,
-        offset=page.start,
+        offset=_start_in(items, page, key, newest),
         has_more=following is not None,
         pagination=pagination_of(page, len(items), len(shown), following),
     )
 
 
-def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
-    """A page of a list that is in memory, and the cursor of the next one."""
-    start = _number_in(page.cursor) if page.cursor else page.start
+def cut(
+    items: Sequence[T], page: Page, key: Callable[[T], Key], *, newest: bool = False
+) -> tuple[Sequence[T], str | None]:
+    """A page of a list that is in memory, in the order of `key` (`newest`: the greatest first), and the next cursor."""
+    start = _start_in(items, page, key, newest)
     shown = items[start : start + page.limit]
-    return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
+    return shown, cursor_behind(key(shown[-1])) if start + page.limit < len(items) and shown else None
+
+
+def _start_in(items: Sequence[T], page: Page, key: Callable[[T], Key], newest: bool) -> int:
+    """Behind all items up to the cursor's, which need not be there any more."""
+    if not page.cursor:
+        return page.start
+    last = key_in(page.cursor)
+    try:
+        return sum(key(item) >= last if newest else key(item) <= last for item in items)
+    except TypeError:
+        raise _foreign(page.cursor) from None
 
 
 P = TypeVar("P", bound=Placed)
@@ -265,18 +283,35 @@ def cursor_of(created_at: int, id: str) -> str:
 def place_in(cursor: str) -> tuple[int, str]:
     """The (created_at, id) in a cursor of ours; InvalidParameters for anything else."""
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        number, _, id = text.partition(":")
+        number, _, id = _text_in(cursor).partition(":")
         place = int(number)
-    except (binascii.Error, ValueError):
-        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor) from None
+    except ValueError:
+        raise _foreign(cursor) from None
     if not 0 <= place < 2**53:
-        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor)
+        raise _foreign(cursor)
     return place, id
 
 
-def _number_in(cursor: str) -> int:
-    return place_in(cursor)[0]
+def cursor_behind(key: Key) -> str:
+    """An opaque cursor behind the item of a list in memory that has this key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def key_in(cursor: str) -> Key:
+    """The key in a cursor of ours; InvalidParameters for anything else."""
+    try:
+        return _key.decode(_text_in(cursor))
+    except (ValueError, msgspec.MsgspecError):
+        raise _foreign(cursor) from None
+
+
+def _text_in(cursor: str) -> str:
+    """ValueError, of which binascii.Error is one, when there is none."""
+    return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+
+
+def _foreign(cursor: str) -> InvalidParameters:
+    return InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor)
 
 
 def _opaque(tag: str) -> str:

@@ -8,7 +8,7 @@ from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_name,
 from market.units import RATE_SCALE, Amount, format_amount, format_size
 from market.workloads import Port, Workload
 from node.api.catalog import resources_view
-from node.api.present import iso, provider_id
+from node.api.present import iso, node_id, provider_id
 from node.api.service_bodies import MASK, TERM
 from node.api.service_views import (
     AgentConfig,
@@ -142,7 +142,7 @@ def hourly_cost(rate: int, cap: Amount, replicas: int) -> float:
 
 def _node_of(service: Service) -> str | None:
     chosen = service.constraints.only or tuple(pod.provider for pod in service.pods if pod.provider)
-    return f"node_{chosen[0].removeprefix('0x')}" if chosen else None
+    return node_id(chosen[0]) if chosen else None
 
 
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:

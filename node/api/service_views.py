@@ -67,9 +67,10 @@ class TemplateView(WorkloadView, frozen=True, kw_only=True):
 
 
 class TemplateList(View, frozen=True, kw_only=True):
-    """All templates of this node."""
+    """A page of the templates of this node."""
 
     templates: tuple[TemplateView, ...]
+    pagination: Pagination
 
 
 class Endpoint(View, frozen=True, kw_only=True):

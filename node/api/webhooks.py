@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 from node.actions.webhooks import Wishes
 from node.api.auth import SECURITY, manages, signed_in
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso, iso_or_none
-from node.api.replies import Page, cut_ahead, page_of_hundred, pagination_of, place_in, reply
+from node.api.replies import Page, cut_ahead, listing, page_of_hundred, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, Pagination
@@ -57,10 +58,14 @@ class WebhookView(Struct, frozen=True, kw_only=True):
 
 
 class WebhookList(Struct, frozen=True, kw_only=True):
-    """Your webhooks."""
+    """A page of your webhooks, oldest first."""
 
     webhooks: tuple[WebhookView, ...]
     total: int
+    limit: int
+    offset: int
+    has_more: bool
+    pagination: Pagination
 
 
 class TryView(Struct, frozen=True, kw_only=True):
@@ -94,11 +99,18 @@ class DeliveryList(Struct, frozen=True, kw_only=True):
     pagination: Pagination
 
 
-@get("/webhooks", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def list_webhooks(request: Call) -> Response[WebhookList]:
-    """Your webhooks."""
-    found = request.services.webhooks.list(request.account)
-    return reply(WebhookList(webhooks=tuple(_view(webhook) for webhook in found), total=len(found)))
+@get(
+    "/webhooks",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_webhooks(request: Call, wanted: NamedDependency[Page]) -> Response[WebhookList]:
+    """Your webhooks, oldest first."""
+    shown, totals = listing(request.services.webhooks.list(request.account), wanted, place_of)
+    return reply(WebhookList(webhooks=tuple(map(_view, shown)), **totals))
 
 
 @post("/webhooks", guards=[manages], tags=TAGS, security=SECURITY, responses=problems())

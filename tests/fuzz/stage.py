@@ -25,7 +25,7 @@ from node.api.limits import UNLIMITED
 from node.api.services import Services
 from node.api.template_file import load_templates
 from node.assembly import Node
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import supervise
 from node.loops.delivering import Courier
 from node.ports import Storage

@@ -5,7 +5,7 @@ import pytest
 from market.errors import Forbidden, InvalidParameters, NotFound, QuotaExceeded, Unauthorized
 from node.actions import keys
 from node.actions.keys import PREFIX, NewKey, digest_of, is_well_formed, new_secret
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from tests.node.actions.desk import Desk, run
 
 

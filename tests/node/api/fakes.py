@@ -44,6 +44,7 @@ from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import Ledger, post
 from node.actions.logs import keep_lines
+from node.actions.market import price_place
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
 from node.actions.runner import language_of
@@ -62,7 +63,7 @@ from node.api.limits import Limiter, Rules
 from node.api.services import Services
 from node.api.template_file import load_templates
 from node.assembly import followed
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import Engine
 from node.performers import MACHINES
 from node.ports import GpuUse, LogLine, OutputFile, Storage, Tx
@@ -371,7 +372,7 @@ class FakeMarket:
         return price_ranges([offer for offer, _ in self.offers], NOW)
 
     def asks(self) -> list[Offer]:
-        return sorted((offer for offer, _ in self.offers), key=lambda offer: offer.prices.cpu)
+        return sorted((offer for offer, _ in self.offers), key=price_place)
 
     def orders(self) -> list[Order]:
         return [an_order()]
@@ -441,7 +442,7 @@ class FakeWallets:
         return found
 
     async def transactions(self) -> list[dict[str, Any]]:
-        return [{"hash": "0x01", "gas_used": 21_000}]
+        return [{"hash": "0x01", "nonce": 0, "gas_used": 21_000}]
 
     async def refund(self) -> list[RefundResult]:
         return [RefundResult(channel="ab" * 32, payee=PROVIDER, amount=Amount(1_500_000), transaction="0x02")]
