@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParameters
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters
 from market.jobs import LIVE, Job, may_cost
 from market.leases import Lease, LeaseState, cost_so_far
 from market.ledger import (
@@ -34,7 +34,7 @@ from market.runs import Run
 from market.services import LIVING, Service, kept_for, with_posted
 from node.actions.access import is_admin
 from node.ports import Reader, Tx
-from node.records import Account, Balance, Posted
+from node.records import Account, Balance, Mark, Payout, Posted
 
 UNTOLD: Final = (LeaseState.FINISHED, LeaseState.CANCELLED)
 """The states in which a lease of a cancelled job may not have told yet what it costs."""
@@ -56,9 +56,23 @@ class Ledger:
             _settle(tx, charge, held, now)
 
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
-        """Give a new account its credits."""
-        if self._grant and not is_admin(account):
+        """Give a new account its credits; a wallet that was here before gets none."""
+        was_here = account.wallet and tx.get(Mark, _parted(account.wallet)) is not None
+        if self._grant and not is_admin(account) and not was_here:
             self.give(tx, account, "welcome", self._grant, now)
+
+    def part(self, tx: Tx, account: Account, now: int) -> None:
+        """Take back the credits of an account that ends; its wallet is remembered, so that it gets no new ones."""
+        owner = user_account(account.id)
+        left = balance(tx, owner, CREDITS)
+        if left:
+            postings = between(owner, GRANTS, left)
+            transfer = Transfer(
+                id=f"{account.id}:parted", kind="parted", subject=account.id, currency=CREDITS, postings=postings
+            )
+            post(tx, transfer, now)
+        if account.wallet:
+            tx.put(Mark(id=_parted(account.wallet), value=account.id))
 
     def give(self, tx: Tx, account: Account, gift: str, amount: int, now: int) -> int:
         """Give an account credits, once for each name of a gift; what it has then.
@@ -163,6 +177,22 @@ def post(tx: Tx, transfer: Transfer, now: int, seconds: int = 0, storage: int = 
         )
         tx.insert(line)
         _move(tx, posting, transfer.currency)
+
+
+def require_settled(reader: Reader, account: Account) -> None:
+    """Conflict while the account has money or debts, or anything of it is still to be paid."""
+    left = {
+        "balance": balance(reader, user_account(account.id)),
+        "held": held_by(reader, account),
+        "owing": len(owing_jobs(reader, account.id)),
+        "payouts": reader.count(Payout, account=account.id, state="pending"),
+    }
+    if any(left.values()):
+        raise Conflict("money of this user is left, or owed: settle it first", id=account.id, **left)
+
+
+def _parted(wallet: str) -> str:
+    return f"parted:{wallet}"
 
 
 def stray_account(wallet: str) -> str:
