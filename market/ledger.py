@@ -174,19 +174,17 @@ def _charge(kind: str, id: str, version: int, account: str, was: int, shall: int
     return Charge(id=f"{id}:{version}", kind=kind, subject=id, account=account, hold=shall - was, cost=cost)
 
 
-def charge_of_pod(before: Job | None, after: Job, held: int, cost: int, spare: int) -> Charge | None:
+def charge_of_pod(before: Job | None, after: Job, held: int, cost: int) -> Charge | None:
     """The job of a pod holds its cap like any other; `held` is there, and `cost` is what its lease has cost so far.
 
-    A new one gets what its service kept for it: `spare` is what the service needs no more. A longer term is set aside
-    when it is asked for, or refused.
+    A longer term is set aside when it is asked for, or refused.
     """
     shall = max(0, most_left(after) - cost) if may_cost(after) else 0
     charge = _charge("pod", after.id, after.version, after.account, held, shall, 0)
     if charge is None:
         return None
     is_wanted = before is None or after.pledged > before.pledged
-    handed = spare if before is None else 0
-    return replace(charge, subject=after.service, holder=after.id, handed=handed, is_firm=is_wanted)
+    return replace(charge, subject=after.service, holder=after.id, is_firm=is_wanted)
 
 
 def charge_of_lease(before: Lease | None, after: Lease, job: Job) -> Charge | None:

@@ -121,12 +121,15 @@ class Ledger:
 
 def _charge_of_pod(tx: Tx, before: Job | None, after: Job) -> Charge | None:
     lease = tx.get(Lease, after.lease) if after.lease and may_cost(after) else None
-    cost, spare = cost_so_far(lease) if lease else 0, _spare(tx, after) if before is None else 0
-    return charge_of_pod(before, after, _held(tx, before), cost, spare)
+    charge = charge_of_pod(before, after, _held(tx, before), cost_so_far(lease) if lease else 0)
+    return replace(charge, handed=_spare(tx, after)) if charge and charge.hold > 0 else charge
 
 
 def _spare(tx: Tx, job: Job) -> int:
-    """What the service of a pod has set aside beyond what it needs once this job of its is posted."""
+    """What the service of a pod has set aside beyond what it needs once this job of its is posted.
+
+    That is what it kept for the job; or, where an older node booked it, all that its pods hold.
+    """
     service = tx.get(Service, job.service)
     return max(0, _held(tx, service) - kept_for(with_posted(service, job.id))) if service is not None else 0
 
@@ -148,8 +151,8 @@ def _settle(tx: Tx, charge: Charge, held: int, now: int) -> None:
         postings = between(HOUSE, paid_account(charge.account), charge.cost) if charge.cost else ()
     else:
         if charge.hold > 0 and not charge.is_firm:
-            available = balance(tx, user_account(charge.account), charge.currency)
-            charge = replace(charge, hold=max(0, min(charge.hold, available)))
+            available = max(0, balance(tx, user_account(charge.account), charge.currency))
+            charge = replace(charge, hold=min(charge.hold, available + charge.handed))
         postings = postings_of(charge, held)
         if charge.hold > 0:
             _require(tx, charge, postings)

@@ -15,7 +15,7 @@ from market.errors import InsufficientFunds, InvalidTransition, NotFound
 from market.job_events import CancelAsked
 from market.jobs import DONE, LIVE, Job
 from market.leases import OPEN, Lease, LeaseState, cost_so_far, extended
-from market.ledger import hold_account, user_account
+from market.ledger import Transfer, between, hold_account, user_account
 from market.machines import DeadlinePassed
 from market.service_events import (
     DeleteAsked,
@@ -34,16 +34,17 @@ from market.tenancy_events import (
     ExtensionAgreed,
     ExtensionRefused,
     ExtensionWanted,
+    HealthSeen,
     OutputsLost,
     OutputsStored,
     PaymentConfirmed,
     UsageAcknowledged,
 )
 from market.units import Amount
-from node.actions.ledger import held_by
+from node.actions.ledger import held_by, post
 from node.loops.extending import extend_services
 from node.records import Balance
-from tests.builders import a_file
+from tests.builders import NOW, a_file
 from tests.node.actions.books import ANN, Books
 
 S = LeaseState
@@ -336,3 +337,14 @@ def test_a_provider_that_states_nothing_gets_no_longer_term() -> None:
     assert look_for_late_leases(books).extension is None
     works_for(books, 0)
     assert look_for_late_leases(books).extension is not None
+
+
+def test_what_an_older_node_set_aside_for_pods_with_their_service_goes_over_to_their_jobs() -> None:
+    books = Books()
+    service = a_running_pod(books, money=600)
+    old = replace(service, pods=tuple(replace(pod, is_posted=False) for pod in service.pods))
+    books.storage.put(old)
+    move = Transfer(id="t", kind="x", subject="s", postings=between("hold:job_1x2", "hold:dep_1", 600))
+    post(books.storage, move, NOW)
+    books.tell("Lease", "lse_000001", HealthSeen(health="healthy"))
+    assert (books.has("hold:dep_1"), books.has("hold:job_1x2"), books.ann()) == (0, 600, (0, 600, 0))
