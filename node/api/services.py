@@ -1,11 +1,12 @@
 """What the routes call: the actions of this node, and the request that carries them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.response import Stream
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
@@ -29,7 +30,7 @@ from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
 from node.api.bodies import read_body
-from node.api.streams import Closing
+from node.api.streams import LEAVE, Closing, Followers, Frame, event_stream
 from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account
@@ -87,6 +88,12 @@ class Call(Request[Account, Caller, State]):
         """Set when the server stops: open streams end then."""
         closing: Closing = self.app.state.closing
         return closing
+
+    def follow(self, frames: AsyncIterator[Frame]) -> Stream:
+        """The frames as server-sent events; RateLimited when the account follows as much as it may."""
+        followers: Followers = self.app.state.followers
+        self.scope[LEAVE] = followers.enter(self.account)  # type: ignore[typeddict-unknown-key]
+        return event_stream(frames, self.closing)
 
     @property
     def account(self) -> Account:
