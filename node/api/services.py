@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request
@@ -29,7 +30,9 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
-from node.api.bodies import read_body
+from node.api.bodies import as_sent, read_body
+from node.api.envelopes import is_snake
+from node.api.errors import NAMING
 from node.api.streams import LEAVE, Closing, Followers, Frame, event_stream
 from node.api.template_file import Template
 from node.ports import Clock
@@ -122,4 +125,5 @@ class Call(Request[Account, Caller, State]):
         field = self.route_handler.parsed_data_field
         if field is None:
             raise InvalidParameters("this route takes no body", field="body")
+        self.scope[NAMING] = partial(as_sent, body, field.annotation, is_snake(self.scope["path"]))  # type: ignore[typeddict-unknown-key]
         return read_body(body, self.headers.get("content-type", ""), field.annotation)
