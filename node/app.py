@@ -16,6 +16,7 @@ from msgspec import Struct
 from contracts.deploy import Deployment, load_deployment
 from market.messages import network_id
 from market.signing import Signer
+from node.actions.answers import Answers
 from node.actions.audit import Anchor, started
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
@@ -40,7 +41,8 @@ from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
-from node.config import ApiSettings, Config, GatewaySettings, digest_of_settings
+from node.config import Config, GatewaySettings, digest_of_settings
+from node.config_api import ApiSettings
 from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
@@ -180,8 +182,14 @@ def people_of(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
         ports.clock,
         Argon2Passwords(),
         JwtTokens(keys.node, Signer(keys.node).address),
-        Door(chain=ports.chain.chain_id, hosts=config.api.hosts, may_join=config.api.wallets_may_join),
+        Door(
+            chain=ports.chain.chain_id,
+            hosts=config.api.hosts,
+            may_join=config.api.wallets_may_join,
+            joins=config.api.joins_per_hour,
+        ),
         node.ledger,
+        config.api.profiles,
     )
 
 
@@ -236,7 +244,7 @@ def services_of(
         runner=node.runner,
         series=node.series,
         consoles=node.consoles,
-        files=node.files,
+        files=node.holdings,
         market=node.market,
         asks=node.asks,
         wallets=node.wallets,
@@ -246,13 +254,14 @@ def services_of(
         webhooks=webhooks,
         health=node.health,
         people=people,
+        answers=Answers(ports.storage),
         clock=ports.clock,
         hosting=node.hosting,
         projects=node.projects,
         steps=BuildSteps(ports.storage),
         endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
-        binaries=Binaries(GuardedDownloads(), node.files),
+        binaries=Binaries(GuardedDownloads(), node.holdings),
         templates=load_templates(),
     )
 

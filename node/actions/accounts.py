@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.errors import Conflict, InvalidParameters, NotFound
+from market.errors import Conflict, InvalidParameters, NotFound, RateLimited
 from market.jobs import LIVE, Job
 from market.services import LIVING, Service
 from market.units import Address, Amount
@@ -22,6 +22,7 @@ EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
 OPERATOR: Final = "operator"
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 256
+HOUR: Final = 3_600_000
 
 
 class Wishes(Struct, frozen=True, kw_only=True):
@@ -131,16 +132,20 @@ class Accounts:
         self._forget(account.id)
         return linked
 
-    async def of_wallet(self, wallet: Address, *, may_join: bool) -> Account | None:
-        """The account of a wallet; a new one where strangers `may_join`."""
+    async def of_wallet(self, wallet: Address, *, joins: int) -> Account | None:
+        """The account of a wallet; a new one where strangers may join, so many of them an hour: 0 = nobody.
+
+        Raises RateLimited when so many accounts were made within an hour, whoever made them.
+        """
 
         def work(tx: Tx) -> Account | None:
             login = tx.get(Login, wallet_login(wallet))
             if login is not None:
                 return tx.get(Account, login.account)
-            if not may_join:
+            if joins == 0:
                 return None
             now = self._clock.now()
+            _check_joins(tx, joins, now)
             account = Account(id=_new_id(), name=wallet, wallet=wallet, created_at=now, updated_at=now)
             tx.insert(account)
             tx.insert(Login(id=wallet_login(wallet), account=account.id, created_at=now))
@@ -187,6 +192,17 @@ def wallet_login(wallet: Address) -> str:
 
 def _new_id() -> str:
     return f"user_{secrets.token_hex(8)}"
+
+
+def _check_joins(reader: Reader, joins: int, now: int) -> None:
+    earlier = reader.find(Account, newest=True, limit=1, offset=joins - 1)
+    left = earlier[0].created_at + HOUR - now if earlier else 0
+    if left > 0:
+        wait = -(-left // 1000)
+        raise RateLimited(
+            f"this node takes {joins} new accounts an hour; try again in {wait} s",
+            limit=joins, window=HOUR // 1000, retry_after=wait,
+        )  # fmt: skip
 
 
 def _check(wishes: Wishes) -> None:

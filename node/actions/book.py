@@ -98,6 +98,10 @@ class Book:
         """The languages that the provider offers now."""
         return {name for offer in self.book.offers_of(provider) for name in _languages(offer)}
 
+    def region_of(self, provider: str) -> str:
+        """Where the provider is, by what it offers now; "" when it offers nothing."""
+        return next((offer.region for offer in self.book.offers_of(provider)), "")
+
     def has_others(self, avoid: tuple[str, ...]) -> bool:
         """Whether anybody else offers anything: a provider that lost an attempt is better than none."""
         return not avoid or any(offer.provider not in avoid for offer in self.book.offers())
@@ -129,6 +133,8 @@ class Book:
         data = self._peers.seal(Kind.ORDER, OrderPosted(order), max(0, order.expires_at - now))
         if self._keep_order(order, topic, data):
             await self._peers.network.publish(topic, data)
+        elif not self._orders.has_room(order.id, order.requester):
+            _log.warning("the book is full: an order of ours is not posted", order=order.id, orders=len(self._orders))
 
     async def withdraw(self, *ids: str) -> None:
         """Take our own offers and orders out of every book."""

@@ -49,6 +49,9 @@ class Quota:
         self._owners: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        return len(self._owners)
+
     def has_room(self, id: str, owner: str) -> bool:
         """Whether this thing is held already, or one more of its owner fits."""
         return id in self._owners or (len(self._owners) < self._most and self._counts[owner] < self._most_of_one)

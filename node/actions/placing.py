@@ -4,7 +4,6 @@ Three-way: propose to the best few at once, commit to the first that accepts, re
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -27,6 +26,7 @@ from market.vouchers import channel_id
 from market.workloads import WorkloadKind, spec_digest
 from node.actions.book import Book
 from node.actions.peers import Peers
+from node.actions.resting import Explained, Places, Resting, wait_for_bids
 from node.actions.siblings import Siblings
 from node.engine import Changes, Engine
 
@@ -36,7 +36,7 @@ _log = structlog.get_logger("placing")
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
 LOOKS: Final = 200
-"""Resting orders that are looked at again a second, at most: more of them are looked at less often."""
+"""Orders that wait and are looked at again a second, at most: more of them are looked at less often."""
 MAX_BIDS: Final = 256
 BID_EVERY: Final = 1_000
 """A provider may bid anew on the same order after so many ms."""
@@ -65,19 +65,6 @@ class Paying(Struct, frozen=True, kw_only=True):
     signer: str
 
 
-@dataclass
-class Resting:
-    """An order of ours that waits in the book: the bids since the last look, and a bell for the next."""
-
-    job: str
-    max_rate: int
-    bids: list[Bid] = field(default_factory=list)
-    heard: dict[str, int] = field(default_factory=dict)
-    """When each provider bid last."""
-    bell: asyncio.Event = field(default_factory=asyncio.Event)
-    remind: int = REMIND
-
-
 class Placing:
     """The requester's side of the market."""
 
@@ -88,7 +75,11 @@ class Placing:
         self._paying = paying
         self._ask = ask
         self._siblings = Siblings(engine.storage)
+        self._explained = Explained(book.reasons)
+        self._places = Places()
         self._resting: dict[str, Resting] = {}
+        self._outside = 0
+        """Orders for which there is no place in the book."""
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def place(self, effect: PlaceJob) -> None:
@@ -178,18 +169,40 @@ class Placing:
 
     async def _make(self, job: Job, order: Order) -> bool:
         """Rest the order in the gossip book until bids come or the books change; True when a lease was agreed."""
-        resting = self._resting[order.id] = Resting(job.id, order.max_rate)
+        if not self._places.is_free(job.account):
+            await self._stand_by(job, order)
+            return False
+        resting = self._resting[order.id] = Resting(job.id, order.max_rate, REMIND)
+        self._places.take(job.account)
         try:
             if job.state is JobState.PENDING:
-                await self._engine.attempt("Job", job.id, OrderRested(reasons=self._book.reasons(order)))
+                reasons = self._explained.reasons(order, self._engine.clock.now())
+                await self._engine.attempt("Job", job.id, OrderRested(reasons=reasons))
             await self._book.post(order)
             return await self._collect(job, order, resting)
         finally:
             self._resting.pop(order.id, None)
+            self._places.leave(job.account)
+
+    async def _stand_by(self, job: Job, order: Order) -> None:
+        """Wait outside of the book until there is a place in it, or an offer that needs none."""
+        _log.warning("no place in the book", job=job.id, account=job.account, resting=len(self._resting))
+        self._outside += 1
+        try:
+            while self._engine.clock.now() < order.expires_at and self._is_live(job):
+                await self._engine.changed(job.id, self._pause())
+                if self._places.is_free(job.account) or self._book.match(order, 1):
+                    return
+        finally:
+            self._outside -= 1
+
+    def _pause(self) -> float:
+        """Seconds until the next look at the book, for each that waits."""
+        return max(LOOK_AGAIN, (len(self._resting) + self._outside) / LOOKS)
 
     async def _collect(self, job: Job, order: Order, resting: Resting) -> bool:
         while self._engine.clock.now() < order.expires_at and self._is_live(job):
-            await _wait_for_bids(resting, order.bid_window, max(LOOK_AGAIN, len(self._resting) / LOOKS))
+            await wait_for_bids(resting, order.bid_window, self._pause())
             scores, now = self._book.scores(), self._engine.clock.now()
             received, resting.bids = resting.bids, []
             eligible = [bid for bid in received if is_eligible(bid, order.constraints, scores)]
@@ -278,7 +291,8 @@ class Placing:
         now = self._engine.clock.now()
         channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
         lease, commit = take_lease(terms, job.id, channel, job.workload, job.nonce, now)
-        event = LeaseAgreed(lease=lease.id, provider=terms.provider, rate=Rate(terms.rate))
+        region = self._book.region_of(terms.provider)
+        event = LeaseAgreed(lease=lease.id, provider=terms.provider, rate=Rate(terms.rate), region=region)
 
         def work(changes: Changes) -> bool:
             present = changes.tx.get(Job, job.id)
@@ -314,18 +328,6 @@ async def _best_answer(tasks: "list[asyncio.Task[Terms | None]]") -> Terms | Non
             return accepted[0]
         deadline = PATIENCE if accepted else None
     return None
-
-
-async def _wait_for_bids(resting: Resting, window: int, pause: float) -> None:
-    """Until the first bid and `window` ms longer, or for `pause` seconds: then it is time to look at the book again."""
-    resting.bell.clear()
-    if not resting.bids:
-        try:
-            async with asyncio.timeout(pause):
-                await resting.bell.wait()
-        except TimeoutError:
-            return
-    await asyncio.sleep(window / 1000)
 
 
 def _ask_of(bid: Bid) -> Ask:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from market.machines import Event
 from market.orders import Constraints
 from market.service_events import (
     DeleteAsked,
+    FundsEnded,
     PodDeleteAsked,
     PodStartAsked,
     PodStopAsked,
@@ -43,10 +45,18 @@ from node.ports import Reader
 from node.records import Account, Answer, Balance
 
 _log = structlog.get_logger("services")
+_encode: Final = msgspec.json.Encoder().encode
 LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
+NOTHING_LEFT: Final = "the balance is below zero"
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
+MAX_SETTINGS: Final = 2**22
+"""Bytes of image, command and environment of all these together: whoever lists services reads them all..."""
+LITTLE: Final = 2**13
+"""...but for those that have no more than this, which are let be."""
+RUNNING: Final = tuple(state for state in LIVING if state not in (ServiceState.STOPPING, ServiceState.STOPPED))
+"""The states in which something runs, or shall."""
 PREFIXES: Final = {"deployment": "dep", "agent": "agt", "pod": "srv"}
 """How the ids of services begin, by the name under which users see them."""
 
@@ -98,6 +108,7 @@ class Hosting:
             if known is not None:
                 return None, known
             _check_quota(changes.tx, account)
+            _check_settings(changes.tx, account, id, new.workload)
             service, effects = post_service(_service(id, secret, account, new, changes.now), changes.now)
             changes.create(service, *effects)
             promise(changes.tx, promised(service))
@@ -113,6 +124,20 @@ class Hosting:
     def list(self, account: Account) -> list[Service]:
         """All services of the account that are not deleted, newest first; there are at most MAX_SERVICES."""
         return self._storage.find(Service, account=account.id, state=LIVING, newest=True)
+
+    def page(
+        self,
+        account: Account,
+        *,
+        states: Sequence[ServiceState] = (),
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> tuple[builtins.list[Service], int]:
+        """A page of them, newest first, and how many there are in all; without `states` in any."""
+        where = {"account": account.id, "state": tuple(states) or LIVING}
+        found = self._storage.find(Service, limit=limit, after=after, offset=offset, newest=True, **where)
+        return found, self._storage.count(Service, **where)
 
     async def start(self, account: Account, id: str) -> Service:
         """Bring it up; one that is up stays so."""
@@ -174,14 +199,18 @@ class Hosting:
         """Take down what users let run who have nothing left: what they still owe is covered by what was set aside."""
         owing = [each.account.partition(":") for each in self._storage.find(Balance, amount_until=-1)]
         for account in (id for kind, _, id in owing if kind == "user"):
-            for service in self._storage.find(Service, account=account, state=LIVING):
+            for service in self._storage.find(Service, account=account, state=RUNNING):
                 if service.is_wanted:
                     _log.warning("stopped: its user has nothing left", service=service.id, account=service.account)
-                    await self._engine.attempt("Service", service.id, StopAsked())
+                    await self._engine.attempt("Service", service.id, FundsEnded(message=NOTHING_LEFT))
 
     def cost(self, service: Service) -> Amount:
         """What all of its pods have cost so far; it grows while they run."""
         return self._costs.of(service.id)
+
+    async def settle_costs(self) -> None:
+        """Sum up what services have cost, so that to look at one takes no time."""
+        await self._costs.settle()
 
     def explain(self, new: NewService) -> Explanation:
         """How the live offers stand to a pod of a service that does not exist yet."""
@@ -211,6 +240,8 @@ class Hosting:
             before = after = _own(changes.tx, account, id)
             for event in decide(before):
                 after = changes.apply("Service", id, event)
+            if after.workload != before.workload:
+                _check_settings(changes.tx, account, id, after.workload)
             promise(changes.tx, promised(after) - promised(before))
             return after
 
@@ -254,6 +285,21 @@ def _check_size(workload: Workload) -> None:
 def _check_quota(reader: Reader, account: Account) -> None:
     if reader.count(Service, account=account.id, state=LIVING) >= MAX_SERVICES:
         raise QuotaExceeded(f"an account may have {MAX_SERVICES} services", limit=MAX_SERVICES)
+
+
+def _check_settings(reader: Reader, account: Account, id: str, workload: Workload) -> None:
+    """QuotaExceeded when the account's services have more in all, with this workload for the service `id`."""
+    size = len(_encode(workload))
+    if size <= LITTLE:
+        return
+    present = reader.find(Service, account=account.id, state=LIVING)
+    size += sum(len(_encode(service.workload)) for service in present if service.id != id)
+    if size > MAX_SETTINGS:
+        raise QuotaExceeded(
+            f"image, command and env of all services of an account may have {MAX_SETTINGS} bytes together; "
+            "put long texts into inputs",
+            limit=MAX_SETTINGS,
+        )
 
 
 def _service(id: str, secret: str, account: Account, new: NewService, now: int) -> Service:

@@ -26,12 +26,14 @@ LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 class Door(Struct, frozen=True, kw_only=True):
     """On which chain wallets sign in, under which names this node is reached, and whether strangers may join.
 
+    `joins` accounts are made an hour: a wallet costs nothing, and who has many has as many addresses to come from.
     Without `hosts` it is reached under the names of loopback alone.
     """
 
     chain: int
     hosts: tuple[str, ...] = ()
     may_join: bool = False
+    joins: int = 60
 
 
 class WalletSignIn:
@@ -71,7 +73,8 @@ class WalletSignIn:
 
     async def _owner(self, text: str, signature: str) -> Account:
         message = await self._proved(text, signature)
-        account = await self._accounts.of_wallet(message.address, may_join=self.door.may_join)
+        joins = self.door.joins if self.door.may_join else 0
+        account = await self._accounts.of_wallet(message.address, joins=joins)
         if account is None:
             raise Forbidden("no account has this wallet, and this node takes nobody new", wallet=message.address)
         if account.is_blocked:

@@ -30,6 +30,7 @@ CAREFUL: Final = 60.0
 IN_DOUBT: Final = 10.0
 """Seconds that a lost answer to COMMIT is asked after."""
 _DURABLE: Final = {"synchronous_commit": ("on", "remote_apply"), "fsync": ("on",), "full_page_writes": ("on",)}
+_OTHERS: Final = {"server_encoding": ("UTF8",), "default_transaction_isolation": ("read committed",)}
 _REASONS: Final = {
     "08": "the connection is lost",
     "25": "it does not take writes now",
@@ -308,8 +309,8 @@ class Connection:
 
 
 def require_durable(connection: Connection) -> None:
-    """ConfigError unless the server syncs what it commits, and keeps text in UTF-8."""
-    for setting, allowed in {**_DURABLE, "server_encoding": ("UTF8",)}.items():
+    """ConfigError unless the server syncs what it commits, keeps text in UTF-8, and took our isolation level."""
+    for setting, allowed in {**_DURABLE, **_OTHERS}.items():
         found = connection.rows(f"SHOW {setting}", {})[0][0]
         if found not in allowed:
             raise ConfigError(f"the database has {setting} = {found}, and must have {allowed[0]}", setting=setting)

@@ -11,13 +11,18 @@ from node.adapters.postgres_session import Raw
 
 _SESSION: Final = (
     "timezone=UTC",
+    r"default_transaction_isolation=read\ committed",
     "idle_in_transaction_session_timeout=60s",
     "tcp_keepalives_idle=5",
     "tcp_keepalives_interval=2",
     "tcp_keepalives_count=3",
     "tcp_user_timeout=15s",
 )
-"""The server ends the session of a machine that vanished within a quarter of a minute, and with it its locks."""
+"""The server ends the session of a machine that vanished within a quarter of a minute, and with it its locks.
+
+Whatever role or database have as their default, each statement sees what was committed before it: a transaction that
+waited for its turn must see what was written meanwhile, and not what stood when it began to wait.
+"""
 _NETWORK: Final = {
     "connect_timeout": 3,
     "keepalives_idle": 5,

@@ -82,7 +82,7 @@ async def show_usage(
     request: Call, period: Annotated[str, QueryParameter(max_length=32)] = CURRENT
 ) -> Response[UsageView]:
     """What you used in a month: `current`, `last_month`, or one such as 2026-11."""
-    found = request.services.billing.usage(request.account, period)
+    found = await request.services.billing.usage(request.account, period)
     cost = _tokens(found.cost)
     view = UsageView(
         period=found.period,
@@ -104,7 +104,7 @@ async def show_usage(
 async def list_invoices(request: Call, wanted: NamedDependency[Page]) -> Response[InvoiceList]:
     """Your invoices: one for each month that is over and in which you used something."""
     found = request.services.billing.invoices(request.account)
-    shown, totals = listing(found, wanted)
+    shown, totals = listing(found, wanted, lambda invoice: (invoice.due_at, invoice.id), newest=True)
     view = InvoiceList(
         invoices=tuple(_view(request, invoice) for invoice in shown),
         **totals,

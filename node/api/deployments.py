@@ -14,11 +14,12 @@ from node.api.log_queries import LogQuery
 from node.api.market_views import ExplanationView
 from node.api.replies import (
     Page,
-    cut,
+    cut_ahead,
     encode,
     idempotency_of,
     numbered_page,
     pagination_of,
+    place_in,
     replay,
     reply,
     reply_unless_known,
@@ -48,7 +49,7 @@ async def create_deployment(
         view = deployment_view(service, request.services)
         return DeploymentCreated(deployment=view, estimated_hourly_cost=ordered.hourly_cost)
 
-    idempotency = await idempotency_of(request, key, "POST /v1/deployments", lambda made: (201, encode(shown(made))))
+    idempotency = await idempotency_of(request, key, lambda made: (201, encode(shown(made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
@@ -69,13 +70,16 @@ async def list_deployments(
     status: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> Response[DeploymentList]:
     """Your deployments and agents, newest first; `status` may name several, separated by commas."""
-    states = states_in(status)
-    found = [
-        service for service in request.services.hosting.list(request.account) if service.state in states or not states
-    ]
-    shown, following = cut(found, wanted)
+    found, total = request.services.hosting.page(
+        request.account,
+        states=states_in(status),
+        limit=wanted.limit + 1,
+        after=place_in(wanted.cursor) if wanted.cursor else None,
+        offset=wanted.start,
+    )
+    shown, following = cut_ahead(found, wanted)
     views = tuple(deployment_view(service, request.services) for service in shown)
-    pagination = pagination_of(wanted, len(found), len(views), following)
+    pagination = pagination_of(wanted, total, len(views), following)
     return reply(DeploymentList(deployments=views, pagination=pagination))
 
 

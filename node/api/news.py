@@ -1,7 +1,7 @@
 """Routes of what happens to an account: one stream of server-sent events, and one WebSocket with channels."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from market.errors import RateLimited
 from node.actions.happenings import PAGE
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import GONE, REVOKED, SECURITY, signed_in
 from node.api.catalog import price_table
 from node.api.errors import problems
 from node.api.limits import GENERAL, Limiter
@@ -27,7 +27,7 @@ from node.records import Account, Happened
 
 TAGS: Final = ["Events"]
 CHANNELS: Final = {
-    "jobs": ("job.", "build."),
+    "jobs": ("job.", "build.", "order."),
     "deployments": ("deployment.", "agent.", "pod."),
     "billing": ("deposit.", "payout.", "billing."),
 }
@@ -67,7 +67,8 @@ async def follow_account(
 async def converse(socket: WebSocket[Account, Any, Any]) -> None:
     """Send `{"subscribe": ["jobs", "deployments", "billing", "market"], "after": 17}`; events come as JSON messages.
 
-    Each message counts as a request. What is too much is answered with `error`, and the socket closed (1008).
+    Each message counts as a request. What is too much is answered with `error`, and the socket closed (1008). It is
+    closed with 4401 when the credentials that opened it are good no longer.
     """
     await socket.accept()
     with suppress(WebSocketDisconnect):
@@ -85,7 +86,7 @@ class _Talk:
         self._sending: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Until the client goes, or the server, or until it asks for more than it may."""
+        """Until the client goes, may no longer or asks for more than it may, or the server stops."""
         followers: Followers = self._socket.app.state.followers
         try:
             with followers.inside(self._account):
@@ -96,21 +97,27 @@ class _Talk:
             await self._socket.close(TOO_MUCH, refusal.code)
 
     async def _converse(self) -> None:
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            while not self._closing.is_set():
-                hearing = asyncio.ensure_future(self._socket.receive_text())
-                await asyncio.wait({hearing, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not hearing.done():
-                    hearing.cancel()
-                    await self._socket.close(1001, "the node stops")
-                    return
-                text = hearing.result()
-                self._count()
-                await self._hear(text)
-        finally:
-            closing.cancel()
-            await self._stop()
+        with self._services.people.watch.over(self._socket.auth) as revoked:
+            ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, revoked)]
+            try:
+                await self._listen(ends)
+            finally:
+                for end in ends:
+                    end.cancel()
+                await self._stop()
+            why = (REVOKED, GONE) if revoked.is_set() else (1001, "the node stops")
+            await self._socket.close(*why)
+
+    async def _listen(self, ends: Sequence[asyncio.Future[Any]]) -> None:
+        while not any(end.done() for end in ends):
+            hearing = asyncio.ensure_future(self._socket.receive_text())
+            await asyncio.wait({hearing, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                hearing.cancel()
+                return
+            text = hearing.result()
+            self._count()
+            await self._hear(text)
 
     def _count(self) -> None:
         limiter: Limiter = self._socket.app.state.limiter

@@ -11,14 +11,15 @@ from litestar.response import Stream
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
+from node.actions.answers import Answers
 from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
-from node.actions.files import Files
 from node.actions.happenings import News
 from node.actions.health import Health
+from node.actions.holdings import Holdings
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.people import People
@@ -33,7 +34,7 @@ from node.actions.webhooks import Webhooks
 from node.api.bodies import as_sent, read_body
 from node.api.envelopes import is_snake
 from node.api.errors import NAMING
-from node.api.streams import LEAVE, Closing, Followers, Frame, event_stream
+from node.api.streams import LEAVE, Closing, Followers, Frame, Watched, event_stream
 from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account
@@ -61,7 +62,7 @@ class Services:
     runner: Runner
     series: Series
     consoles: Consoles
-    files: Files
+    files: Holdings
     market: Market
     asks: Asks
     wallets: Wallets
@@ -71,6 +72,7 @@ class Services:
     webhooks: Webhooks
     health: Health
     people: People
+    answers: Answers
     clock: Clock
     templates: Mapping[str, Template]
     endpoint_url: Callable[[str, int], str] = no_gateway
@@ -96,7 +98,12 @@ class Call(Request[Account, Caller, State]):
         """The frames as server-sent events; RateLimited when the account follows as much as it may."""
         followers: Followers = self.app.state.followers
         self.scope[LEAVE] = followers.enter(self.account)  # type: ignore[typeddict-unknown-key]
-        return event_stream(frames, self.closing)
+        return event_stream(frames, self.closing, self.watched)
+
+    @property
+    def watched(self) -> Watched:
+        """Over a stream: says when whoever asked for it may no longer."""
+        return partial(self.services.people.watch.over, self.caller)
 
     @property
     def account(self) -> Account:

@@ -122,7 +122,7 @@ def test_who_is_deleted_is_gone_with_keys_and_logins_and_his_email_is_free() -> 
         desk.people.accounts.get(user.id)
     assert desk.people.accounts.list() == []
     assert desk.user(ANN).id != user.id
-    assert run(desk.people.accounts.of_wallet(REQUESTER, may_join=False)) is None
+    assert run(desk.people.accounts.of_wallet(REQUESTER, joins=0)) is None
 
 
 def test_nobody_is_deleted_whose_work_runs() -> None:

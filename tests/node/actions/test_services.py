@@ -11,6 +11,7 @@ from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParamet
 from market.job_events import LeaseAgreed, WorkloadBegan, WorkloadDone
 from market.jobs import Job, JobState
 from market.leases import LeaseState
+from market.ledger import MONEY, user_account
 from market.machines import Event
 from market.orders import Constraints
 from market.service_events import LaunchPod, RetirePod
@@ -22,7 +23,7 @@ from node.actions.answers import Idempotency
 from node.actions.pods import pod_job
 from node.actions.services import Amendment, NewService
 from node.actions.siblings import Siblings
-from node.records import Entry, Pending
+from node.records import Balance, Entry, Pending
 from tests.builders import NOW, PROVIDER, REQUESTER, a_job, a_lease, a_service, a_workload, an_address
 from tests.fakes import MemoryStorage
 from tests.node.actions.stage import ACCOUNT, Stage, staged
@@ -262,6 +263,53 @@ def test_caps_of_jobs_and_services_are_held_against_one_wallet(tmp_path: Any) ->
             await hosting.update(ACCOUNT, service.id, Amendment(cap=Amount(funds)))
         await hosting.delete(ACCOUNT, service.id)
         await made(stage, cap=Amount(funds // 2))
+
+    played(tmp_path, play)
+
+
+def test_large_settings_of_an_accounts_services_are_counted_together(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "MAX_SETTINGS", 100_000)
+    large, larger = (
+        a_workload(kind=WorkloadKind.SERVICE, env=dict.fromkeys("ABC"[:count], "x" * 20_000)) for count in (2, 3)
+    )
+
+    async def play(stage: Stage) -> None:
+        hosting = stage.buyer.hosting
+        first, second = await made(stage, workload=large), await made(stage, workload=large)
+        with pytest.raises(QuotaExceeded, match="all services of an account may have 100000 bytes together"):
+            await made(stage, workload=large)
+        await made(stage)
+        with pytest.raises(QuotaExceeded):
+            await hosting.update(ACCOUNT, first.id, Amendment(amend=lambda _: larger))
+        assert hosting.get(ACCOUNT, first.id).workload == large
+        await hosting.delete(ACCOUNT, second.id)
+        await hosting.update(ACCOUNT, first.id, Amendment(amend=lambda _: larger))
+
+    played(tmp_path, play)
+
+
+def test_what_runs_of_users_without_money_is_stopped_and_what_stands_is_not_read(tmp_path: Any) -> None:
+    async def play(stage: Stage) -> None:
+        storage, hosting = stage.buyer.engine.storage, stage.buyer.hosting
+        service, standing = await made(stage), await made(stage)
+        await hosting.stop(ACCOUNT, standing.id)
+        account = user_account(ACCOUNT.id)
+        await stage.put("buyer", Balance(id=f"{account}/{MONEY}", account=account, currency=MONEY, amount=-1))
+        read: list[str] = []
+        find = storage.find
+
+        def noted(noun: Any, **where: Any) -> list[Any]:
+            found = find(noun, **where)
+            read.extend(each.id for each in found if noun is Service)
+            return found
+
+        storage.find = noted  # type: ignore[method-assign]
+        await hosting.stop_unpaid()
+        assert not hosting.get(ACCOUNT, service.id).is_wanted
+        await hosting.stop_unpaid()
+        assert read == [service.id]
 
     played(tmp_path, play)
 

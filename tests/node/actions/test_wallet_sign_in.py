@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from market.errors import Conflict, Forbidden, InvalidParameters, Unauthorized
+from market.errors import Conflict, Forbidden, InvalidParameters, RateLimited, Unauthorized
 from market.signing import Signer
 from market.siwe import SignInMessage, digest_of_text, write_message
 from node.actions.accounts import Wishes
@@ -103,6 +103,28 @@ def test_a_node_that_is_reached_by_name_takes_its_names_alone() -> None:
         run(desk.people.wallets.by_message(*signed(a_message(desk))))
     here = a_message(desk, domain="api.example.org", uri="https://api.example.org/login")
     run(desk.people.wallets.by_message(*signed(here)))
+
+
+def test_so_many_wallets_join_in_an_hour_and_those_that_did_come_back() -> None:
+    desk = Desk()
+    desk.people.wallets.door = replace(desk.people.wallets.door, joins=2)
+    wallets = [Signer(bytes([number]) * 32) for number in range(1, 5)]
+
+    def join(wallet: Signer) -> str:
+        message = a_message(desk, address=wallet.address)
+        return run(desk.people.wallets.by_message(*signed(message, wallet))).account.id
+
+    first = join(wallets[0])
+    desk.clock.advance(60_000)
+    join(wallets[1])
+    with pytest.raises(RateLimited, match="2 new accounts an hour; try again in 3540 s") as refused:
+        join(wallets[2])
+    assert refused.value.details == {"limit": 2, "window": 3600, "retry_after": 3540}
+    assert join(wallets[0]) == first
+    desk.clock.advance(3_540_000)
+    join(wallets[2])
+    with pytest.raises(RateLimited):
+        join(wallets[3])
 
 
 def test_strangers_stay_out_where_nobody_may_join() -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
-from node.adapters import postgres_storage
+from node.adapters import postgres_places, postgres_storage
 from node.adapters.postgres import Connection, revision_of
 from node.adapters.postgres_places import database_at
 from node.adapters.postgres_storage import Use, open_postgres
@@ -383,6 +383,48 @@ async def test_processes_that_share_a_database_lose_nothing_of_each_others_write
         await asyncio.gather(*(storage.write(add) for _ in range(100) for storage in (one, other)))
         assert one.get(Mark, "sum") == other.get(Mark, "sum") == Mark(id="sum", value="200")
         assert one.count(Entry) == 200
+
+
+@pytest.mark.parametrize("whose", ["DATABASE {name}", "ROLE neugrid IN DATABASE {name}"])
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+async def test_work_that_waited_for_its_turn_sees_what_was_written_meanwhile_whatever_the_default(
+    postgres: Server, url: str, whose: str, isolation: str
+) -> None:
+    postgres.execute(f"ALTER {whose.format(name=name_in(url))} SET default_transaction_isolation = '{isolation}'")
+    begun, still = threading.Event(), threading.Event()
+
+    def first(tx: Tx) -> None:
+        begun.set()
+        still.wait(WITHIN)
+        tx.put(a_mark(1))
+
+    def second(tx: Tx) -> int:
+        found = tx.count(Mark)
+        tx.put(a_mark(2))
+        return found
+
+    async with open_postgres(url, use=Use.NODE) as one, open_postgres(url, use=Use.API) as other:
+        holding = asyncio.create_task(one.write(first))
+        await asyncio.to_thread(begun.wait, WITHIN)
+        waiting = asyncio.create_task(other.write(second))
+        await eventually(lambda: is_waited_for(postgres, url))
+        still.set()
+        await holding
+        assert await waiting == 1
+
+
+async def is_waited_for(postgres: Server, url: str) -> None:
+    """Unavailable until a transaction waits for its turn."""
+    waiting = "wait_event = 'advisory' AND query LIKE '%pg_advisory_xact_lock%'"
+    if not postgres.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name_in(url)}' AND {waiting}"):
+        raise Unavailable("nobody waits")
+
+
+async def test_a_session_that_did_not_get_our_isolation_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_places, "_SESSION", (r"default_transaction_isolation=repeatable\ read",))
+
+    with pytest.raises(ConfigError, match="default_transaction_isolation = repeatable read, and must have read comm"):
+        await opened_and_closed(url)
 
 
 async def test_a_database_has_one_node_and_its_api_processes_outlive_it(url: str) -> None:

@@ -156,6 +156,31 @@ async def test_lists_have_pages_and_filters(client: httpx.AsyncClient, world: Wo
     assert (answer.status_code, answer.json()["error"]["details"]["expected"]) == (400, sorted(WORDS))
 
 
+async def test_a_page_of_deployments_reads_no_others(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await created(client, name=f"n{number}"))["id"] for number in range(5)]
+    read: list[str] = []
+    find = world.services.hosting._storage.find
+
+    def noted(noun: Any, **where: Any) -> list[Any]:
+        found = find(noun, **where)
+        read.extend(each.id for each in found if noun is Service)
+        return found
+
+    monkeypatch.setattr(world.services.hosting._storage, "find", noted)
+    seen, cursor = list[str](), ""
+    while len(seen) < 5:
+        page = (
+            await client.get("/v1/deployments", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        seen += [deployment["id"] for deployment in page["deployments"]]
+        cursor = page["pagination"].get("nextCursor")
+        assert page["pagination"]["total"] == 5
+    assert (seen, cursor) == (sorted(ids, reverse=True), None)
+    assert len(read) == 3 + 3 + 1
+
+
 async def test_a_foreign_deployment_is_not_found(client: httpx.AsyncClient) -> None:
     id = (await created(client))["id"]
     other = {"X-API-Key": OTHER_KEY}
@@ -379,3 +404,9 @@ async def test_a_chosen_node_may_be_named_by_its_address(client: httpx.AsyncClie
     for node in (REQUESTER, f"node_{REQUESTER[2:]}"):
         made = await created(client, nodeId=node)
         assert stored(world, made["id"]).constraints.only == (REQUESTER,)
+
+
+async def test_a_node_that_is_listed_is_the_one_that_a_deployment_shows(client: httpx.AsyncClient) -> None:
+    nodes = [node["id"] for node in (await client.get("/v1/nodes")).json()["providers"]]
+    made = [(await created(client, nodeId=node))["nodeId"] for node in nodes]
+    assert made == nodes

@@ -196,6 +196,22 @@ async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, w
     assert world.files.stored == [b"hello"]
 
 
+async def test_uploads_have_a_limit_of_their_own() -> None:
+    client = caller(World(limits={"free": {"upload": (Window(1, 3600),)}}), **{"X-API-Key": KEY})
+    answers = [await client.put("/v1/files", content=b"hello") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429]
+    assert (await client.get("/v1/jobs")).status_code == 200
+
+
+async def test_an_account_without_room_is_told_so_before_it_sends_anything(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    world.files.is_full = True
+    answer = await client.put("/v1/files", content=b"hello")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "QUOTA_EXCEEDED")
+    assert world.files.stored == []
+
+
 async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> None:
     world = World(limits={"free": {"general": (Window(2, 60),)}})
     client = caller(world, **{"X-API-Key": KEY})
@@ -225,6 +241,20 @@ async def test_nobody_is_counted_by_the_network_that_he_has_all_addresses_of(hea
     assert await status("2001:db8:1:3::1") == let_in
     assert [await status(f"{way}198.51.100.7") for way in ("", "::ffff:", "")] == [let_in, let_in, 429]
     assert await status("::ffff:198.51.100.8") == let_in
+
+
+async def test_a_job_counts_as_what_its_body_makes_it() -> None:
+    rules = {"general": (Window(6, 60),), "deploy": (Window(1, 3600),), "code-submit": (Window(2, 60),)}
+    client = caller(World(limits={"free": rules}), **{"X-API-Key": KEY})
+    code, image = {"code": "1", "language": "python"}, {"image": "busybox", "maxPrice": "1.0"}
+    answers = [await client.post("/v1/jobs", json=body) for body in (code, code, code, image, image)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429, 201, 429]
+    told = [answer.headers.get_list("ratelimit-policy") for answer in answers]
+    sent, deployed = ['"code-submit";q=2;w=60'], ['"deploy";q=1;w=3600']
+    assert told == [sent, sent, sent, deployed, deployed]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0", "0", "0"]
+    last = await client.post("/v1/jobs", json={"image": 1})
+    assert (last.status_code, last.headers["ratelimit-policy"]) == (400, '"general";q=6;w=60')
 
 
 async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) -> None:
