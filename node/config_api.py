@@ -40,6 +40,8 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How many there may be at a time..."""
     connections_per_address: Annotated[int, whole(16, 65_536)] = 1024
     """...and from one address, where IPv6 counts by its /64; proxies of ours are not counted by theirs."""
+    streams_per_account: Annotated[int, whole(1, 65_536)] = 50
+    """How many streams of events or lines, and sockets, an account has open at a time; administrators any number."""
 
     @property
     def profiles(self) -> Mapping[str, str]:

@@ -54,7 +54,7 @@ from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
 from node.api.replies import before_handling, idempotency_key, page_of
 from node.api.services import Call, Services
-from node.api.streams import Closing
+from node.api.streams import Closing, Followers
 from node.config_api import ApiSettings
 from node.ports import Calls
 
@@ -250,7 +250,6 @@ def create_app(
     Without `limits` those of the settings' file hold; ConfigError when it is none. `calls` are counted there, or in
     this process. With `node` this is a process beside it, which hands on what it can not do itself.
     """
-    rules = limits or load_limits(Path(settings.limits) if settings.limits else FILE)
     metrics = Metrics(lambda: {} if node else _gauges(services))
     state = {
         "services": services,
@@ -259,8 +258,9 @@ def create_app(
         "settings": settings,
         "metrics": metrics,
         "closing": Closing(),
+        "followers": Followers(settings.streams_per_account),
         "ended": EndedJobs(),
-        "limiter": Limiter(rules, calls),
+        "limiter": Limiter(limits or load_limits(Path(settings.limits or FILE)), calls),
     }
     app = Litestar(
         route_handlers=[_routes(), _runner(), system.show_metrics, device_page.show_device_page],

@@ -18,6 +18,7 @@ from node.actions.acting import ACTING
 from node.actions.callers import Callers
 from node.api.errors import PROFILE, REQUEST_ID
 from node.api.limits import ANONYMOUS, GENERAL, Limiter, headers_of, standing_of
+from node.api.places import client_at
 from node.ports import Standing
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -76,7 +77,7 @@ class Open:
             connection.scope[PROFILE] = caller.profile  # type: ignore[typeddict-unknown-key]
             _count(connection, caller.account.id, caller.account.tier, self.action)
         else:
-            _count(connection, f"ip:{address_of(connection)}", ANONYMOUS, self.action)
+            _count(connection, _nobody(connection), ANONYMOUS, self.action)
 
 
 signed_in: Final = Access("read")
@@ -112,6 +113,11 @@ def address_of(connection: Connection) -> str:
     """The address that the request came from."""
     client = connection.client
     return client.host if client else ""
+
+
+def _nobody(connection: Connection) -> str:
+    """As whom those are counted who bring no credentials, or wrong ones."""
+    return f"ip:{client_at(address_of(connection))}"
 
 
 def _act(connection: Connection, caller: Caller | None) -> None:
@@ -155,7 +161,7 @@ def _caller(connection: Connection, credentials: list[str]) -> Caller:
     try:
         callers: list[Caller] = [connection.app.state.services.people.callers.of(each) for each in credentials]
     except Unauthorized:
-        _count(connection, f"ip:{address_of(connection)}", ANONYMOUS, GENERAL)  # who guesses is soon silent
+        _count(connection, _nobody(connection), ANONYMOUS, GENERAL)  # who guesses is soon silent
         raise
     if any(caller.account.id != callers[0].account.id for caller in callers):
         raise Unauthorized("the headers name different accounts")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import FieldInfo
 
 from market.errors import InvalidParameters
 from node.api.errors import UnsupportedMediaType
@@ -21,6 +22,7 @@ MOST_SAID: Final = 400
 MOST_SHOWN: Final = 27
 """Of a refusal: characters of what the decoder says, and items of a list, which fill what is shown of a value."""
 _AT: Final = " - at `$"
+_WORDS: Final = re.compile(r"\.|\[[^\]]*\]|[^.\[]+|\[")
 _SECRET: Final = re.compile(r"password|secret|token|^env", re.IGNORECASE)
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*?)`?$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(.*)`$")
@@ -37,6 +39,54 @@ def read_body(body: bytes, media_type: str, kind: type[S]) -> S:
         return _decoded(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameters(f"the body is not valid JSON: {error}", field="body", expected="JSON") from None
+
+
+def as_sent(body: bytes, kind: type[Struct], is_snake: bool, field: str) -> str:
+    """The place of a field ("resources.minVram") in the names that the client used.
+
+    What it did not send is in the casing of the names that it sent, or in snake case where `is_snake`.
+    """
+    raw, parts = _raw(body), []
+    at: Any = kind
+    is_snake = is_snake or _is_snake(raw, kind)
+    for word in _WORDS.findall(field):
+        struct = _struct_in(at)
+        found = _names_of(struct).get(word) if struct else None
+        if word == ".":
+            name = word
+        elif word.startswith("["):
+            name, at, raw = word, _item_in(at), _item_at(raw, word[1:-1])
+        elif found is None:
+            name, at, raw = word, None, None
+        else:
+            name, at = _name_in(raw, found, is_snake), found.type
+            raw = raw.get(name) if isinstance(raw, dict) else None
+        parts.append(name)
+    return "".join(parts)
+
+
+def _raw(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _is_snake(raw: Any, kind: type[Struct]) -> bool:
+    """Whether the names that came at the top are known ones in snake case."""
+    known = _names_of(kind) if isinstance(raw, dict) else {}
+    return any(name in raw and name != field.encode_name for name, field in known.items())
+
+
+def _name_in(raw: Any, field: FieldInfo, is_snake: bool) -> str:
+    names = (field.encode_name, field.name)
+    usual = field.name if is_snake else field.encode_name
+    return next((name for name in names if isinstance(raw, dict) and name in raw), usual)
+
+
+def _item_at(raw: Any, index: str) -> Any:
+    is_there = isinstance(raw, list) and index.isascii() and index.isdigit() and int(index[:9]) < len(raw)
+    return raw[int(index)] if is_there else None
 
 
 def is_json(media_type: str) -> bool:
@@ -86,7 +136,7 @@ def _camelled(value: Any, kind: Any, place: str = "") -> Any:
     for key, item in value.items():
         if key not in known:
             raise _unknown(place, key)
-        name, type = known[key]
+        name, type = known[key].encode_name, known[key].type
         if name in renamed:
             raise InvalidParameters("a field is given in both casings", field=_joined(place, name))
         renamed[name] = _camelled(item, type, _joined(place, name))
@@ -94,10 +144,9 @@ def _camelled(value: Any, kind: Any, place: str = "") -> Any:
 
 
 @cache
-def _names_of(struct: type[Struct]) -> dict[str, tuple[str, Any]]:
-    """The name in JSON and the type of each field, by both of its names."""
-    fields = msgspec.structs.fields(struct)
-    return {name: (field.encode_name, field.type) for field in fields for name in (field.name, field.encode_name)}
+def _names_of(struct: type[Struct]) -> dict[str, FieldInfo]:
+    """The fields by both of their names."""
+    return {name: field for field in msgspec.structs.fields(struct) for name in (field.name, field.encode_name)}
 
 
 def _struct_in(kind: Any) -> type[Struct] | None:

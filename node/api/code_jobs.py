@@ -16,7 +16,7 @@ from node.api.present import iso, iso_or_none, log_record, provider_id
 from node.api.replies import encode, idempotency_of, replay, reply, reply_unless_known
 from node.api.runner import status_of
 from node.api.services import Call
-from node.api.streams import Frame, event_stream
+from node.api.streams import Frame
 from node.api.submissions import SubmitJob, source_of
 from node.api.views import Fault, JobView, LogList, ResultList, Timings
 from node.ports import LogLine
@@ -72,7 +72,7 @@ def code_logs(request: Call, id: str, wanted: LogQuery) -> Response[LogList]:
 def follow_code(request: Call, id: str, wanted: LogQuery) -> Stream:
     """The same as server-sent events: everything comes with the end."""
     run = request.services.runner.get(request.account, id)
-    return event_stream(_frames(request, run, wanted, resume_point(request)), request.closing, request.watched)
+    return request.follow(_frames(request, run, wanted, resume_point(request)))
 
 
 async def _frames(request: Call, run: Run, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:

@@ -20,6 +20,7 @@ from node.api.errors import problems
 from node.api.files import limited_body
 from node.api.replies import reply
 from node.api.services import Call
+from node.api.streams import Followers
 from node.api.views import Deleted
 
 TAGS: Final = ["Consoles"]
@@ -40,17 +41,19 @@ async def execute(socket: WebSocket[Any, Any, Any], job_id: FromPath[str]) -> No
     """
     await socket.accept()
     consoles: Consoles = socket.app.state.services.consoles
+    followers: Followers = socket.app.state.followers
     try:
-        wanted = _wanted(socket.query_params)
-        async with consoles.executing(
-            socket.scope["user"],
-            job_id,
-            wanted.command,
-            has_terminal=wanted.has_terminal,
-            rows=wanted.rows,
-            columns=wanted.columns,
-        ) as frames:
-            await _converse(socket, frames)
+        wanted, account = _wanted(socket.query_params), socket.scope["user"]
+        with followers.inside(account):
+            async with consoles.executing(
+                account,
+                job_id,
+                wanted.command,
+                has_terminal=wanted.has_terminal,
+                rows=wanted.rows,
+                columns=wanted.columns,
+            ) as frames:
+                await _converse(socket, frames)
     except WebSocketDisconnect:
         return
     except NeugridError as error:

@@ -20,7 +20,7 @@ from node.api.auth import HEADERS, profile_of
 from node.api.errors import MEDIA_TYPE, REQUEST_ID, RequestTimeout, problem_body
 from node.api.heads import FORWARDED_FOR
 from node.api.metrics import Metrics
-from node.api.streams import Closing
+from node.api.streams import LEAVE, Closing
 from node.api.views import ErrorBody
 from node.version import API_VERSION
 
@@ -65,6 +65,7 @@ class Edge:
         try:
             await self._answer(exchange)
         finally:
+            exchange.scope.pop(LEAVE, _nothing)()
             self.metrics.observe(exchange.method, exchange.route(), exchange.status, exchange.seconds())
 
     async def _answer(self, exchange: "_Exchange") -> None:
@@ -187,6 +188,10 @@ class _Patience:
         self._has_more = message.get("more_body", False)
         self._left += len(message.get("body", b"")) / SLOWEST - (time.perf_counter() - began)
         return message
+
+
+def _nothing() -> None:
+    """Most requests are no streams."""
 
 
 def _name_client(scope: Any) -> None:

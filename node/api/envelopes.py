@@ -14,6 +14,8 @@ FLAT_PROFILES: Final = ("neorun",)
 """Keys of clients that expect that everywhere."""
 LOWER: Final = ("/v1/agents", "/v1/auth", "/v1/billing", "/v1/services", "/v1/users", "/v1/webhooks")
 """Where codes are in lower case, and `details` hold a `reason`."""
+SNAKE: Final = (*FLAT, *LOWER)
+"""Where the documented names of fields are in snake case."""
 LOWER_CODES: Final[Mapping[str, str]] = {
     "INVALID_PARAMETERS": "invalid_request",
     "INVALID_TRANSITION": "conflict",
@@ -39,6 +41,11 @@ def shaped(problem: Problem, path: str, profile: str = "") -> Problem | FlatProb
     if profile in FLAT_PROFILES or _is_under(path, FLAT):
         return _flat(problem)
     return _lower(problem) if _is_under(path, LOWER) else problem
+
+
+def is_snake(path: str) -> bool:
+    """Whether fields are called in snake case there."""
+    return _is_under(path, SNAKE)
 
 
 def _is_under(path: str, prefixes: tuple[str, ...]) -> bool:

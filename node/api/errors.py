@@ -21,6 +21,8 @@ REQUEST_ID: Final = "neugrid.request_id"
 """Where the edge leaves the request's id in the ASGI scope."""
 PROFILE: Final = "neugrid.profile"
 """Where the guards leave the platform whose errors the caller reads."""
+NAMING: Final = "neugrid.naming"
+"""Where the request leaves how its client calls the fields of the body."""
 _log = structlog.get_logger("api")
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -78,7 +80,17 @@ def answer_refusal(request: Request[Any, Any, Any], error: NeugridError) -> Resp
     headers = dict(HEADERS_OF.get(status, {}))
     if "retry_after" in error.details:
         headers["Retry-After"] = str(error.details["retry_after"])
-    return _answer(request, status, ErrorBody(code=error.code, message=error.message, details=error.details), headers)
+    return _answer(request, status, _told(request, error), headers)
+
+
+def _told(request: Request[Any, Any, Any], error: NeugridError) -> ErrorBody:
+    """The error; a field of the body is called as the client calls it."""
+    message, details, naming = error.message, error.details, request.scope.get(NAMING)
+    field = details.get("field")
+    if callable(naming) and isinstance(field, str):
+        name = naming(field)
+        message, details = message.replace(field, name, 1), {**details, "field": name}
+    return ErrorBody(code=error.code, message=message, details=details)
 
 
 def answer_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

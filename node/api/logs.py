@@ -18,7 +18,7 @@ from node.api.log_queries import LogQuery, resume_point, wants_events
 from node.api.present import STATUS, log_record
 from node.api.replies import reply
 from node.api.services import Call
-from node.api.streams import Frame, event_stream
+from node.api.streams import Frame
 from node.api.views import LogList
 from node.records import Entry
 
@@ -40,7 +40,7 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
     jobs = request.services.jobs
     if lines.follow or wants_events(request):
         job = jobs.get(request.account, job_id)
-        return event_stream(_lines(request, job, lines, resume_point(request)), request.closing, request.watched)  # type: ignore[return-value]
+        return request.follow(_lines(request, job, lines, resume_point(request)))  # type: ignore[return-value]
     found = jobs.logs(request.account, job_id, tail=lines.depth, since=lines.since, stream=lines.stream)
     return reply(LogList(logs=lines.records(found)))
 
@@ -65,7 +65,7 @@ async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
         job = request.services.jobs.get(request.account, job_id)
         entries = request.services.jobs.events(request.account, job.id, last)
         end = partial(_end, request, job)
-    return event_stream(_entries(entries, end), request.closing, request.watched)  # type: ignore[return-value]
+    return request.follow(_entries(entries, end))  # type: ignore[return-value]
 
 
 async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:

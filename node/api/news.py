@@ -12,15 +12,17 @@ from litestar.exceptions import WebSocketDisconnect
 from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
+from market.errors import RateLimited
 from node.actions.happenings import PAGE
 from node.api.auth import GONE, REVOKED, SECURITY, signed_in
 from node.api.catalog import price_table
 from node.api.errors import problems
+from node.api.limits import GENERAL, Limiter
 from node.api.log_queries import resume_point
 from node.api.market_views import PriceTable
 from node.api.present import iso
 from node.api.services import Call, Services
-from node.api.streams import Closing, Frame, event_stream
+from node.api.streams import Closing, Followers, Frame
 from node.records import Account, Happened
 
 TAGS: Final = ["Events"]
@@ -32,6 +34,8 @@ CHANNELS: Final = {
 MARKET: Final = "market"
 MARKET_EVERY: Final = 5.0
 MAX_MESSAGE: Final = 4096
+TOO_MUCH: Final = 1008
+"""The code of a close (RFC 6455, 7.4.1) that says: you ask for too much."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -56,19 +60,19 @@ async def follow_account(
     """Everything that happens to what is yours, from now on, or behind `after` or `Last-Event-ID` (seven days back)."""
     news, last = request.services.news, resume_point(request)
     start = last if last >= 0 else news.last(request.account) if after is None else after
-    return event_stream(_frames(request.services, request.account, start), request.closing, request.watched)  # type: ignore[return-value]
+    return request.follow(_frames(request.services, request.account, start))  # type: ignore[return-value]
 
 
 @websocket("/ws", guards=[signed_in])
 async def converse(socket: WebSocket[Account, Any, Any]) -> None:
     """Send `{"subscribe": ["jobs", "deployments", "billing", "market"], "after": 17}`; events come as JSON messages.
 
-    It is closed with 4401 when the credentials that opened it are good no longer.
+    Each message counts as a request. What is too much is answered with `error`, and the socket closed (1008). It is
+    closed with 4401 when the credentials that opened it are good no longer.
     """
     await socket.accept()
-    talk = _Talk(socket)
     with suppress(WebSocketDisconnect):
-        await talk.run()
+        await _Talk(socket).run()
 
 
 class _Talk:
@@ -82,7 +86,17 @@ class _Talk:
         self._sending: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Until the client goes or may no longer, or the server stops."""
+        """Until the client goes, may no longer or asks for more than it may, or the server stops."""
+        followers: Followers = self._socket.app.state.followers
+        try:
+            with followers.inside(self._account):
+                await self._converse()
+        except RateLimited as refusal:
+            body = {"code": refusal.code, "message": refusal.message, "details": refusal.details}
+            await self._tell({"error": body})
+            await self._socket.close(TOO_MUCH, refusal.code)
+
+    async def _converse(self) -> None:
         with self._services.people.watch.over(self._socket.auth) as revoked:
             ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, revoked)]
             try:
@@ -101,7 +115,13 @@ class _Talk:
             if not hearing.done():
                 hearing.cancel()
                 return
-            await self._hear(hearing.result())
+            text = hearing.result()
+            self._count()
+            await self._hear(text)
+
+    def _count(self) -> None:
+        limiter: Limiter = self._socket.app.state.limiter
+        limiter.hit(self._account.id, self._account.tier, GENERAL, self._services.clock.now())
 
     async def _hear(self, text: str) -> None:
         try:

@@ -9,7 +9,7 @@ from node.api.log_queries import LogQuery, resume_point, wants_events
 from node.api.present import log_record
 from node.api.replies import reply
 from node.api.services import Call
-from node.api.streams import Frame, event_stream
+from node.api.streams import Frame
 from node.api.views import LogList
 
 
@@ -23,7 +23,7 @@ def show_output(request: Call, query: LogQuery, service: str, pod: str = "") -> 
     if query.follow or wants_events(request):
         request.services.hosting.get(request.account, service)
         since = max(query.since, resume_point(request))
-        return event_stream(_lines(request, query, service, pod, since), request.closing, request.watched)  # type: ignore[return-value]
+        return request.follow(_lines(request, query, service, pod, since))  # type: ignore[return-value]
     lines = output.last(request.account, service, pod, tail=query.depth, since=query.since, stream=query.stream)
     return reply(LogList(logs=query.records(lines)))
 

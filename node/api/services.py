@@ -1,12 +1,13 @@
 """What the routes call: the actions of this node, and the request that carries them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from litestar import Request
 from litestar.datastructures import State
+from litestar.response import Stream
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
@@ -30,8 +31,10 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
-from node.api.bodies import read_body
-from node.api.streams import Closing, Watched
+from node.api.bodies import as_sent, read_body
+from node.api.envelopes import is_snake
+from node.api.errors import NAMING
+from node.api.streams import LEAVE, Closing, Followers, Frame, Watched, event_stream
 from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account
@@ -91,6 +94,12 @@ class Call(Request[Account, Caller, State]):
         closing: Closing = self.app.state.closing
         return closing
 
+    def follow(self, frames: AsyncIterator[Frame]) -> Stream:
+        """The frames as server-sent events; RateLimited when the account follows as much as it may."""
+        followers: Followers = self.app.state.followers
+        self.scope[LEAVE] = followers.enter(self.account)  # type: ignore[typeddict-unknown-key]
+        return event_stream(frames, self.closing, self.watched)
+
     @property
     def watched(self) -> Watched:
         """Over a stream: says when whoever asked for it may no longer."""
@@ -123,4 +132,5 @@ class Call(Request[Account, Caller, State]):
         field = self.route_handler.parsed_data_field
         if field is None:
             raise InvalidParameters("this route takes no body", field="body")
+        self.scope[NAMING] = partial(as_sent, body, field.annotation, is_snake(self.scope["path"]))  # type: ignore[typeddict-unknown-key]
         return read_body(body, self.headers.get("content-type", ""), field.annotation)

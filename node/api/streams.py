@@ -1,6 +1,7 @@
 """Server-sent events: numbered frames, a heartbeat in silence, and an end when the server stops."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
@@ -8,17 +9,58 @@ from typing import Any, Final
 import msgspec
 from litestar.response import Stream
 
+from market.errors import RateLimited
+from node.actions.access import is_admin
+from node.records import Account
+
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
 ROOM: Final = 256 * 1024
 """Bytes that wait for a slow client."""
 IN_TURN: Final = 100
 """Frames until others have their turn."""
+AGAIN: Final = 5
+"""Seconds after which an account that has too many streams may look again."""
+LEAVE: Final = "neugrid.leave"
+"""Where a stream leaves in the ASGI scope what ends its being counted; the edge does it, however the stream ended."""
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Closing(asyncio.Event):
     """Set once, when the server stops."""
+
+
+class Followers:
+    """Counts what each account has open at a time: a stream is one request, and is looked after as long as it lasts.
+
+    Who looks after the node has as many as he likes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def enter(self, account: Account) -> Callable[[], None]:
+        """Count one more; the way to end it. RateLimited when the account has as many as it may."""
+        if self._open[account.id] >= self._most and not is_admin(account):
+            said = f"{self._most} streams and sockets are open for this account: end one of them first"
+            raise RateLimited(said, action="streams", limit=self._most, retry_after=AGAIN)
+        self._open[account.id] += 1
+        return lambda: self._leave(account.id)
+
+    @contextmanager
+    def inside(self, account: Account) -> Iterator[None]:
+        """The same as long as something lasts."""
+        leave = self.enter(account)
+        try:
+            yield
+        finally:
+            leave()
+
+    def _leave(self, account: str) -> None:
+        self._open[account] -= 1
+        if self._open[account] <= 0:
+            del self._open[account]
 
 
 Watched = Callable[[], AbstractContextManager[asyncio.Event]]

@@ -188,6 +188,26 @@ def test_a_body_that_does_not_fit(http: httpx.Client) -> None:
     must_fit(answer.json(), flat("INVALID_PARAMETERS", 400))
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/projects", {}, "repo_url"),
+        ("/v1/projects", {"repo_url": 5}, "repo_url"),
+        (
+            "/v1/jobs",
+            {"project_id": "p", "gpu_config": {"enabled": True, "min_vram_gb": "8"}},
+            "gpu_config.min_vram_gb",
+        ),
+    ],
+)
+def test_a_field_that_does_not_fit_is_called_as_on_this_page(
+    http: httpx.Client, path: str, body: dict[str, Any], field: str
+) -> None:
+    answer = http.post(path, headers=HEADERS, json=body).json()
+    error = answer if isinstance(answer["error"], str) else answer["error"]
+    assert (error["details"]["field"], field in error.get("message", answer["error"])) == (field, True)
+
+
 def test_a_key_made_for_this_page_reads_flat_errors_on_shared_paths_too(http: httpx.Client) -> None:
     headers = profiled(http)
     must_fit(http.get("/v1/jobs/none", headers=headers).json(), flat("NOT_FOUND", 404))

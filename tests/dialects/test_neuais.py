@@ -225,6 +225,15 @@ def test_the_printed_error_names_field_and_reason(http: httpx.Client, running: s
     must_fit(answer.json()["error"]["details"], {"field": Always("replicas"), "reason": "must be greater than 0"})
 
 
+@pytest.mark.parametrize("body", [{"name": "a", "runtime": "rust", "binary_url": 5}, {"binary_url": 5}])
+def test_a_field_that_does_not_fit_is_called_as_on_this_page(http: httpx.Client, body: dict[str, object]) -> None:
+    error = http.post("/v1/agents", headers=HEADERS, json=body).json()["error"]
+    assert (error["details"]["field"], error["details"]["reason"]) == (
+        "binary_url",
+        "binary_url must be text or null, got 5",
+    )
+
+
 def test_missing_or_invalid_authentication(http: httpx.Client) -> None:
     for path in ("/v1/agents", "/v1/users", "/v1/billing/usage", "/v1/billing/invoices"):
         for headers in ({}, {"Authorization": "Bearer eyJhbGciOiJIUzI1NiIs.e.e"}):

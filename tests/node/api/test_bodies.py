@@ -8,7 +8,7 @@ import pytest
 
 from market.errors import InvalidParameters
 from node.api import bodies
-from node.api.bodies import read_body, shown_value
+from node.api.bodies import as_sent, read_body, shown_value
 from node.api.sign_in import DeviceCodeBody
 from node.api.submissions import Body, SubmitJob
 
@@ -86,3 +86,23 @@ def test_the_beginning_of_a_value_is_shown() -> None:
     assert shown_value([[1], {"a": "b"}]) == "[[1], {'a': 'b'}]"
     assert shown_value([[[[[1]]]]]) == "[[[['...']]]]"
     assert (shown_value(7), shown_value(None), shown_value("x" * 99)) == (7, None, "x" * 80)
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_snake", "field", "named"),
+    [
+        (b"{}", False, "maxPrice", "maxPrice"),
+        (b"{}", True, "maxPrice", "max_price"),
+        (b'{"project_id": "a"}', False, "maxPrice", "max_price"),
+        (b'{"projectId": "a", "env": {"project_id": "b"}}', False, "maxPrice", "maxPrice"),
+        (b'{"maxPrice": 1}', True, "max_price", "maxPrice"),
+        (b'{"gpuConfig": {"min_vram_gb": 1}}', False, "gpuConfig.minVramGb", "gpuConfig.min_vram_gb"),
+        (b'{"inputs": [{}]}', True, "inputs[0].path", "inputs[0].path"),
+        (b'{"env": {"maxPrice": 1}}', True, "env.maxPrice", "env.maxPrice"),
+        (b'{"env": {"maxPrice": 1}}', True, "env[...]", "env[...]"),
+        (b"[", True, "body", "body"),
+        (b"[1]", True, "a.b[7].[c", "a.b[7].[c"),
+    ],
+)
+def test_a_field_is_named_as_the_client_names_it(sent: bytes, is_snake: bool, field: str, named: str) -> None:
+    assert as_sent(sent, SubmitJob, is_snake, field) == named

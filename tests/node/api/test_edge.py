@@ -227,6 +227,22 @@ async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> Non
     assert (await client.get("/v1/jobs")).status_code == 200
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "ng_live_wrong"}])
+async def test_nobody_is_counted_by_the_network_that_he_has_all_addresses_of(headers: dict[str, str]) -> None:
+    world = World(limits={"anonymous": {"general": (Window(2, 60),)}})
+
+    async def status(address: str) -> int:
+        transport = httpx.ASGITransport(app=world.app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://node", headers=headers) as client:
+            return (await client.get("/v1/version")).status_code
+
+    let_in = 401 if headers else 200
+    assert [await status(f"2001:db8:1:2::{number}") for number in (1, 2, 3)] == [let_in, let_in, 429]
+    assert await status("2001:db8:1:3::1") == let_in
+    assert [await status(f"{way}198.51.100.7") for way in ("", "::ffff:", "")] == [let_in, let_in, 429]
+    assert await status("::ffff:198.51.100.8") == let_in
+
+
 async def test_a_job_counts_as_what_its_body_makes_it() -> None:
     rules = {"general": (Window(6, 60),), "deploy": (Window(1, 3600),), "code-submit": (Window(2, 60),)}
     client = caller(World(limits={"free": rules}), **{"X-API-Key": KEY})

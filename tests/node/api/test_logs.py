@@ -16,7 +16,7 @@ from node.api.streams import Closing, Frame, _wire
 from node.ports import LogLine
 from node.records import Entry
 from tests.builders import NOW, a_file, a_lease, a_workload
-from tests.node.api.fakes import ALICE, KEY, World, a_done_job, a_job
+from tests.node.api.fakes import ALICE, KEY, OTHER_KEY, ROOT_KEY, World, a_done_job, a_job
 
 pytestmark = pytest.mark.anyio
 
@@ -277,3 +277,85 @@ async def test_results_of_a_running_job_are_a_409(client: httpx.AsyncClient, wor
 async def test_a_result_that_is_not_there_is_a_404(client: httpx.AsyncClient, world: World, path: str) -> None:
     world.jobs.put(a_done_job())
     assert (await client.get(f"/v1/jobs/job_0000000000000001/results/{path}")).status_code == 404
+
+
+class Stream:
+    """A request for a stream straight at the application, read up to the head of its answer."""
+
+    def __init__(self, world: World, path: str, key: str = KEY, method: str = "GET") -> None:
+        self.began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.left = asyncio.Event()
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"follow=true",
+            "root_path": "",
+            "headers": [(b"x-api-key", key.encode())],
+            "client": ("198.51.100.7", 1),
+            "server": ("node", 80),
+        }
+        app: Any = world.app
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def end(self) -> None:
+        self.left.set()
+        await self.task
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.began.set_result(message["status"])
+
+
+EVENTS = "/v1/events"
+
+
+@pytest.mark.parametrize("path", [LOGS, LOGS.replace("/logs", "/events"), EVENTS])
+async def test_an_account_follows_so_much_at_a_time_and_no_more(path: str) -> None:
+    world = World(port=1, streams_per_account=2)
+    world.jobs.put(a_done_job())
+    world.jobs.never_ends = True
+    async with asyncio.timeout(10):
+        first, second = Stream(world, EVENTS), Stream(world, EVENTS)
+        assert [await first.began, await second.began] == [200, 200]
+        refused = Stream(world, path)
+        assert await refused.began == 429
+        another = Stream(world, EVENTS, OTHER_KEY)
+        assert await another.began == 200
+        await first.end()
+        head = Stream(world, path, method="HEAD")
+        assert await head.began == 200
+        await head.task
+        third = Stream(world, path)
+        assert await third.began == 200
+        for stream in (refused, another, second, third):
+            await stream.end()
+
+
+async def test_who_looks_after_the_node_follows_what_he_likes() -> None:
+    world = World(port=1, streams_per_account=1)
+    async with asyncio.timeout(10):
+        streams = [Stream(world, EVENTS, ROOT_KEY) for _ in range(3)]
+        assert [await stream.began for stream in streams] == [200, 200, 200]
+        for stream in streams:
+            await stream.end()
+
+
+async def test_a_refused_stream_says_why() -> None:
+    world = World(port=1, streams_per_account=0)
+    transport = httpx.ASGITransport(app=world.app)
+    async with asyncio.timeout(5), httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        answer = await client.get(EVENTS, headers={"X-API-Key": KEY})
+    error = answer.json()["error"]
+    assert (error["code"], error["details"]["action"], answer.headers["retry-after"]) == (
+        "RATE_LIMITED",
+        "streams",
+        "5",
+    )

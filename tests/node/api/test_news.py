@@ -11,7 +11,8 @@ from litestar.testing import TestClient
 
 from market.job_events import CancelAsked
 from market.jobs import post_job
-from tests.node.api.fakes import ALICE, BOB, KEY, World, a_job
+from node.ports import Window
+from tests.node.api.fakes import ALICE, BOB, KEY, OTHER_KEY, World, a_job
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +118,50 @@ def test_a_browser_brings_its_key_in_the_address(own: World) -> None:
     with TestClient(own.app.app).websocket_connect(f"/v1/ws?token={KEY}") as socket:
         socket.send_json({"subscribe": ["jobs"]})
         assert socket.receive_json() == {"subscribed": ["jobs"]}
+
+
+def test_an_account_has_so_many_sockets_open_and_no_more() -> None:
+    own = World(port=1, streams_per_account=1)
+    with TestClient(own.app.app) as client:
+
+        def socket(path: str = "/v1/ws", key: str = KEY) -> Any:
+            return client.websocket_connect(path, headers={"X-API-Key": key})
+
+        with socket() as first:
+            assert _is_served(first)
+            with socket() as second:
+                assert second.receive_json(timeout=5)["error"]["details"] == {
+                    "action": "streams",
+                    "limit": 1,
+                    "retry_after": 5,
+                }
+                assert _closed_with(second) == 1008
+            with socket("/v1/jobs/job_1/exec?command=sh") as console:
+                assert b"RATE_LIMITED" in console.receive_bytes(timeout=5)
+            with socket(key=OTHER_KEY) as another:
+                assert _is_served(another)
+        for _ in range(1000):  # the application hears of the end a little later
+            with socket() as third:
+                if _is_served(third):
+                    return
+        pytest.fail("the place of a socket that ended stays taken")
+
+
+def _is_served(socket: Any) -> bool:
+    socket.send_json({"subscribe": ["jobs"]})
+    return bool(socket.receive_json() == {"subscribed": ["jobs"]})
+
+
+def _closed_with(socket: Any) -> int:
+    with pytest.raises(WebSocketDisconnect) as ended:
+        socket.receive_json(timeout=5)
+    return ended.value.code
+
+
+def test_who_asks_too_often_over_a_socket_is_told_and_cut() -> None:
+    own = World({"free": {"general": (Window(3, 60),)}}, port=1)
+    with talk(own) as socket:  # counts as the first
+        assert [_is_served(socket) for _ in range(2)] == [True, True]
+        socket.send_json({"subscribe": ["jobs"]})
+        assert socket.receive_json()["error"]["code"] == "RATE_LIMITED"
+        assert _closed_with(socket) == 1008

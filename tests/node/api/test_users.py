@@ -112,7 +112,7 @@ async def test_a_user_says_below_what_he_wants_to_be_told(client: httpx.AsyncCli
     assert msgspec.json.decode(told.body) == {"balance": "1000000.0", "threshold": "2000000.5"}
     for bad in ("much", "-1", 1e300):
         answer = await client.patch(f"/v1/users/{ALICE.id}", json={"low_balance": bad})
-        assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "lowBalance")
+        assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, "low_balance")
 
 
 async def test_credits_are_given_once_under_one_key(root: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
