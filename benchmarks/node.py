@@ -25,6 +25,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.signing import Signer
 from market.units import GIB, Address, Amount, Bytes, MilliCpu, Timestamp
+from node.actions.answers import Answers
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import NewKey
@@ -48,7 +49,7 @@ from node.api.server import serve
 from node.api.services import Services
 from node.app import leave_loaded_alone
 from node.assembly import Node, assemble
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import supervise
 from node.observe import configure_logs
 from node.parts import Identity, Outfit, Ports, Settings
@@ -186,6 +187,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports, plan: Plan) -
         webhooks=Webhooks(node.engine, node.happenings, GuardedPosts(), NodeSeal(bytes(32))),
         health=node.health,
         people=people,
+        answers=Answers(ports.storage),
         clock=ports.clock,
         templates={},
     )

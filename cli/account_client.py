@@ -56,10 +56,9 @@ class AccountClient:
         """How a withdrawal stands."""
         return self._wire.json("GET", f"/v1/wallet/withdraw/{quoted(id)}")
 
-    def transactions(self) -> list[Json]:
-        """What the wallet sent to the chain."""
-        found: list[Json] = self._wire.json("GET", "/v1/wallet/transactions")["transactions"]
-        return found
+    def transactions(self, limit: int = 10_000) -> list[Json]:
+        """What moved the balance, or what the node's wallet sent to the chain, newest first."""
+        return list(self._wire.pages("/v1/wallet/transactions", "transactions", limit, {}))
 
     def refund(self) -> list[Json]:
         """Take unused deposits back; one entry a channel."""

@@ -20,15 +20,8 @@ from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import SECRETS
 from market.errors import Unavailable
 from market.units import parse_amount
-from node.config import (
-    ApiSettings,
-    ChainSettings,
-    Config,
-    GatewaySettings,
-    NetworkSettings,
-    ProviderSettings,
-    PublicSettings,
-)
+from node.config import ChainSettings, Config, GatewaySettings, NetworkSettings, ProviderSettings, PublicSettings
+from node.config_api import ApiSettings
 from node.setup import Made, init
 
 START_WITHIN: Final = 60.0

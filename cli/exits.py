@@ -23,6 +23,7 @@ EXITS: Final[dict[str, int]] = {
     "INVALID_TRANSITION": 5,
     "INSUFFICIENT_FUNDS": 6,
     "RATE_LIMITED": 7,
+    "REQUEST_TIMEOUT": 8,
     "SERVICE_UNAVAILABLE": 8,
     "PEER_UNREACHABLE": 8,
     "WRONG_CHAIN": 9,

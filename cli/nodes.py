@@ -31,7 +31,8 @@ def init(
     json: Annotated[bool, Flag] = False,
 ) -> None:
     """Make a node: data directory, keys, settings."""
-    from node.config import ApiSettings, ChainSettings, Config, NetworkSettings
+    from node.config import ChainSettings, Config, NetworkSettings
+    from node.config_api import ApiSettings
     from node.setup import init as make
 
     config = Config(

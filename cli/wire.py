@@ -166,7 +166,7 @@ def _pause(answer: httpx.Response, attempt: int) -> float | None:
     if answer.status_code not in _RETRIED:
         return None
     wait = answer.headers.get("retry-after", "")
-    seconds = float(wait) if wait.isdigit() else 0.1 * 2**attempt
+    seconds = float(wait) if wait.isascii() and wait.isdigit() else 0.1 * 2**attempt
     return min(seconds, 0.5 * 2**attempt) if seconds <= PATIENCE else None
 
 

@@ -31,7 +31,8 @@ class BuildOrder(Struct, frozen=True, kw_only=True):
     """What a build is for: its project, and the GPUs (`vram` in bytes each) that its image wants when it runs."""
 
     project: str
-    gpus: int = 0
+    gpus: int | None = None
+    """None = not said: none for a first pod, and for a later one what it has."""
     vram: int = 0
 
 

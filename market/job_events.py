@@ -37,6 +37,8 @@ class LeaseAgreed(Event, frozen=True, tag=True, kw_only=True):
     lease: str
     provider: str
     rate: Rate
+    region: str = ""
+    """Where the provider is, by its offer; "" when it has none."""
 
 
 class WorkloadBegan(Event, frozen=True, tag=True, kw_only=True):

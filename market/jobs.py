@@ -85,6 +85,8 @@ class Job(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     lease: str = ""
     provider: str = ""
+    region: str = ""
+    """Where the provider is, "" = not known."""
     rate: Rate = Rate(0)
     agreed_at: int = 0
     started_at: int = 0
@@ -109,6 +111,8 @@ class Job(Struct, frozen=True, kw_only=True):
     health: str = ""
     build: BuildOrder | None = None
     """What it builds an image for, when it does."""
+    is_owing: bool = False
+    """It was cancelled under a lease that has not told yet what it costs: its cap stays set aside until then."""
 
 
 def post_job(job: Job) -> tuple[Job, Effect]:
@@ -156,6 +160,11 @@ def progress_of(job: Job, now: int, pulled: int = 0) -> int:
     return 10 + pulled // 10 if job.state is S.PLACED else 0
 
 
+def may_cost(job: Job) -> bool:
+    """Whether it lives, or a lease of it has not told its last amount yet."""
+    return job.state in LIVE or job.is_owing
+
+
 def _seen(job: Job) -> tuple[object, ...]:
     return job.state, job.health, job.lease
 
@@ -166,6 +175,7 @@ def _moved(job: Job) -> PodMoved:
         state=job.state,
         health=job.health,
         provider=job.provider,
+        region=job.region,
         lease=job.lease,
         code=job.code,
         message=job.message,
@@ -188,6 +198,7 @@ def _place(job: Job, event: LeaseAgreed, now: int) -> Step[Job]:
         state=S.PLACED,
         lease=event.lease,
         provider=event.provider,
+        region=event.region,
         rate=event.rate,
         agreed_at=now,
         deadline=0,
@@ -233,11 +244,12 @@ def _bill(job: Job, event: WorkloadDone) -> Job:
 
 
 def _bill_late(job: Job, event: WorkloadDone, now: int) -> Step[Job]:
-    return (_bill(job, event), []) if event.lease == job.lease else (job, [])
+    return (replace(_bill(job, event), is_owing=False), []) if event.lease == job.lease else (job, [])
 
 
 def _bill_lost(job: Job, event: LeaseLost, now: int) -> Step[Job]:
-    return (replace(job, cost=Amount(job.spent + event.paid)), []) if event.lease == job.lease else (job, [])
+    billed = replace(job, cost=Amount(job.spent + event.paid), is_owing=False)
+    return (billed, []) if event.lease == job.lease else (job, [])
 
 
 def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
@@ -250,6 +262,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         attempt=job.attempt + 1,
         lease="",
         provider="",
+        region="",
         rate=Rate(0),
         started_at=0,
         health="",
@@ -262,7 +275,8 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         message=event.message,
     )
     if job.attempt >= MAX_ATTEMPTS:
-        return replace(again, state=S.FAILED, attempt=job.attempt, provider=job.provider, finished_at=now), []
+        place = {"provider": job.provider, "region": job.region}
+        return replace(again, state=S.FAILED, attempt=job.attempt, finished_at=now, **place), []
     return replace(again, deadline=again.expires_at), [PlaceJob(subject=job.id, attempt=again.attempt)]
 
 
@@ -290,7 +304,7 @@ def _cancel(job: Job, event: CancelAsked, now: int) -> Step[Job]:
 
 def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
     after, _ = _cancel(job, event, now)
-    return after, [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
+    return replace(after, is_owing=True), [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
 
 
 RULES: Rules[Job] = {

@@ -245,6 +245,17 @@ def is_credit_exhausted(lease: Lease, now: int) -> bool:
     )
 
 
+def cost_so_far(lease: Lease) -> Amount:
+    """What a requester's lease has cost: what vouchers cover, and all that is due once it has told so.
+
+    It tells when it ends, or with its outputs, or with the receipt of what was cancelled; then it hands over the last
+    voucher within its new deadline.
+    """
+    has_paid_up = lease.state in (S.FINISHED, S.FAILED, S.LOST) and lease.deadline > 0
+    is_billed = lease.state is S.CANCELLED and lease.receipt is not None
+    return lease.due if has_paid_up or is_billed or lease.state is S.SETTLED else lease.paid
+
+
 def renewed_until(asked: int, now: int) -> int:
     """Until when a provider counts itself as renewed: never longer than a term by its own clock, and a margin less."""
     return min(asked, now + LEASE_TERM) - MARGIN

@@ -12,11 +12,11 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.jobs import LIVE, Job
-from market.leases import Lease
+from market.jobs import Job, may_cost
+from market.leases import Lease, cost_so_far
 from market.resources import Resources
 from market.runs import Run, RunState
-from market.services import LIVING, Service, promised
+from market.services import Service, kept_for
 from market.units import GIB
 
 MONEY: Final = "money"
@@ -57,11 +57,17 @@ class Charge(Struct, frozen=True, kw_only=True):
     kind: str
     subject: str
     account: str
+    holder: str = ""
+    """For what it is set aside, where that is not the subject itself: the job behind a pod."""
     currency: str = MONEY
     hold: int = 0
+    handed: int = 0
+    """How much of it was set aside for the subject before, and is its holder's from now on."""
     cost: int = 0
     seconds: int = 0
     storage: int = 0
+    is_firm: bool = True
+    """Whether the user has to have what is set aside; else as much is as he has."""
 
 
 def user_account(id: str) -> str:
@@ -96,9 +102,11 @@ def postings_of(charge: Charge, held: int) -> tuple[Posting, ...]:
     What is owed is taken from what the user may spend; giving back and owing are one transfer, so that the hold pays.
     """
     hold = max(charge.hold, -held)
+    handed = min(charge.handed, max(0, hold))
     found = (
-        Posting(user_account(charge.account), -hold - charge.cost),
-        Posting(hold_account(charge.subject), hold),
+        Posting(user_account(charge.account), handed - hold - charge.cost),
+        Posting(hold_account(charge.subject), -handed),
+        Posting(hold_account(charge.holder or charge.subject), hold),
         Posting(paid_account(charge.account), charge.cost),
     )
     return tuple(posting for posting in found if posting.amount)
@@ -128,7 +136,10 @@ def flaws_of(lines: Iterable[Line], balances: Iterable[Line]) -> list[str]:
 
 
 def charge_of_job(before: Job | None, after: Job) -> Charge | None:
-    """A job holds its cap while it lives, and costs what is owed for its ended attempts. Pods are paid as they run."""
+    """A job holds its cap until its last lease has told what it costs, and costs what its ended attempts told.
+
+    Pods are paid as they run.
+    """
     if after.service:
         return None
     cost, seconds = (before.cost, before.seconds) if before else (0, 0)
@@ -136,9 +147,15 @@ def charge_of_job(before: Job | None, after: Job) -> Charge | None:
     return _with_use(charge, max(0, after.seconds - seconds), after.workload.resources) if charge else None
 
 
-def charge_of_service(before: Service | None, after: Service) -> Charge | None:
-    """A service holds what all its pods may cost in one term."""
-    return _charge("service", after.id, after.version, after.account, _promised(before), _promised(after), 0)
+def charge_of_service(before: Service | None, after: Service, held: int) -> Charge | None:
+    """A service holds a cap for each job that its places wait for; `held` is there.
+
+    Only a wish of its user asks for more than he has: what just happens takes what is there.
+    """
+    shall = kept_for(after)
+    is_wish = before is None or (_wishes(before) != _wishes(after) and shall > kept_for(before))
+    charge = _charge("service", after.id, after.version, after.account, held, shall, 0)
+    return replace(charge, is_firm=is_wish) if charge else None
 
 
 def charge_of_run(before: Run | None, after: Run) -> Charge | None:
@@ -157,12 +174,33 @@ def _charge(kind: str, id: str, version: int, account: str, was: int, shall: int
     return Charge(id=f"{id}:{version}", kind=kind, subject=id, account=account, hold=shall - was, cost=cost)
 
 
-def charge_of_pod(before: Lease | None, after: Lease, job: Job) -> Charge | None:
-    """A pod costs what its lease is paid, as it is paid."""
-    cost = after.paid - (before.paid if before else 0)
+def charge_of_pod(before: Job | None, after: Job, held: int, cost: int, spare: int) -> Charge | None:
+    """The job of a pod holds its cap like any other; `held` is there, and `cost` is what its lease has cost so far.
+
+    A new one gets what its service kept for it: `spare` is what the service needs no more.
+    """
+    shall = max(0, after.cap - after.spent - cost) if may_cost(after) else 0
+    charge = _charge("pod", after.id, after.version, after.account, held, shall, 0)
+    is_new = before is None
+    facts = {"subject": after.service, "holder": after.id, "handed": spare if is_new else 0, "is_firm": is_new}
+    return replace(charge, **facts) if charge else None
+
+
+def charge_of_lease(before: Lease | None, after: Lease, job: Job) -> Charge | None:
+    """A pod costs what its lease is paid, as it is paid, and the rest when it is told: out of what is set aside."""
+    total = cost_so_far(after)
+    cost = total - (cost_so_far(before) if before else 0)
     if cost <= 0 or not job.service:
         return None
-    charge = Charge(id=f"{after.id}:{after.paid}", kind="pod", subject=job.service, account=job.account, cost=cost)
+    charge = Charge(
+        id=f"{after.id}:{total}",
+        kind="pod",
+        subject=job.service,
+        account=job.account,
+        holder=job.id,
+        hold=-cost,
+        cost=cost,
+    )
     seconds = after.seconds - (before.seconds if before else 0)
     return _with_use(charge, max(0, seconds), job.workload.resources)
 
@@ -172,8 +210,9 @@ def _with_use(charge: Charge, seconds: int, resources: Resources) -> Charge:
 
 
 def _held(job: Job | None) -> int:
-    return job.cap - job.cost if job is not None and job.state in LIVE else 0
+    return job.cap - job.cost if job is not None and may_cost(job) else 0
 
 
-def _promised(service: Service | None) -> int:
-    return promised(service) if service is not None and service.state in LIVING else 0
+def _wishes(service: Service) -> tuple[bool, int, int, int]:
+    """What users alone change."""
+    return service.is_wanted, service.replicas, service.cap, service.generation

@@ -8,6 +8,7 @@ which makes the candidates a superset; the exact amounts are compared afterwards
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from market.gpus import gpu_model
 from market.offers import Offer
 from market.resources import Resources
 
@@ -72,9 +73,9 @@ def questions(need: Resources) -> list[int]:
     return asked
 
 
-def names_of(region: str, isolation: str, gpu_model: str, capabilities: Iterable[str]) -> list[str]:
+def names_of(region: str, isolation: str, gpu: str, capabilities: Iterable[str]) -> list[str]:
     """The named questions for those of the three that are not "", and one for each capability."""
-    named = (("r:", region), ("i:", isolation), ("g:", gpu_model))
+    named = (("r:", region), ("i:", isolation), ("g:", gpu_model(gpu)))
     return [prefix + name for prefix, name in named if name] + [f"c:{name}" for name in set(capabilities)]
 
 

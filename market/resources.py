@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from market.gpus import gpu_model
 from market.units import Bytes, MilliCpu, Rate
 
 Count = Annotated[int, Meta(ge=0, le=1024)]
@@ -14,7 +15,10 @@ Name = Annotated[str, Meta(max_length=64)]
 
 
 class Resources(Struct, frozen=True, kw_only=True):
-    """An amount of machine: cpu in milli-cores, memory, disk and vram in bytes; `gpu_model` "" means any."""
+    """An amount of machine: cpu in milli-cores, memory, disk and vram in bytes; `gpu_model` "" means any.
+
+    The model is named as a driver or a requester does; `market.gpus` says which names mean the same.
+    """
 
     cpu: Annotated[int, Meta(ge=0, le=4_096_000)]
     memory: Size
@@ -42,11 +46,16 @@ LEAST_MEMORY = 6 * 2**20
 def misfits(need: Resources, have: Resources) -> tuple[str, ...]:
     """The names of the constraints on which `have` is too small for `need`; empty when it fits."""
     found = [name for name in ("cpu", "memory", "disk", "gpus") if getattr(need, name) > getattr(have, name)]
-    if need.gpus and need.gpu_model and need.gpu_model != have.gpu_model:
+    if need.gpus and not is_model(need.gpu_model, have.gpu_model):
         found.append("gpu_model")
     if need.gpus and need.vram > have.vram:
         found.append("vram")
     return tuple(found)
+
+
+def is_model(wanted: str, found: str) -> bool:
+    """Whether a GPU of this name is of the wanted model, however either is spelled; "" is any."""
+    return wanted in ("", found) or gpu_model(wanted) == gpu_model(found)
 
 
 def is_sellable(need: Resources) -> bool:

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+from market.gpus import gpu_model
 from market.matching import has_place, is_live
 from market.offers import Offer
 from market.orders import Order
@@ -13,7 +14,7 @@ Shelf = tuple[str, str, str]
 
 def _shelf_of(order: Order) -> Shelf:
     need, wanted = order.resources, order.constraints
-    return wanted.region, wanted.isolation, need.gpu_model if need.gpus else "-"
+    return wanted.region, wanted.isolation, gpu_model(need.gpu_model) if need.gpus else "-"
 
 
 class RestingOrders:
@@ -38,7 +39,7 @@ class RestingOrders:
 
         Reputation is not looked at: the floor is the requester's to apply, by its own scores.
         """
-        shelves = product({"", offer.region}, {"", offer.isolation}, {"-", "", offer.free.gpu_model})
+        shelves = product({"", offer.region}, {"", offer.isolation}, {"-", "", gpu_model(offer.free.gpu_model)})
         orders = (order for shelf in shelves for order in self._shelves.get(shelf, {}).values())
         serveable = [order for order in orders if _could_serve(offer, order, now)]
         return sorted(serveable, key=lambda order: (-order.max_rate, order.issued_at, order.id))

@@ -104,9 +104,29 @@ def post_run(run: Run) -> tuple[Run, Effect]:
 
 
 def step(run: Run, event: Event, now: int) -> Step[Run]:
-    """The run after `event`; see RULES."""
+    """The run after `event`; see RULES. One that has ended keeps no code and no inputs, which nobody reads again."""
     after, effects = take_step(RULES, run, run.state, event, now)
-    return replace(after, version=run.version + 1), effects
+    spent = _spent(after) if after.state in DONE else after
+    return replace(spent, version=run.version + 1), effects
+
+
+def code_size(run: Run) -> int:
+    """What its code and its inputs take, in bytes."""
+    return sum(len(text.encode()) for text in (run.code, *run.inputs))
+
+
+def journalled(said: Run | Event) -> Run | Event:
+    """What a journal needs of a new run, or of an event of one: the run itself has code, inputs and output."""
+    if isinstance(said, Run):
+        return _spent(said)
+    if isinstance(said, RunEnded):
+        return replace(said, results=tuple(replace(each, stdout="", stderr="") for each in said.results))
+    return said
+
+
+def _spent(run: Run) -> Run:
+    """The run without what is run; how many inputs there were is what it costs."""
+    return replace(run, code="", inputs=("",) * len(run.inputs))
 
 
 def _finish(run: Run, event: RunEnded, now: int) -> Step[Run]:

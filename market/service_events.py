@@ -1,6 +1,6 @@
 """What happens to a service, and what it asks of the world."""
 
-from market.machines import Effect, Event
+from market.machines import Effect, Event, QuietEvent
 from market.units import Amount
 from market.workloads import Workload
 
@@ -66,8 +66,21 @@ class PodMoved(Event, frozen=True, tag=True, kw_only=True):
     state: str
     health: str
     provider: str
+    region: str = ""
     lease: str
     code: str
+    message: str
+
+
+class PodPosted(QuietEvent, frozen=True, tag=True, kw_only=True):
+    """The job of a pod is posted in the same transaction: what was kept for it is its own from now on."""
+
+    job: str
+
+
+class FundsEnded(Event, frozen=True, tag=True, kw_only=True):
+    """Its user has too little left for it to stay up."""
+
     message: str
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from market.machines import Effect, Step
 from market.service_events import LaunchPod, RetirePod
-from market.services import MANY_ENDS, UNHEALTHY, Pod, Service, ServiceState, is_up
+from market.services import MANY_ENDS, UNHEALTHY, Pod, Service, ServiceState, is_up, old_pods
 
 S = ServiceState
 
@@ -56,8 +56,7 @@ def _generations(service: Service) -> tuple[list[Pod], list[Pod]]:
 
     A place without a job is of the present generation: its next job is. One with volumes is kept over generations.
     """
-    staying = [pod for pod in service.pods if not pod.is_leaving]
-    old = [] if service.workload.volumes else [pod for pod in staying if _is_old(service, pod)]
+    staying, old = [pod for pod in service.pods if not pod.is_leaving], old_pods(service)
     return [pod for pod in staying if pod not in old], old
 
 
@@ -86,7 +85,14 @@ def _jobs_left(service: Service) -> int:
 def _with_job(service: Service, pod: Pod, job: str) -> Pod:
     is_probed = service.workload.probe is not None
     return replace(
-        pod, job=job, state="pending", health="", is_probed=is_probed, generation=service.generation, provider=""
+        pod,
+        job=job,
+        state="pending",
+        health="",
+        is_probed=is_probed,
+        is_posted=False,
+        generation=service.generation,
+        provider="",
     )
 
 

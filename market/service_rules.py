@@ -6,8 +6,10 @@ from market.jobs import DONE, JobState
 from market.machines import DeadlinePassed, Event, Rules, Step, take_step
 from market.service_events import (
     DeleteAsked,
+    FundsEnded,
     PodDeleteAsked,
     PodMoved,
+    PodPosted,
     PodStartAsked,
     PodStopAsked,
     RestartAsked,
@@ -28,6 +30,7 @@ from market.services import (
     ServiceState,
     is_up,
     pod_of,
+    with_posted,
 )
 
 S = ServiceState
@@ -41,7 +44,7 @@ def post_service(service: Service, now: int) -> Step[Service]:
 def step(service: Service, event: Event, now: int) -> Step[Service]:
     """The service after `event`; see RULES."""
     after, _ = take_step(RULES, service, service.state, event, now)
-    if not isinstance(event, PodMoved | DeadlinePassed):
+    if not isinstance(event, PodMoved | PodPosted | DeadlinePassed):
         after = replace(after, updated_at=now)
     return reconciled(replace(after, version=service.version + 1), now)
 
@@ -51,7 +54,7 @@ def step(service: Service, event: Event, now: int) -> Step[Service]:
 
 def _want(service: Service, event: StartAsked, now: int) -> Step[Service]:
     pods = tuple(replace(_rested(pod), is_stopped=False) for pod in service.pods)
-    return replace(service, is_wanted=True, replicas=max(1, service.replicas), pods=pods), []
+    return replace(_forgiven(service), is_wanted=True, replicas=max(1, service.replicas), pods=pods), []
 
 
 def _want_no_more(service: Service, event: StopAsked, now: int) -> Step[Service]:
@@ -88,7 +91,7 @@ def _start_pod(service: Service, event: PodStartAsked, now: int) -> Step[Service
     """One pod of a service that is stopped starts alone: its siblings stay down."""
     pod = replace(_rested(pod_of(service, event.pod)), is_stopped=False)
     siblings = service.pods if service.is_wanted else tuple(replace(other, is_stopped=True) for other in service.pods)
-    return _with(replace(service, is_wanted=True, pods=siblings), pod), []
+    return _with(replace(_forgiven(service), is_wanted=True, pods=siblings), pod), []
 
 
 def _delete_pod(service: Service, event: PodDeleteAsked, now: int) -> Step[Service]:
@@ -102,12 +105,24 @@ def _delete_pod(service: Service, event: PodDeleteAsked, now: int) -> Step[Servi
     return _with(fewer, replace(pod, is_leaving=True)), []
 
 
+def _forgiven(service: Service) -> Service:
+    return replace(service, code="", message="")
+
+
 def _rested(pod: Pod) -> Pod:
     """A pod whose ends in a row are forgiven: it need not wait."""
     return replace(pod, ends=0, not_before=0)
 
 
 # --- what is seen --------------------------------------------------------------------------------------------------
+
+
+def _run_dry(service: Service, event: FundsEnded, now: int) -> Step[Service]:
+    return replace(service, is_wanted=False, code="INSUFFICIENT_FUNDS", message=event.message), []
+
+
+def _note_posted(service: Service, event: PodPosted, now: int) -> Step[Service]:
+    return with_posted(service, event.job), []
 
 
 def _see(service: Service, event: PodMoved, now: int) -> Step[Service]:
@@ -124,8 +139,10 @@ def _seen(pod: Pod, event: PodMoved, now: int) -> Pod:
         pod,
         state=event.state,
         health=event.health,
+        is_posted=True,
         provider=event.provider,
         home=event.provider or pod.home,
+        region=event.region if event.provider else pod.region,
         lease=event.lease or pod.lease,
         ends=0 if was_good else pod.ends,
     )
@@ -167,6 +184,8 @@ RULES: Rules[Service] = {
     **{(state, PodStopAsked): _stop_pod for state in LIVING},
     **{(state, PodStartAsked): _start_pod for state in LIVING},
     **{(state, PodDeleteAsked): _delete_pod for state in LIVING},
+    **{(state, FundsEnded): _run_dry for state in LIVING},
+    **{(state, PodPosted): _note_posted for state in LIVING},
     **{(state, PodMoved): _see for state in S},
     **{(state, DeadlinePassed): _look_again for state in LIVING},
 }

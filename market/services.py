@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.errors import NotFound
 from market.orders import Constraints
@@ -63,11 +64,15 @@ class Pod(Struct, frozen=True, kw_only=True):
     """The present lease, or the last one: its output is read there."""
     home: str = ""
     """The provider that its last job was at: its volumes are there."""
+    region: str = ""
+    """Where that provider is, "" = not known."""
     is_stopped: bool = False
     is_leaving: bool = False
     """It goes when its job has ended."""
     is_retired: bool = False
     """Its job was told to end."""
+    is_posted: bool = False
+    """Its job is there, and holds what it may cost by itself."""
     up_since: int = 0
     ends: int = 0
     """Ends in a row that nobody asked for."""
@@ -110,6 +115,9 @@ class Service(Struct, frozen=True, kw_only=True):
     updated_at: int = 0
     started_at: int = 0
     version: int = 0
+    code: str = ""
+    message: str = ""
+    """Why it was taken down, when that was not its user's wish."""
 
 
 def is_up(pod: Pod) -> bool:
@@ -118,12 +126,25 @@ def is_up(pod: Pod) -> bool:
     return pod.state == "running" and is_healthy and not pod.is_retired
 
 
+def regions_of(service: Service) -> tuple[str, ...]:
+    """Where it runs or last did, pods that work first; where its user wants it, as long as no place of it is known."""
+    pods = sorted(service.pods, key=lambda pod: not is_up(pod))
+    found = dict.fromkeys(pod.region for pod in pods if pod.region)
+    return tuple(found) or tuple(filter(None, (service.constraints.region,)))
+
+
 def pod_of(service: Service, id: str) -> Pod:
     """The pod of that id; NotFound when there is none."""
     for pod in service.pods:
         if pod.id == id:
             return pod
     raise NotFound("no such pod", id=id)
+
+
+def pod_name(service: Service, pod: Pod) -> str:
+    """What its user reads: the name of the service, and the pod's number in it."""
+    number = pod.id.removeprefix("pod_").removeprefix(service.id.partition("_")[2])
+    return f"{service.name}-{number}"
 
 
 def pod_state(service: Service, pod: Pod) -> ServiceState:
@@ -135,6 +156,35 @@ def pod_state(service: Service, pod: Pod) -> ServiceState:
     if pod.ends >= MANY_ENDS:
         return S.ERROR
     return S.STARTING if pod.provider or pod.home else S.PENDING
+
+
+def old_pods(service: Service) -> list[Pod]:
+    """The staying pods of former generations that others will replace; those with volumes are kept in their places."""
+    if service.workload.volumes:
+        return []
+    return [pod for pod in service.pods if pod.job and pod.generation != service.generation and not pod.is_leaving]
+
+
+def is_posted(pod: Pod) -> bool:
+    """Whether it has a job that is there."""
+    return bool(pod.job) and (pod.is_posted or pod.state != "pending")
+
+
+def with_posted(service: Service, job: str) -> Service:
+    """The service when the job of one of its pods is there."""
+    pods = (replace(pod, is_posted=True) if pod.job == job else pod for pod in service.pods)
+    return replace(service, pods=tuple(pods))
+
+
+def kept_for(service: Service) -> Amount:
+    """What is kept for the jobs that its places wait for: a cap for each, one more while a generation is replaced.
+
+    A job that is posted holds its cap by itself, until its last lease has told what it costs.
+    """
+    if not service.is_wanted or service.state is S.DELETED:
+        return Amount(0)
+    waiting = service.replicas + bool(old_pods(service)) - sum(map(is_posted, service.pods))
+    return Amount(service.cap * max(0, waiting))
 
 
 def promised(service: Service) -> Amount:

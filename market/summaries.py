@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from market.gpus import gpu_model
 from market.matching import is_live
 from market.offers import Offer
 from market.orders import Order
@@ -53,7 +54,7 @@ def price_ranges(offers: Iterable[Offer], now: int) -> MarketPrices:
     by_model: dict[str, list[int]] = {}
     for offer in live:
         if offer.total.gpus:
-            by_model.setdefault(offer.total.gpu_model, []).append(offer.prices.gpu)
+            by_model.setdefault(gpu_model(offer.total.gpu_model), []).append(offer.prices.gpu)
     return MarketPrices(
         cpu=_range([offer.prices.cpu for offer in live]),
         memory=_range([offer.prices.memory for offer in live]),
@@ -84,7 +85,7 @@ def _sum(offers: list[Offer], which: str) -> Amounts:
     machines = [getattr(offer, which) for offer in offers]
     gpus: Counter[str] = Counter()
     for machine in machines:
-        gpus[machine.gpu_model] += machine.gpus
+        gpus[gpu_model(machine.gpu_model)] += machine.gpus
     return Amounts(
         cpu=sum(machine.cpu for machine in machines),
         memory=sum(machine.memory for machine in machines),

@@ -16,6 +16,7 @@ from msgspec import Struct
 from contracts.deploy import Deployment, load_deployment
 from market.messages import network_id
 from market.signing import Signer
+from node.actions.answers import Answers
 from node.actions.audit import Anchor, started
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
@@ -35,11 +36,13 @@ from node.adapters.seal import NodeSeal
 from node.adapters.tokens import JwtTokens
 from node.api.app import create_app
 from node.api.limits import MemoryCalls
+from node.api.places import Room
 from node.api.server import serve
 from node.api.services import Services, no_gateway
 from node.api.template_file import load_templates
 from node.assembly import Node, assemble
 from node.config import Config, GatewaySettings, digest_of_settings
+from node.config_api import ApiSettings
 from node.database import open_calls, open_database
 from node.descriptors import allow_many_files
 from node.engine import supervise
@@ -186,6 +189,7 @@ def people_of(config: Config, keys: Keys, ports: Ports, node: Node) -> People:
             joins=config.api.joins_per_hour,
         ),
         node.ledger,
+        config.api.profiles,
     )
 
 
@@ -223,7 +227,12 @@ async def _serve(
     app = create_app(services, config.api, calls=calls)
     leave_loaded_alone()
     door = config.folder / DOOR if config.storage.url else None
-    await serve(app, config.api.host, config.api.port, bound, door=door, proxies=config.api.proxies)
+    await serve(app, config.api.host, config.api.port, bound, door=door, room=room_of(config.api))
+
+
+def room_of(settings: ApiSettings) -> Room:
+    """How many connections an API takes."""
+    return Room(settings.connections, settings.connections_per_address, settings.proxies)
 
 
 def services_of(
@@ -235,7 +244,7 @@ def services_of(
         runner=node.runner,
         series=node.series,
         consoles=node.consoles,
-        files=node.files,
+        files=node.holdings,
         market=node.market,
         asks=node.asks,
         wallets=node.wallets,
@@ -245,13 +254,14 @@ def services_of(
         webhooks=webhooks,
         health=node.health,
         people=people,
+        answers=Answers(ports.storage),
         clock=ports.clock,
         hosting=node.hosting,
         projects=node.projects,
         steps=BuildSteps(ports.storage),
         endpoint_url=endpoint_url,
         output=Output(node.engine, node.hosting),
-        binaries=Binaries(GuardedDownloads(), node.files),
+        binaries=Binaries(GuardedDownloads(), node.holdings),
         templates=load_templates(),
     )
 

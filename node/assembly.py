@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from market.signing import eip712_domain
+from node.actions import code_quota
 from node.actions.alarm import Alarm
 from node.actions.asks import Asks
 from node.actions.audit import FOLDS
@@ -12,11 +13,12 @@ from node.actions.book import Book
 from node.actions.consoles import Consoles, Find
 from node.actions.deploying import Deploying
 from node.actions.experience import Experiences
-from node.actions.files import Files, Stores
+from node.actions.files import Files
 from node.actions.following import FollowedStorage
 from node.actions.funding import Funding
 from node.actions.happenings import Happenings, News
 from node.actions.health import Health, Seller
+from node.actions.holdings import Holdings
 from node.actions.jobs import Jobs
 from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping
@@ -30,6 +32,7 @@ from node.actions.selling import Selling
 from node.actions.series import Series
 from node.actions.services import Hosting
 from node.actions.standing import Standing
+from node.actions.stores import Stores
 from node.actions.tenants import Tenants
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
@@ -72,7 +75,9 @@ class Node:
     series: Series
     consoles: Consoles
     files: Files
+    holdings: Holdings
     lent: Files
+    stores: Stores
     market: Market
     asks: Asks
     wallets: Wallets
@@ -107,7 +112,9 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         series=core.series,
         consoles=Consoles(ports.streams, _lease_finder(jobs, hosting)),
         files=core.files,
+        holdings=core.holdings,
         lent=core.lent,
+        stores=core.stores,
         market=Market(core.book, ports.clock),
         asks=Asks(core.engine, settings.policy),
         wallets=core.wallets,
@@ -116,7 +123,9 @@ def assemble(ports: Ports, identity: Identity, settings: Settings) -> Node:
         news=core.news,
         happenings=core.happenings,
         funding=core.funding,
-        health=Health(ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds),
+        health=Health(
+            ports.storage, ports.clock, ports.network, ports.chain, seller, core.wallets.funds, runner.in_hand
+        ),
         selling=bidding.selling if bidding else None,
         loops=(*_loops(core, ports, settings, (standing, hosting, runner), bidding), *selling_loops),
     )
@@ -135,14 +144,15 @@ def followed(storage: Storage, clock: Clock, alarm: Alarm) -> FollowedStorage:
 
 def _core(ports: Ports, identity: Identity, settings: Settings, happenings: Happenings) -> Core:
     ledger = Ledger(settings.credits, settings.run_price)
-    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold))
+    engine = Engine(ports.storage, ports.clock, MACHINES, (ledger.fold, happenings.fold, code_quota.fold))
     peers = Peers(ports.network, identity.node, identity.network_id, ports.clock)
     experiences = Experiences(ports.storage)
     engine.listen(experiences.touch)
     book = Book(peers, settings.region, experiences)
     files = Files(settings.folder / "files", peers, ports.storage)
     lent = Files(settings.folder / "lent", peers, ports.storage)
-    stores = Stores(ports.storage, files, lent)
+    holdings = Holdings(ports.storage, ports.clock, files, settings.files)
+    stores = Stores(ports.storage, files, lent, holdings)
     funding = Funding(engine, ports.chain, identity.wallet, _domain(ports))
     wallets = Wallets(engine, peers, ports.chain, funding, identity.wallet)
     answer_as_peer(peers, book, stores, wallets)
@@ -152,11 +162,12 @@ def _core(ports: Ports, identity: Identity, settings: Settings, happenings: Happ
         peers=peers,
         book=book,
         files=files,
+        holdings=holdings,
         lent=lent,
         stores=stores,
         funding=funding,
         wallets=wallets,
-        treasury=Treasury(engine, ports.chain, happenings),
+        treasury=Treasury(engine, ports.chain, happenings, settings.least_payout),
         news=News(engine, happenings),
         happenings=happenings,
         billing=Billing(engine),
@@ -170,12 +181,12 @@ def _buy(core: Core, ports: Ports, identity: Identity, settings: Settings) -> tu
     paying = Paying(payer=identity.wallet, signer=identity.vouchers.address)
     placing = Placing(core.engine, core.peers, core.book, paying, settings.ask)
     tenants = Tenants(
-        core.engine, core.peers, core.files, ports.chain, identity.vouchers, _domain(ports), settings.top_up
+        core.engine, core.peers, core.holdings, ports.chain, identity.vouchers, _domain(ports), settings.top_up
     )
     answer_as_requester(core.peers, placing, tenants, core.logs, core.series)
     standing = Standing(core.engine, core.book, settings.standing)
-    runner = Runner(core.engine, core.peers, core.book, standing, settings.aliases, core.ledger)
-    jobs, hosting = Jobs(core.engine, core.files, placing), Hosting(core.engine, placing)
+    runner = Runner(core.engine, core.peers, core.book, standing, settings.languages, core.ledger, settings.runs_kept)
+    jobs, hosting = Jobs(core.engine, core.holdings, placing), Hosting(core.engine, placing)
     deploying = Deploying(ports.storage, hosting, settings.pods)
     core.engine.bind(*requester_performers(placing, tenants, runner, Pods(core.engine), deploying))
     return jobs, hosting, runner, standing

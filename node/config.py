@@ -13,21 +13,19 @@ from msgspec import Meta, Struct
 
 from market.errors import ConfigError
 from node.complaints import complain
+from node.config_api import ApiSettings
 from node.config_words import (
     Database,
     Days,
     Dial,
     Engines,
     File,
-    HostName,
     Listen,
     Name,
-    Origin,
     Pattern,
     Port,
     Positive,
     Price,
-    ProxyAddress,
     Region,
     Registry,
     RepositoryHost,
@@ -63,29 +61,6 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     url: Database = ""
     """A database of PostgreSQL, for this node and the API processes beside it; its password is better in the
     environment, as NEUGRID_DATABASE_PASSWORD."""
-
-
-class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the HTTP API listens; port 0 takes a free one."""
-
-    host: Name = "127.0.0.1"
-    port: Port = 8080
-    limits: Annotated[str, Meta(max_length=1024, description="a path")] = ""
-    """A file of limits instead of the shipped configs/limits.toml."""
-    hosts: tuple[HostName, ...] = ()
-    """Names under which this API is reached, such as "api.example.org": wallets sign in for one of them."""
-    private_webhooks: bool = False
-    """Whether webhooks may lead to private addresses and over plain http: programs of the operator's own."""
-    wallets_may_join: bool = False
-    """Whether a wallet that nobody here has becomes a new account when it signs in."""
-    joins_per_hour: Annotated[int, whole(1, 1_000_000, " accounts")] = 60
-    """How many new accounts there may be within an hour before no wallet becomes one more."""
-    proxies: tuple[ProxyAddress, ...] = ()
-    """Addresses or networks of reverse proxies of ours: what they say of the client (X-Forwarded-For) is believed."""
-    origins: tuple[Origin, ...] = ()
-    """Web pages that may call the API from a browser: their origins, such as "https://app.example.org"."""
-    body_limit: Annotated[int, whole(1024, 2**40, " bytes")] = 4 * 1024**3
-    """The largest upload, in bytes."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -166,6 +141,16 @@ class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     public: PublicSettings = PublicSettings()
 
 
+class FileSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an account of each tier may have of files in bytes: uploads, inputs, what its jobs leave."""
+
+    free: Size = 10 * 2**30
+    pro: Size = 100 * 2**30
+    enterprise: Size = 2**40
+    days: Days = 30
+    """How long a file that nothing needs stays after it was used last."""
+
+
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the services of this node's users are reached: `http://<id>.<domain>:<port>`; port 0 takes a free one."""
 
@@ -195,6 +180,8 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """...and what a run costs him after that; "0" = nothing runs without credits."""
     low_balance: Price = "1.0"
     """A user who sets nothing else is told (`billing.low_balance`) when he has less to spend; "0" = never."""
+    least_payout: Price = "1.0"
+    """Less is not paid out to a user's wallet, for the node pays the gas; "0" = whatever he has."""
     build_price: Price = "1.0"
     """The most that a build may cost, when its order does not say it."""
     build_timeout: Annotated[int, whole(60, 86_400, " seconds")] = 1800
@@ -213,6 +200,8 @@ class RequesterSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """...and how old they may become."""
     log_days: Days = 30
     """How long the output of what has ended is kept."""
+    code_days: Days = 7
+    """How long a run of code is known, with its output, after it was asked for."""
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,6 +218,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provider: ProviderSettings = ProviderSettings()
     requester: RequesterSettings = RequesterSettings()
     gateway: GatewaySettings = GatewaySettings()
+    files: FileSettings = FileSettings()
 
     @property
     def folder(self) -> Path:

@@ -52,6 +52,13 @@ ProxyAddress = Annotated[
 HostName = Annotated[
     str, Meta(pattern=r"^[a-z0-9.-]{1,253}(:[1-9][0-9]{0,4})?$(?!\n)", description='a host such as "api.example.org"')
 ]
+KeyPrefix = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9-]{1,16}=[0-9A-Za-z_-]{1,32}$(?!\n)",
+        description='a platform and how its keys begin, such as "neorun=neo_sk_"',
+    ),
+]
 Registry = Annotated[
     str,
     Meta(

@@ -26,10 +26,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Machine(Struct, frozen=True):
-    """A noun that has a machine: its type and its step function."""
+    """A noun that has a machine: its type, its step function, and what a journal keeps of it and of its events."""
 
     noun: type[Struct]
     step: Callable[[Any, Event, int], tuple[Any, list[Effect]]]
+    journalled: Callable[[Any], Any] = lambda said: said
 
 
 class Performer(Struct, frozen=True):
@@ -59,7 +60,7 @@ class Changes:
         """Store a new noun with its first effects; Conflict when its id is taken."""
         self.tx.insert(noun)
         self._fold(None, noun)
-        self._record(type(noun).__name__, noun.id, "Created", _encode(noun))
+        self._record(type(noun).__name__, noun.id, "Created", noun)
         self._add(effects, created=noun.id)
 
     def apply(self, noun: str, id: str, event: Event) -> Any:
@@ -72,7 +73,7 @@ class Changes:
         self.tx.put(after)
         self._fold(before, after)
         if not isinstance(event, QuietEvent):
-            self._record(noun, id, type(event).__name__, _encode(event))
+            self._record(noun, id, type(event).__name__, event)
         self._add(effects)
         return after
 
@@ -80,7 +81,9 @@ class Changes:
         for fold in self._folds:
             fold(self.tx, before, after, self.now)
 
-    def _record(self, noun: str, id: str, event: str, body: bytes) -> None:
+    def _record(self, noun: str, id: str, event: str, said: Any) -> None:
+        machine = self._machines.get(noun)
+        body = _encode(machine.journalled(said) if machine else said)
         self.tx.insert(Entry(noun=noun, subject=id, at=self.now, event=event, body=body))  # type: ignore[arg-type]
         self.changed.append(id)
 

@@ -29,6 +29,7 @@ from node.app import (
     identity_of,
     leave_loaded_alone,
     people_of,
+    room_of,
     services_of,
     until_told,
 )
@@ -78,7 +79,7 @@ async def _live(config: Config, host: str, port: int, on_ready: Callable[[str], 
                 on_ready(url)
 
         leave_loaded_alone()
-        await serve(app, host, port, bound, is_shared=True, proxies=config.api.proxies)
+        await serve(app, host, port, bound, is_shared=True, room=room_of(config.api))
 
 
 def _ports(config: Config, keys: Keys, storage: SqlStorage) -> Ports:

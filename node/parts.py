@@ -12,15 +12,18 @@ from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.deploying import PodTerms
 from node.actions.experience import Experiences
-from node.actions.files import Files, Stores
+from node.actions.files import Files
 from node.actions.funding import Funding
 from node.actions.happenings import Happenings, News
+from node.actions.holdings import Holdings, Quotas
 from node.actions.ledger import Ledger
 from node.actions.log_keeping import LogKeeping, LogLimits
 from node.actions.peers import Peers
 from node.actions.projects import BuildTerms
+from node.actions.runner import KEPT
 from node.actions.series import Series
 from node.actions.standing import StandingSettings
+from node.actions.stores import Stores
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
@@ -105,6 +108,7 @@ class Settings:
     top_up: Amount
     claim_above: Amount
     logs: LogLimits = field(default_factory=LogLimits)
+    files: Quotas = field(default_factory=Quotas)
     standing: StandingSettings = field(default_factory=StandingSettings)
     builds: BuildTerms = field(default_factory=BuildTerms)
     pods: PodTerms = field(default_factory=PodTerms)
@@ -114,8 +118,12 @@ class Settings:
     """...and what a run costs after that; 0 = nothing runs without credits."""
     low_balance: int = 0
     """Users who set nothing else are told when they have less to spend; 0 = never."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """Other names of languages, such as "js", and what they mean."""
+    least_payout: int = 0
+    """Less is not paid out to a user's wallet."""
+    runs_kept: int = KEPT
+    """How long runs of code are known, in ms."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """The names of languages, such as "js" and "javascript", and the language that each means; offered or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +135,7 @@ class Core:
     peers: Peers
     book: Book
     files: Files
+    holdings: Holdings
     lent: Files
     stores: Stores
     funding: Funding

@@ -35,7 +35,7 @@ from market.provision_events import (
     StopWorkload,
     WatchWorkload,
 )
-from market.runs import DispatchRun, Run
+from market.runs import DispatchRun, Run, journalled
 from market.runs import step as step_run
 from market.service_events import LaunchPod, RetirePod
 from market.service_rules import step as step_service
@@ -44,7 +44,6 @@ from market.tenancy import step as step_tenancy
 from market.tenancy_events import FetchOutputs, FundChannel, SendCancel, SendCommit, SendExtension, SendPayment
 from node.actions.book import Book
 from node.actions.deploying import Deploying
-from node.actions.files import Stores
 from node.actions.log_keeping import LogKeeping
 from node.actions.peers import Peers
 from node.actions.placing import Placing
@@ -55,6 +54,7 @@ from node.actions.runner import Runner
 from node.actions.sandbox_host import SandboxHost
 from node.actions.selling import Selling
 from node.actions.series import Series
+from node.actions.stores import Stores
 from node.actions.tenants import Tenants
 from node.actions.wallets import Wallets
 from node.engine import Machine, Performer
@@ -69,7 +69,7 @@ MACHINES = {
     "Job": Machine(Job, step_job),
     "Service": Machine(Service, step_service),
     "Lease": Machine(Lease, _step_lease),
-    "Run": Machine(Run, step_run),
+    "Run": Machine(Run, step_run, journalled),
 }
 
 

@@ -243,6 +243,16 @@ class Posted(Struct, frozen=True, kw_only=True):
     at: Timestamp
 
 
+class Holding(Struct, frozen=True, kw_only=True):
+    """A file that an account has: `id` is `<account>:<digest>`, `used_at` when it was brought or named last."""
+
+    id: str
+    account: str
+    digest: str
+    size: int
+    used_at: Timestamp
+
+
 class Balance(Struct, frozen=True, kw_only=True):
     """The sum over the lines of one account in one currency; `id` is `<account>/<currency>`. There is none at zero."""
 
@@ -261,6 +271,8 @@ class Withdrawal(Struct, frozen=True, kw_only=True):
     amount: Amount
     state: str
     transaction: str = ""
+    asked: str = ""
+    """Address and amount as they were asked for: what a repeat under the same Idempotency-Key must ask for, too."""
     created_at: Timestamp
 
 
@@ -273,6 +285,8 @@ class Payout(Struct, frozen=True, kw_only=True):
     amount: Amount
     state: str = "pending"
     transaction: str = ""
+    asked: str = ""
+    """Address and amount as they were asked for: what a repeat under the same Idempotency-Key must ask for, too."""
     created_at: Timestamp
 
 

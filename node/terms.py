@@ -6,6 +6,7 @@ from market.pricing import PricingPolicy
 from market.resources import Prices, Resources
 from market.units import RATE_SCALE, Seconds, parse_amount
 from node.actions.deploying import PodTerms
+from node.actions.holdings import Quotas
 from node.actions.log_keeping import DAY, LogLimits
 from node.actions.projects import BuildTerms
 from node.actions.standing import StandingSettings
@@ -29,11 +30,19 @@ def settings_of(config: Config) -> Settings:
         credits=config.requester.credits,
         run_price=parse_amount(config.requester.run_price),
         low_balance=parse_amount(config.requester.low_balance),
+        least_payout=parse_amount(config.requester.least_payout),
         claim_above=parse_amount(config.provider.claim_above),
         standing=StandingSettings(sandboxes=config.requester.sandboxes, cap=parse_amount(config.requester.code_cap)),
         builds=build_terms(config.requester),
         pods=pod_terms(config.requester),
-        aliases=load_languages().aliases(),
+        files=Quotas(
+            free=config.files.free,
+            pro=config.files.pro,
+            enterprise=config.files.enterprise,
+            kept=config.files.days * DAY,
+        ),
+        runs_kept=config.requester.code_days * DAY,
+        languages=load_languages().words(),
         logs=LogLimits(
             ring=config.requester.service_log * 2**20,
             ring_age=config.requester.service_log_days * DAY,

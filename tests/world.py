@@ -401,7 +401,7 @@ class FakeChain:
         yield IncomingNews(transfers=(), cursor=cursor)
 
     async def journal(self) -> list[dict[str, object]]:
-        return [{"key": key} for key in self._ledger.keys]
+        return [{"key": key, "nonce": nonce} for nonce, key in enumerate(self._ledger.keys)]
 
     def _once(self, key: str, move: object) -> Receipt:
         if key not in self._ledger.keys:

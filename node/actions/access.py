@@ -25,12 +25,16 @@ TIERS: Final = ("free", "pro", "enterprise")
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks, and what the credential that came allows; `credential` is the id of the key or the session."""
+    """Who asks, and what the credential that came allows; `credential` is the id of the key or the session.
+
+    `ends` is until when it is good by itself, in epoch ms; 0 = until somebody ends it.
+    """
 
     account: Account
     scopes: frozenset[str]
     credential: str
     profile: str = ""
+    ends: int = 0
 
     def must_be_whole(self) -> None:
         """Forbidden when the credentials may less than their account: such a key opens no other way into it."""

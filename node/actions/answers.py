@@ -6,9 +6,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from market.errors import IdempotencyMismatch
-from market.units import Timestamp
-from node.ports import Tx
-from node.records import Account, Answer
+from market.units import Address, Amount, Timestamp
+from node.ports import Reader, Storage, Tx
+from node.records import Account, Answer, Payout, Withdrawal
 
 ANSWER_KEPT: Final = 86_400_000
 """How long, in ms."""
@@ -23,14 +23,31 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     render: Callable[[Any], tuple[int, bytes]]
 
 
-def known_answer(tx: Tx, account: Account, idempotency: Idempotency | None) -> Answer | None:
+class Answers:
+    """A first look, before a repeat is held against what has changed meanwhile; the noun's transaction decides."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def find(self, account: Account, route: str, key: str) -> Answer | None:
+        """The stored answer under this key, if any, whatever body it came with."""
+        return self._storage.get(Answer, _id(account, route, key))
+
+
+def known_answer(tx: Reader, account: Account, idempotency: Idempotency | None) -> Answer | None:
     """The stored answer under this key, if any; IdempotencyMismatch when it came with another body."""
     if idempotency is None:
         return None
-    known = tx.get(Answer, _id(account, idempotency))
-    if known is not None and known.body_digest != idempotency.body_digest:
-        raise IdempotencyMismatch("this Idempotency-Key came with another body before", key=idempotency.key)
+    known = tx.get(Answer, _id(account, idempotency.route, idempotency.key))
+    if known is not None:
+        must_match(known, idempotency.key, idempotency.body_digest)
     return known
+
+
+def must_match(known: Answer, key: str, body_digest: str) -> None:
+    """IdempotencyMismatch when the answer under this key is one to another body."""
+    if known.body_digest != body_digest:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before", key=key)
 
 
 def keep_answer(tx: Tx, account: Account, idempotency: Idempotency | None, noun: Any, now: int) -> None:
@@ -39,7 +56,7 @@ def keep_answer(tx: Tx, account: Account, idempotency: Idempotency | None, noun:
         return
     status, body = idempotency.render(noun)
     answer = Answer(
-        id=_id(account, idempotency),
+        id=_id(account, idempotency.route, idempotency.key),
         body_digest=idempotency.body_digest,
         status=status,
         body=body,
@@ -48,5 +65,16 @@ def keep_answer(tx: Tx, account: Account, idempotency: Idempotency | None, noun:
     tx.insert(answer)
 
 
-def _id(account: Account, idempotency: Idempotency) -> str:
-    return f"{account.id}:{idempotency.route}:{idempotency.key}"
+def as_asked(to: Address | None, amount: Amount | None) -> str:
+    """What a withdrawal asks for, whatever comes of it: "" stands for its own address, and for everything."""
+    return f"{to or ''}/{'' if amount is None else amount}"
+
+
+def require_repeat(known: Payout | Withdrawal, asked: str) -> None:
+    """IdempotencyMismatch when what was made under this key was asked for in another way."""
+    if known.asked and known.asked != asked:
+        raise IdempotencyMismatch("this Idempotency-Key came with another body before", expected=known.asked, got=asked)
+
+
+def _id(account: Account, route: str, key: str) -> str:
+    return f"{account.id}:{route}:{key}"

@@ -6,8 +6,9 @@ from typing import Final
 
 from market.errors import InvalidParameters
 from market.workloads import File
-from node.actions.files import Files
+from node.actions.holdings import Holdings
 from node.ports import Downloads
+from node.records import Account
 
 MAX_BINARY: Final = 256 * 2**20
 AT_ONCE: Final = 4
@@ -17,17 +18,21 @@ NAME: Final = "agent"
 
 
 class Binaries:
-    """Fetches programs into the content store."""
+    """Fetches programs into the files of whoever names them."""
 
-    def __init__(self, downloads: Downloads, files: Files) -> None:
+    def __init__(self, downloads: Downloads, holdings: Holdings) -> None:
         self._downloads = downloads
-        self._files = files
+        self._holdings = holdings
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def fetch(self, url: str) -> File:
-        """The program behind the URL as an input; InvalidParameters when it can not be had or is too large."""
+    async def fetch(self, account: Account, url: str) -> File:
+        """The program behind the URL as an input; InvalidParameters when it can not be had or is too large.
+
+        QuotaExceeded when the account has no room for it.
+        """
+        self._holdings.must_have_room(account)
         async with self._turns:
-            stored = await self._files.store(_bounded(self._downloads.fetch(url)), MAX_BINARY)
+            stored = await self._holdings.store(account, _bounded(self._downloads.fetch(url)), MAX_BINARY)
         return File(path=NAME, digest=stored.digest, size=stored.size)
 
 

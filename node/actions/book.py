@@ -98,6 +98,10 @@ class Book:
         """The languages that the provider offers now."""
         return {name for offer in self.book.offers_of(provider) for name in _languages(offer)}
 
+    def region_of(self, provider: str) -> str:
+        """Where the provider is, by what it offers now; "" when it offers nothing."""
+        return next((offer.region for offer in self.book.offers_of(provider)), "")
+
     def has_others(self, avoid: tuple[str, ...]) -> bool:
         """Whether anybody else offers anything: a provider that lost an attempt is better than none."""
         return not avoid or any(offer.provider not in avoid for offer in self.book.offers())

@@ -1,19 +1,19 @@
 """Who is behind a credential: an API key, or a token of somebody who signed in. Both die within a second."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from market.errors import Unauthorized
 from node.actions.access import Caller, scopes_of
-from node.actions.keys import PROFILES, digest_of, is_well_formed
+from node.actions.keys import PREFIX, PROFILES, digest_of, is_well_formed
 from node.ports import Clock, Storage, Tokens
 from node.records import Account, ApiKey, Session
 
 FRESH: Final = 500
 """How long, in ms, what was read is believed: another process of the node may have revoked it meanwhile."""
 MANY: Final = 10_000
-PREFIXES: Final = tuple(PROFILES.values())
 
 
 class _Known(Struct, frozen=True):
@@ -26,10 +26,11 @@ class _Known(Struct, frozen=True):
 class Callers:
     """Finds the caller behind what a request brings."""
 
-    def __init__(self, storage: Storage, clock: Clock, tokens: Tokens) -> None:
+    def __init__(self, storage: Storage, clock: Clock, tokens: Tokens, profiles: Mapping[str, str] = PROFILES) -> None:
         self._storage = storage
         self._clock = clock
         self._tokens = tokens
+        self._prefixes = (PREFIX, *profiles.values())
         self._known: dict[str, _Known] = {}
         """By the digest of the credential."""
 
@@ -40,18 +41,18 @@ class Callers:
         if known is not None and now < known.until:
             return known.caller
         self._known.pop(digest, None)
-        caller, ends = self._by_token(credential, now) if credential.count(".") == 2 else self._by_key(credential, now)
+        caller = self._by_token(credential, now) if credential.count(".") == 2 else self._by_key(credential, now)
         if len(self._known) >= MANY:
             self._known.clear()
-        self._known[digest] = _Known(caller, min(now + FRESH, ends or now + FRESH))
+        self._known[digest] = _Known(caller, min(now + FRESH, caller.ends or now + FRESH))
         return caller
 
     def forget(self, account: str) -> None:
         """Look again at whoever comes for this account: something about it, its keys or its sessions has changed."""
         self._known = {each: known for each, known in self._known.items() if known.caller.account.id != account}
 
-    def _by_key(self, secret: str, now: int) -> tuple[Caller, int]:
-        if not is_well_formed(secret, PREFIXES):
+    def _by_key(self, secret: str, now: int) -> Caller:
+        if not is_well_formed(secret, self._prefixes):
             raise Unauthorized("this is no API key of this node")
         found = self._storage.find(ApiKey, digest=digest_of(secret), limit=1)
         if not found or (found[0].expires_at and found[0].expires_at <= now):
@@ -59,15 +60,17 @@ class Callers:
         key = found[0]
         account = self._account(key.account)
         scopes = scopes_of(account, key.scopes)
-        return Caller(account=account, scopes=scopes, credential=key.id, profile=key.profile), key.expires_at
+        return Caller(
+            account=account, scopes=scopes, credential=key.id, profile=key.profile, ends=key.expires_at
+        )  # fmt: skip
 
-    def _by_token(self, token: str, now: int) -> tuple[Caller, int]:
+    def _by_token(self, token: str, now: int) -> Caller:
         claims = self._tokens.read(token, now)
         session = self._storage.get(Session, claims.session)
         if session is None or session.account != claims.account or session.expires_at <= now:
             raise Unauthorized("this session has ended: sign in again")
         account = self._account(claims.account)
-        return Caller(account=account, scopes=scopes_of(account), credential=session.id), claims.expires_at
+        return Caller(account=account, scopes=scopes_of(account), credential=session.id, ends=claims.expires_at)
 
     def _account(self, id: str) -> Account:
         account = self._storage.get(Account, id)

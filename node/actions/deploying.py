@@ -47,10 +47,10 @@ class Deploying:
         job = self._storage.get(Job, effect.subject)
         account = self._storage.get(Account, job.account) if job else None
         project = self._storage.get(Project, job.build.project) if job and job.build else None
-        if job is None or account is None or project is None:
+        if job is None or job.build is None or account is None or project is None:
             return
         try:
-            await self._run(account, project, self.workload_of(job))
+            await self._run(account, project, job.build, self.workload_of(job))
         except (InsufficientFunds, InvalidTransition, NotFound, QuotaExceeded) as error:
             _log.warning("image not run", job=job.id, why=error.message)
 
@@ -63,7 +63,7 @@ class Deploying:
             raise NotFound("this job has built no image", id=job.id)
         return workload_of(image, job.build, self._terms)
 
-    async def _run(self, account: Account, project: Project, workload: Workload) -> None:
+    async def _run(self, account: Account, project: Project, build: BuildOrder, workload: Workload) -> None:
         present = self._pod_of(project)
         if present is None:
             new = NewService(
@@ -71,7 +71,7 @@ class Deploying:
             )
             await self._hosting.create(account, new)
         else:
-            await self._hosting.update(account, present.id, Amendment(amend=lambda old: _renewed(old, workload)))
+            await self._hosting.update(account, present.id, Amendment(amend=lambda old: _renewed(old, workload, build)))
 
     def _pod_of(self, project: Project) -> Service | None:
         services = self._storage.find(Service, account=project.account, state=LIVING)
@@ -84,7 +84,7 @@ def workload_of(image: File, build: BuildOrder, terms: PodTerms) -> Workload:
         kind=WorkloadKind.SERVICE,
         image=f"{ARCHIVE}{image.digest}",
         env={"PORT": str(PORT)},
-        resources=replace(terms.resources, gpus=build.gpus, vram=Bytes(build.vram)),
+        resources=_with_gpus(terms.resources, build),
         timeout=TERM,
         inputs=(image,),
         egress=Egress(policy=terms.egress),
@@ -92,6 +92,11 @@ def workload_of(image: File, build: BuildOrder, terms: PodTerms) -> Workload:
     )
 
 
-def _renewed(present: Workload, built: Workload) -> Workload:
-    """The new image under the settings that its user may have changed meanwhile."""
-    return replace(present, image=built.image, inputs=built.inputs)
+def _renewed(present: Workload, built: Workload, build: BuildOrder) -> Workload:
+    """The new image and the GPUs ordered with it, under the settings that its user may have changed meanwhile."""
+    return replace(present, image=built.image, inputs=built.inputs, resources=_with_gpus(present.resources, build))
+
+
+def _with_gpus(resources: Resources, build: BuildOrder) -> Resources:
+    """The resources with the GPUs that the order names, or as they are when it names none."""
+    return resources if build.gpus is None else replace(resources, gpus=build.gpus, vram=Bytes(build.vram))

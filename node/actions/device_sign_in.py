@@ -86,17 +86,28 @@ class DeviceSignIn:
         return await self._storage.write(work)
 
     async def collect(self, device_code: str) -> tuple[Account, str]:
-        """The account and the key of a device that was let in, once; DevicePending otherwise."""
+        """The account and the key of a device that was let in, once; DevicePending otherwise.
+
+        QuotaExceeded while the account has too many keys: the device may ask again once there is room.
+        """
         id = digest_of(device_code)
-        login = await self._storage.write(lambda tx: _asked(tx, id, self._clock.now()))
-        if isinstance(login, DevicePending):
-            raise login
-        account = self._storage.get(Account, login.account)
-        if account is None or account.is_blocked:
-            raise DevicePending("the account of this device is not known or was blocked", reason="access_denied")
-        new = NewKey(name=login.client, expires_in=KEY_FOR, scopes=login.scopes)
-        _, secret = await self._keys.create_for(account, new)
+        end = await self._storage.write(lambda tx: self._collected(tx, id))
+        if isinstance(end, DevicePending):
+            raise end
+        account, new, secret = end
+        self._keys.granted(account, new)
         return account, secret
+
+    def _collected(self, tx: Tx, id: str) -> tuple[Account, NewKey, str] | DevicePending:
+        """The login goes with the coming of its key, or neither."""
+        login = _asked(tx, id, self._clock.now())
+        if isinstance(login, DevicePending):
+            return login
+        account = tx.get(Account, login.account)
+        if account is None or account.is_blocked:
+            return DevicePending("the account of this device is not known or was blocked", reason="access_denied")
+        new = NewKey(name=login.client, expires_in=KEY_FOR, scopes=login.scopes)
+        return account, new, self._keys.grant(tx, account, new)[1]
 
 
 def granted_to(login: DeviceLogin, account: Account) -> tuple[str, ...]:

@@ -2,24 +2,23 @@
 
 import asyncio
 import hashlib
-import math
 import os
 import secrets
+import threading
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from market.dialogue import MAX_CHUNK, GetFile
 from market.errors import BadMessage, InvalidParameters, NotFound, Refused
-from market.leases import ENDED, OPEN, Lease
+from market.leases import Lease
 from market.messages import Envelope
 from market.workloads import File
 from node.actions.peers import Peers
 from node.ports import OutputFile, Reader
 
 PART_KEPT: Final = 86_400
-LENT_KEPT: Final = 3_600
-"""Seconds that a file of a settled lease stays: its requester may still fetch it, and the next job may need it."""
 WINDOW: Final = 4
 """Chunks that are asked for at once."""
 
@@ -31,6 +30,7 @@ class Files:
         self.folder = folder
         self._peers = peers
         self._reader = reader
+        self._moving = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -44,12 +44,13 @@ class Files:
         return self.path(digest).is_file()
 
     def put(self, content: bytes) -> OutputFile:
-        """Store bytes under their digest."""
-        digest = hashlib.sha256(content).hexdigest()
-        if not self.has(digest):
-            part = self._new_part()
+        """Store bytes under their digest, for a thread; it takes as long where they are here already."""
+        digest, part = hashlib.sha256(content).hexdigest(), self._new_part()
+        try:
             part.write_bytes(content)
             self._adopt(part, digest)
+        finally:
+            part.unlink(missing_ok=True)
         return OutputFile(path="", digest=digest, size=len(content))
 
     async def store(self, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
@@ -63,18 +64,19 @@ class Files:
                         raise InvalidParameters(f"a file may have {limit} bytes", field="body", expected=limit)
                     hasher.update(chunk)
                     file.write(chunk)
-            self._adopt(part, hasher.hexdigest())
+            await asyncio.to_thread(self._adopt, part, hasher.hexdigest())
         finally:
             part.unlink(missing_ok=True)
         return OutputFile(path="", digest=hasher.hexdigest(), size=size)
 
-    async def fetch(self, peer: str, lease: str, file: File) -> Path:
+    async def fetch(self, peer: str, lease: str, file: File, *, is_known: bool = True) -> Path:
         """Get a file of a lease from the other side, going on where an earlier try of this lease stopped.
 
-        Raises Refused when the peer does not give it, BadMessage when the bytes do not have the digest.
+        What is here already is taken instead where it `is_known` to whom it is for. Raises Refused when the peer does
+        not give it, BadMessage when the bytes do not have the digest.
         """
         target = self.path(file.digest)
-        if target.is_file():
+        if is_known and target.is_file():
             os.utime(target)  # it is in use again: `sweep` leaves it
             return target
         part = self.folder / f"{file.digest}.{lease}.part"
@@ -83,7 +85,7 @@ class Files:
         if await asyncio.to_thread(_digest_of, part) != file.digest:
             part.unlink(missing_ok=True)
             raise BadMessage("the file does not have its digest", expected=file.digest)
-        self._adopt(part, file.digest)
+        await asyncio.to_thread(self._adopt, part, file.digest)
         return target
 
     async def answer(self, envelope: Envelope, message: GetFile) -> bytes:
@@ -104,13 +106,16 @@ class Files:
 
     def sweep(self, keep: Collection[str], age: float, now: float) -> int:
         """Remove files that are older than `age` seconds at `now` and not in `keep`; how many. Parts go after a day."""
-        gone = 0
-        for path in self.folder.iterdir():
-            limit = PART_KEPT if path.suffix == ".part" else age
-            if path.name not in keep and path.is_file() and now - path.stat().st_mtime > limit:
-                path.unlink(missing_ok=True)
-                gone += 1
-        return gone
+        found = [path for path in self.folder.iterdir() if path.name not in keep and path.is_file()]
+        return sum(self._remove(path, now - (PART_KEPT if path.suffix == ".part" else age)) for path in found)
+
+    def _remove(self, path: Path, before: float) -> bool:
+        """Remove a file that is older, and was not written anew in this moment; whether it was."""
+        with self._moving, suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                return True
+        return False
 
     async def _fill(self, part: Path, peer: str, lease: str, file: File) -> None:
         with part.open("r+b") as target:
@@ -130,39 +135,13 @@ class Files:
     def _adopt(self, part: Path, digest: str) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
-        part.replace(self.path(digest))
+        with self._moving:
+            part.replace(self.path(digest))
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)  # the name must last as long as the content
         finally:
             os.close(folder)
-
-
-class Stores:
-    """The two stores of a node: what its users own, kept for good, and what is lent to leases it works on."""
-
-    def __init__(self, reader: Reader, own: Files, lent: Files) -> None:
-        self._reader = reader
-        self._own = own
-        self._lent = lent
-
-    async def answer(self, envelope: Envelope, message: GetFile) -> bytes:
-        """A range of a file of a lease, from the store of this side of it."""
-        lease = self._reader.get(Lease, message.lease)
-        store = self._lent if lease is not None and lease.side == "provider" else self._own
-        return await store.answer(envelope, message)
-
-    async def sweep(self, now: int) -> int:
-        """Remove what no lease needs any more at `now` (epoch ms); how many files."""
-        needed, seconds = self._needed(), now / 1000
-        own = await asyncio.to_thread(self._own.sweep, (), math.inf, seconds)
-        return own + await asyncio.to_thread(self._lent.sweep, needed, LENT_KEPT, seconds)
-
-    def _needed(self) -> set[str]:
-        leases = self._reader.find(Lease, side="provider", state=(*OPEN, *ENDED))
-        inputs = (lease.workload.inputs for lease in leases if lease.workload)
-        outputs = (lease.receipt.outputs for lease in leases if lease.receipt)
-        return {file.digest for files in (*inputs, *outputs) for file in files}
 
 
 def _may_read(lease: Lease, sender: str, digest: str) -> bool:

@@ -2,27 +2,37 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from msgspec import Struct
 
 from market.errors import NeugridError
-from market.jobs import LIVE, Job
+from market.jobs import Job, JobState
 from market.leases import OPEN, Lease
+from market.runs import Run
 from market.units import Amount
 from node.actions.ledger import sums
 from node.actions.selling import Selling
+from node.actions.standing import GATEWAY
 from node.ports import Chain, Clock, Gpus, GpuUse, Network, Runtime, Storage
+from node.records import Account, Mark
 from node.version import VERSION
 
 PARTS_FRESH: Final = 5_000
 """How old, in ms, what is said of the parts may be: any user may ask, and each answer asks the chain's RPC..."""
 BOOKS_FRESH: Final = 60_000
 """...and how old what is said of the books: all balances are summed up for it."""
+WAITING: Final = (JobState.PENDING, JobState.RESTING, JobState.PLACED)
+NEVER: Final = 2**53
+"""Later than every deadline: what has one has not ended."""
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """A part of the node: `reason` says what is wrong with it, "" = nothing; times in epoch ms."""
+    """A part of the node: `reason` says what is wrong with it, "" = nothing; times in epoch ms.
+
+    `since` is from when on nobody who looked found it ill: the start of the node, or when it was well again.
+    """
 
     name: str
     version: str
@@ -50,18 +60,23 @@ class Health:
         chain: Chain,
         seller: Seller | None,
         funds: Callable[[], Amount | None],
+        in_hand: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`in_hand` is how many runs of code providers have in hand now."""
         self._storage = storage
         self._clock = clock
         self._network = network
         self._chain = chain
         self._seller = seller
         self._funds = funds
+        self._in_hand = in_hand
         self._started = clock.now()
         self._looking = asyncio.Lock()
         self._seen: tuple[int, tuple[Part, ...]] = (0, ())
         self._audited: tuple[int, dict[str, int]] = (0, {})
         """Until when this is believed."""
+        self._since: dict[str, int | None] = {}
+        """Of parts that were found ill: when they were well again, None = not yet."""
 
     async def short(self) -> dict[str, Any]:
         """For probes: "ok" when network and chain answered at the last look, else "degraded"."""
@@ -85,7 +100,7 @@ class Health:
             "gpu": [_gpu_view(gpu) for gpu in await self.gpus()],
             "chain": chain,
             "network": network,
-            "queueDepth": self._storage.count(Job, state=LIVE),
+            "queueDepth": self._waiting(),
             "openLeases": self._storage.count(Lease, state=OPEN),
         }
 
@@ -107,12 +122,13 @@ class Health:
         return books
 
     async def _parts(self) -> tuple[Part, ...]:
+        """Each asked now; but the api, which is well when this reaches anybody."""
         docker, chain, network = await self._docker(), await self._chain_state(), await self._peers()
-        books = await self._books()
         parts = [
             self._part("api", ""),
-            self._part("storage", ""),
-            self._part("ledger", "" if not any(books.values()) else f"its accounts sum to {books}"),
+            self._part("auth", _said(partial(self._read, Account))),
+            self._part("storage", _said(partial(self._read, Mark))),
+            self._part("ledger", await self._imbalance()),
             self._part("network", network["reason"]),
             self._part("chain", chain["reason"]),
         ]
@@ -123,9 +139,28 @@ class Health:
             parts.append(self._part("selling", "; ".join(closed)))
         return tuple(parts)
 
+    def _waiting(self) -> int:
+        """Work of users that has not begun: their jobs without those of the node's own leases, and runs of code."""
+        jobs = self._storage.count(Job, state=WAITING) - self._storage.count(Job, state=WAITING, account=GATEWAY)
+        return jobs + max(0, self._storage.count(Run, deadline_until=NEVER) - self._in_hand())
+
     def _part(self, name: str, reason: str, version: str = VERSION) -> Part:
-        now = self._clock.now()
-        return Part(name=name, version=version, reason=reason, since=self._started, checked_at=now)
+        now, since = self._clock.now(), self._since.get(name, self._started)
+        if reason or since is None:
+            since = self._since[name] = None if reason else now
+        return Part(name=name, version=version, reason=reason, since=now if since is None else since, checked_at=now)
+
+    def _read(self, noun: type[Struct]) -> str:
+        """Nothing, when one can be read."""
+        self._storage.find(noun, limit=1)
+        return ""
+
+    async def _imbalance(self) -> str:
+        try:
+            books = await self._books()
+        except NeugridError as error:
+            return _unread(error)
+        return f"its accounts sum to {books}" if any(books.values()) else ""
 
     def _selling_state(self) -> dict[str, Any] | None:
         """Whether anything is sold, under which tier, and why not; risks are what is sold below the floor."""
@@ -159,6 +194,18 @@ class Health:
         except NeugridError as error:
             return {"available": False, "peers": 0, "reason": error.message}
         return {"available": True, "peers": len(peers), "reason": ""}
+
+
+def _said(question: Callable[[], str]) -> str:
+    """What is wrong by the answer to a question, or that it can not be asked; not where, for users read it, too."""
+    try:
+        return question()
+    except NeugridError as error:
+        return _unread(error)
+
+
+def _unread(error: NeugridError) -> str:
+    return f"it can not be read: {error.code}"
 
 
 def _gpu_view(gpu: GpuUse) -> dict[str, Any]:

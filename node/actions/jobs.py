@@ -1,10 +1,13 @@
 """What a user can do with jobs: submit, look, wait, cancel, read logs and results."""
 
+import asyncio
 import builtins
+import hashlib
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,21 +25,24 @@ from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_int
 from node.actions.access import owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import promise
-from node.actions.files import Files
+from node.actions.holdings import Holdings
 from node.actions.ids import new_id
 from node.actions.journals import follow_journal
+from node.actions.ledger import must_cover
 from node.actions.logs import last_lines, next_line, read_lines
 from node.actions.placing import Placing
 from node.actions.resting import check_resting
+from node.actions.totals import Totals
 from node.engine import Changes, Engine
-from node.ports import LogLine, OutputFile
+from node.ports import LogLine, OutputFile, Tx
 from node.records import Account, Answer, Entry
 
 ATTEMPT_LINES: Final = 10**12
 """More than any attempt writes: 2**40 lines, of which a service may come near in years."""
-TOTAL_FRESH: Final = 500
-"""How long, in ms, the number of somebody's jobs is believed: to count 100,000 takes the loop some milliseconds."""
-MANY_TOTALS: Final = 10_000
+SIFTED: Final = 10_000
+"""So many of the newest jobs are looked through for those of a kind..."""
+AT_ONCE: Final = 200
+"""...and so many without letting others go on."""
 
 
 class NewFile(Struct, frozen=True, kw_only=True):
@@ -62,13 +68,12 @@ class NewJob(Struct, frozen=True, kw_only=True):
 class Jobs:
     """Jobs of accounts; a job of somebody else is answered like one that does not exist."""
 
-    def __init__(self, engine: Engine, files: Files, placing: Placing) -> None:
+    def __init__(self, engine: Engine, holdings: Holdings, placing: Placing) -> None:
         self._engine = engine
-        self._files = files
+        self._holdings = holdings
         self._placing = placing
         self._storage = engine.storage
-        self._totals: dict[str, tuple[int, int]] = {}
-        """By account: how many jobs there are, and until when that is believed."""
+        self._totals = Totals(engine.clock)
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -76,9 +81,18 @@ class Jobs:
         """Store a job and answer only then: (job, None), or (None, the stored answer) for a repeated key.
 
         Raises IdempotencyMismatch for another body under the same key, InsufficientFunds, InvalidParameters,
-        QuotaExceeded when too many orders of the account rest already.
+        QuotaExceeded when too many orders of the account rest already, or its files are too much. What can be refused
+        is refused before any input is written down.
         """
-        workload = _with_inputs(new.workload, tuple(self._input(file) for file in new.files))
+        if known := known_answer(self._storage, account, idempotency):
+            return None, known
+        inputs = tuple(self._input(account, file) for file in new.files)
+        workload = _with_inputs(new.workload, inputs)
+        if workload.outputs:
+            self._holdings.must_have_room(account)
+        contents = _contents(inputs, new.files)
+        if contents:
+            must_cover(self._storage, account.id, new.cap)
         id, nonce = new_id("job", self._engine.clock.now()), secrets.token_hex(16)
 
         def work(changes: Changes) -> tuple[Job | None, Answer | None]:
@@ -89,13 +103,16 @@ class Jobs:
             job = _job(id, nonce, account, new, workload, changes.now)
             changes.create(*post_job(job))
             promise(changes.tx, job.cap)
+            self._name_inputs(changes.tx, account, inputs, contents)
             keep_answer(changes.tx, account, idempotency, job, changes.now)
             return job, None
 
         try:
-            return await self._engine.transact(work)
+            with self._holdings.bringing(account, contents):
+                await self._holdings.put(contents.values())
+                return await self._engine.transact(work)
         finally:
-            self._totals.pop(account.id, None)
+            self._totals.forget(account.id)
 
     def get(self, account: Account, id: str) -> Job:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
@@ -129,11 +146,23 @@ class Jobs:
         offset: int = 0,
     ) -> tuple[list[Job], int]:
         """A page of the account's jobs, newest first, and how many there are in all."""
-        where: dict[str, object] = {"account": account.id, "service": ""}
-        if states:
-            where["state"] = states
+        where = _listed(account, states)
         jobs = self._storage.find(Job, limit=limit, offset=offset, after=after, newest=True, **where)
-        return jobs, self._storage.count(Job, **where) if states else self._total(account.id, where)
+        count = partial(self._storage.count, Job, **where)
+        return jobs, count() if states else self._totals.of(account.id, count)
+
+    async def of_kind(self, account: Account, *, builds: bool, states: tuple[JobState, ...] = ()) -> builtins.list[Job]:
+        """The account's builds, or its jobs of images: those among its ten thousand newest jobs, newest first."""
+        found: list[Job] = []
+        after: tuple[int, str] | None = None
+        for _ in range(SIFTED // AT_ONCE):
+            jobs = self._storage.find(Job, limit=AT_ONCE, after=after, newest=True, **_listed(account, states))
+            found += [job for job in jobs if (job.build is not None) is builds]
+            if len(jobs) < AT_ONCE:
+                break
+            after = jobs[-1].created_at, jobs[-1].id
+            await asyncio.sleep(0)
+        return found
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         """The job once it has ended, or as it stands after `seconds`."""
@@ -193,9 +222,10 @@ class Jobs:
     def result_path(self, account: Account, id: str, path: str) -> Path:
         """The local file behind one result; NotFound when there is none of that path."""
         for file in self.results(account, id):
-            if file.path == path and self._files.has(file.digest):
-                return self._files.path(file.digest)
-        raise NotFound("no such result", path=path)
+            found = self._holdings.path(account.id, file.digest) if file.path == path else None
+            if found is not None:
+                return found
+        raise NotFound("no such result, or it is not kept any more", path=path)
 
     def events(self, account: Account, id: str, after: int = 0) -> AsyncIterator[Entry]:
         """The journal of the job and its leases, in order, to the end of the job."""
@@ -215,24 +245,37 @@ class Jobs:
         """How the live offers stand to the job now, and what would make some of them fit."""
         return self._placing.explanation(self.get(account, id))
 
-    def _total(self, account: str, where: dict[str, object]) -> int:
-        """Right at once after a post through this process, and soon after one through another."""
-        now = self._engine.clock.now()
-        total, until = self._totals.get(account, (0, 0))
-        if now >= until:
-            total = self._storage.count(Job, **where)
-            if len(self._totals) >= MANY_TOTALS:
-                self._totals.clear()
-            self._totals[account] = (total, now + TOTAL_FRESH)
-        return total
-
-    def _input(self, file: NewFile) -> File:
+    def _input(self, account: Account, file: NewFile) -> File:
         if file.content is not None:
-            stored = self._files.put(file.content)
-            return File(path=file.path, digest=stored.digest, size=stored.size)
-        if not self._files.has(file.digest):
-            raise InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=file.digest)
-        return File(path=file.path, digest=file.digest, size=self._files.path(file.digest).stat().st_size)
+            digest = hashlib.sha256(file.content).hexdigest()
+            return File(path=file.path, digest=digest, size=len(file.content))
+        held = self._holdings.find(account.id, file.digest)
+        if held is None:
+            raise _unknown(file.digest)
+        return File(path=file.path, digest=file.digest, size=held.size)
+
+    def _name_inputs(self, tx: Tx, account: Account, inputs: tuple[File, ...], contents: Mapping[str, bytes]) -> None:
+        """The account has what came with the job, and uses again what it uploaded, unless that has just gone."""
+        for file in inputs:
+            if file.digest not in contents and not self._holdings.has_in(tx, account.id, file.digest):
+                raise _unknown(file.digest)
+        if inputs:
+            self._holdings.record(tx, account, inputs)
+
+
+def _contents(inputs: tuple[File, ...], files: tuple[NewFile, ...]) -> dict[str, bytes]:
+    """What came inline, once each, by digest."""
+    pairs = zip(inputs, files, strict=True)
+    return {file.digest: given.content for file, given in pairs if given.content is not None}
+
+
+def _unknown(digest: str) -> InvalidParameters:
+    return InvalidParameters("no uploaded file has this digest", field="inputs.digest", value=digest)
+
+
+def _listed(account: Account, states: tuple[JobState, ...]) -> dict[str, Any]:
+    """The columns of what lists show: jobs that are no pods, of these states or of any."""
+    return {"account": account.id, "service": "", **({"state": states} if states else {})}
 
 
 def _with_inputs(workload: Workload, inputs: tuple[File, ...]) -> Workload:

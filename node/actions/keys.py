@@ -17,8 +17,8 @@ from node.ports import Clock, Storage, Tx
 from node.records import Account, ApiKey
 
 PREFIX: Final = "ng_live_"
-PROFILES: Final[Mapping[str, str]] = {"": PREFIX, "neorun": "neo_sk_", "neuron": "nr_live_"}
-"""The platforms whose clients look at how their keys begin, and how they do."""
+PROFILES: Final[Mapping[str, str]] = {"neorun": "neo_sk_", "neuron": "nr_live_"}
+"""The platforms whose clients look at how their keys begin, and how they do, unless the settings say otherwise."""
 MAX_KEYS: Final = 100
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM: Final = 43
@@ -44,9 +44,8 @@ def new_secret(prefix: str = PREFIX) -> str:
 
 def is_well_formed(secret: str, prefixes: tuple[str, ...] = (PREFIX,)) -> bool:
     """Whether prefix, length and checksum fit."""
-    prefix = next((prefix for prefix in prefixes if secret.startswith(prefix)), None)
-    body = secret[len(prefix) :] if prefix is not None else ""
-    is_long = len(body) == _RANDOM + _CHECK and body.isascii()
+    body = secret[-_RANDOM - _CHECK :]
+    is_long = len(body) == _RANDOM + _CHECK and body.isascii() and secret.removesuffix(body) in prefixes
     return is_long and secrets.compare_digest(body[_RANDOM:], checksum(body[:_RANDOM]))
 
 
@@ -65,12 +64,19 @@ def checksum(body: str) -> str:
 
 
 class Keys:
-    """The keys of accounts; `forget` is told the account whose keys changed."""
+    """The keys of accounts; `forget` is told the account whose keys changed, `profiles` say how keys begin."""
 
-    def __init__(self, storage: Storage, clock: Clock, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        forget: Callable[[str], None],
+        profiles: Mapping[str, str] = PROFILES,
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._forget = forget
+        self._profiles = {"": PREFIX, **profiles}
 
     async def create(self, caller: Caller, new: NewKey) -> tuple[ApiKey, str]:
         """A new key and its secret, which is shown only here.
@@ -81,7 +87,13 @@ class Keys:
 
     async def create_for(self, account: Account, new: NewKey) -> tuple[ApiKey, str]:
         """The same for any account; `scopes` () is all that it may."""
-        secret, now = new_secret(_prefix(new.profile)), self._clock.now()
+        made = await self._storage.write(lambda tx: self.grant(tx, account, new))
+        self.granted(account, new)
+        return made
+
+    def grant(self, tx: Tx, account: Account, new: NewKey) -> tuple[ApiKey, str]:
+        """The same in an open transaction, so that it comes with what it is for; `granted` follows the commit."""
+        secret, now = new_secret(self._prefix(new.profile)), self._clock.now()
         key = ApiKey(
             id=f"key_{secrets.token_hex(8)}",
             account=account.id,
@@ -92,11 +104,13 @@ class Keys:
             created_at=now,
             expires_at=Timestamp(now + new.expires_in * 1000 if new.expires_in else 0),
         )
-        is_only = new.rotate or account.has_single_key
-        await self._storage.write(lambda tx: _store(tx, key, is_only))
-        if is_only:
-            self._forget(account.id)
+        _store(tx, key, _is_only(account, new))
         return key, secret
+
+    def granted(self, account: Account, new: NewKey) -> None:
+        """Look again at whoever comes with a key that the new one has ended."""
+        if _is_only(account, new):
+            self._forget(account.id)
 
     def list(self, account: Account) -> list[ApiKey]:
         """The account's keys, without their secrets."""
@@ -108,6 +122,19 @@ class Keys:
         await self._storage.write(lambda tx: tx.delete(ApiKey, id))
         self._forget(account.id)
         return key
+
+    def _prefix(self, profile: str) -> str:
+        prefix = self._profiles.get(profile)
+        if prefix is None:
+            known = [name for name in self._profiles if name]
+            raise InvalidParameters(
+                f"profile must be of {', '.join(known)}", field="profile", value=profile[:32], expected=known
+            )
+        return prefix
+
+
+def _is_only(account: Account, new: NewKey) -> bool:
+    return new.rotate or account.has_single_key
 
 
 def _store(tx: Tx, key: ApiKey, is_only: bool) -> None:
@@ -131,13 +158,3 @@ def _within(new: NewKey, scopes: frozenset[str]) -> NewKey:
             raise Forbidden(f"a key can not have the scope {scope!r} that its maker lacks", scope=scope)
     granted = new.scopes or tuple(scope for scope in SCOPES if scope in scopes)
     return replace(new, scopes=granted)
-
-
-def _prefix(profile: str) -> str:
-    prefix = PROFILES.get(profile)
-    if prefix is None:
-        known = [name for name in PROFILES if name]
-        raise InvalidParameters(
-            f"profile must be of {', '.join(known)}", field="profile", value=profile[:32], expected=known
-        )
-    return prefix

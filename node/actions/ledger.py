@@ -3,13 +3,13 @@
 Administrators have nothing here: the node's own wallet pays for them.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParameters
-from market.jobs import LIVE, Job
-from market.leases import Lease
+from market.jobs import LIVE, Job, may_cost
+from market.leases import Lease, LeaseState, cost_so_far
 from market.ledger import (
     CREDITS,
     GRANTS,
@@ -20,6 +20,7 @@ from market.ledger import (
     Transfer,
     between,
     charge_of_job,
+    charge_of_lease,
     charge_of_pod,
     charge_of_run,
     charge_of_service,
@@ -30,10 +31,13 @@ from market.ledger import (
     user_account,
 )
 from market.runs import Run
-from market.services import LIVING, Service
+from market.services import LIVING, Service, kept_for, with_posted
 from node.actions.access import is_admin
 from node.ports import Reader, Tx
 from node.records import Account, Balance, Posted
+
+UNTOLD: Final = (LeaseState.FINISHED, LeaseState.CANCELLED)
+"""The states in which a lease of a cancelled job may not have told yet what it costs."""
 
 
 class Ledger:
@@ -47,8 +51,8 @@ class Ledger:
         """Book what an event of a job, a service, a run or a lease means; InsufficientFunds leaves nothing of it."""
         charge = self._charge(tx, before, after)
         if charge is not None:
-            is_new = before is None and charge.subject == after.id
-            held = 0 if is_new else balance(tx, hold_account(charge.subject), charge.currency)
+            holder = charge.holder or charge.subject
+            held = 0 if before is None and holder == after.id else balance(tx, hold_account(holder), charge.currency)
             _settle(tx, charge, held, now)
 
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
@@ -88,20 +92,40 @@ class Ledger:
 
     def _charge(self, tx: Tx, before: Any, after: Any) -> Charge | None:
         match after:
+            case Job() if after.service:
+                return _charge_of_pod(tx, before, after)
             case Job():
                 return charge_of_job(before, after)
             case Service():
-                return charge_of_service(before, after)
+                return charge_of_service(before, after, _held(tx, before))
             case Run():
                 return charge_of_run(before, after) if after.price else None
             case Lease():
-                return self._charge_of_pod(tx, before, after)
+                return _charge_of_lease(tx, before, after)
         return None
 
-    def _charge_of_pod(self, tx: Tx, before: Lease | None, after: Lease) -> Charge | None:
-        is_paid = after.side == "requester" and after.paid > (before.paid if before else 0)
-        job = tx.get(Job, after.job) if is_paid else None
-        return charge_of_pod(before, after, job) if job else None
+
+def _charge_of_pod(tx: Tx, before: Job | None, after: Job) -> Charge | None:
+    lease = tx.get(Lease, after.lease) if after.lease and may_cost(after) else None
+    cost, spare = cost_so_far(lease) if lease else 0, _spare(tx, after) if before is None else 0
+    return charge_of_pod(before, after, _held(tx, before), cost, spare)
+
+
+def _spare(tx: Tx, job: Job) -> int:
+    """What the service of a pod has set aside beyond what it needs once this job of its is posted."""
+    service = tx.get(Service, job.service)
+    return max(0, _held(tx, service) - kept_for(with_posted(service, job.id))) if service is not None else 0
+
+
+def _charge_of_lease(tx: Tx, before: Lease | None, after: Lease) -> Charge | None:
+    is_paid = after.side == "requester" and cost_so_far(after) > (cost_so_far(before) if before else 0)
+    job = tx.get(Job, after.job) if is_paid else None
+    return charge_of_lease(before, after, job) if job else None
+
+
+def _held(tx: Tx, before: Job | Service | None) -> int:
+    """What is set aside for it before it changes."""
+    return balance(tx, hold_account(before.id)) if before is not None else 0
 
 
 def _settle(tx: Tx, charge: Charge, held: int, now: int) -> None:
@@ -109,6 +133,9 @@ def _settle(tx: Tx, charge: Charge, held: int, now: int) -> None:
     if not held and (account is None or is_admin(account)):
         postings = between(HOUSE, paid_account(charge.account), charge.cost) if charge.cost else ()
     else:
+        if charge.hold > 0 and not charge.is_firm:
+            available = balance(tx, user_account(charge.account), charge.currency)
+            charge = replace(charge, hold=max(0, min(charge.hold, available)))
         postings = postings_of(charge, held)
         if charge.hold > 0:
             _require(tx, charge, postings)
@@ -157,6 +184,13 @@ def balance(reader: Reader, account: str, currency: str = MONEY) -> int:
     return found.amount if found else 0
 
 
+def must_cover(reader: Reader, account: str, amount: int) -> None:
+    """InsufficientFunds when the account can not set so much aside now; the transaction that does so looks again."""
+    known, available = reader.get(Account, account), balance(reader, user_account(account))
+    if known is not None and not is_admin(known) and amount > available:
+        raise InsufficientFunds("the balance does not cover the price cap", needed=amount, available=available)
+
+
 def sums(reader: Reader) -> dict[str, int]:
     """What all balances of each currency come to: zero, or the books are wrong."""
     found = dict.fromkeys((MONEY, CREDITS), 0)
@@ -167,9 +201,16 @@ def sums(reader: Reader) -> dict[str, int]:
 
 def held_by(reader: Reader, account: Account) -> int:
     """What is set aside for what the user's things may still cost, in money."""
-    ids = [job.id for job in reader.find(Job, account=account.id, state=LIVE, service="")]
+    ids = [job.id for job in (*reader.find(Job, account=account.id, state=LIVE), *owing_jobs(reader, account.id))]
     ids += [service.id for service in reader.find(Service, account=account.id, state=LIVING)]
     return sum(balance(reader, hold_account(id)) for id in ids)
+
+
+def owing_jobs(reader: Reader, account: str) -> list[Job]:
+    """The user's cancelled jobs whose leases have not told yet what they cost: few, and not for long."""
+    leases = reader.find(Lease, side="requester", state=UNTOLD)
+    jobs = (reader.get(Job, lease.job) for lease in leases)
+    return [job for job in jobs if job is not None and job.is_owing and job.account == account]
 
 
 def _require(tx: Tx, charge: Charge, postings: tuple[Posting, ...]) -> None:

@@ -26,7 +26,7 @@ class Market:
             if fits and scores.get(offer.provider, 0) >= min_reputation:
                 best[offer.provider] = min(best.get(offer.provider, offer), offer, key=_asked)
         found = [(offer, scores.get(address, 0)) for address, offer in best.items()]
-        return sorted(found, key=lambda pair: (-pair[1], _asked(pair[0]), pair[0].provider))
+        return sorted(found, key=rank)
 
     def provider(self, address: str) -> tuple[list[Offer], int]:
         """All live offers of one provider and its score; NotFound when it offers nothing."""
@@ -47,15 +47,31 @@ class Market:
         """The demands that rest in the book, oldest first."""
         now = self._clock.now()
         found = (order for order in self._book.book.orders() if now < order.expires_at)
-        return sorted(found, key=lambda order: (order.issued_at, order.id))
+        return sorted(found, key=demand_place)
 
     def asks(self) -> list[Offer]:
         """The live offers, cheapest core first."""
-        return sorted(self._live(), key=lambda offer: (offer.prices.cpu, offer.id))
+        return sorted(self._live(), key=price_place)
 
     def _live(self) -> list[Offer]:
         now = self._clock.now()
         return [offer for offer in self._book.book.offers() if offer.issued_at - 5_000 <= now < offer.expires_at]
+
+
+def rank(found: tuple[Offer, int]) -> tuple[int, int, str]:
+    """Where a provider stands, by its cheapest offer and its score."""
+    offer, score = found
+    return -score, _asked(offer), offer.provider
+
+
+def price_place(ask: Offer) -> tuple[int, str]:
+    """Where an ask stands in the book."""
+    return ask.prices.cpu, ask.id
+
+
+def demand_place(order: Order) -> tuple[int, str]:
+    """Where a demand stands in the book."""
+    return order.issued_at, order.id
 
 
 def _asked(offer: Offer) -> int:

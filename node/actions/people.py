@@ -1,5 +1,6 @@
 """Everything about who uses this node, put together: accounts, keys, and the ways in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from node.actions.access import Caller
@@ -8,8 +9,9 @@ from node.actions.audit import Audit
 from node.actions.callers import Callers
 from node.actions.device_sign_in import DeviceSignIn
 from node.actions.forgetting import forget
-from node.actions.keys import Keys
+from node.actions.keys import PROFILES, Keys
 from node.actions.ledger import Ledger
+from node.actions.revoking import Watch
 from node.actions.sign_in import SignIn
 from node.actions.wallet_sign_in import Door, WalletSignIn
 from node.ports import Clock, Passwords, Storage, Tokens
@@ -27,6 +29,7 @@ class People:
     wallets: WalletSignIn
     devices: DeviceSignIn
     audit: Audit
+    watch: Watch
     storage: Storage
     clock: Clock
 
@@ -51,10 +54,11 @@ def let_in(
     tokens: Tokens,
     door: Door,
     ledger: Ledger,
+    profiles: Mapping[str, str] = PROFILES,
 ) -> People:
-    """The people of one node."""
-    callers = Callers(storage, clock, tokens)
-    keys = Keys(storage, clock, callers.forget)
+    """The people of one node; `profiles` are the platforms that its keys may be made for, and how those begin."""
+    callers = Callers(storage, clock, tokens, profiles)
+    keys = Keys(storage, clock, callers.forget, profiles)
     accounts = Accounts(storage, clock, passwords, ledger, callers.forget)
     audit = Audit(storage, clock)
     sign_in = SignIn(storage, clock, passwords, tokens, callers.forget, audit)
@@ -66,6 +70,7 @@ def let_in(
         wallets=WalletSignIn(storage, clock, accounts, sign_in, door, audit),
         devices=DeviceSignIn(storage, clock, keys),
         audit=audit,
+        watch=Watch(storage, clock),
         storage=storage,
         clock=clock,
     )

@@ -292,7 +292,8 @@ class Placing:
         now = self._engine.clock.now()
         channel = channel_id(terms.payer, terms.signer, terms.payee)  # type: ignore[arg-type]
         lease, commit = take_lease(terms, job.id, channel, job.workload, job.nonce, now)
-        event = LeaseAgreed(lease=lease.id, provider=terms.provider, rate=Rate(terms.rate))
+        region = self._book.region_of(terms.provider)
+        event = LeaseAgreed(lease=lease.id, provider=terms.provider, rate=Rate(terms.rate), region=region)
 
         def work(changes: Changes) -> bool:
             present = changes.tx.get(Job, job.id)

@@ -6,13 +6,17 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from market.errors import InsufficientFunds
 from market.job_events import CancelAsked
 from market.jobs import DONE, Job, JobState, post_job
+from market.machines import Event
 from market.orders import Constraints
-from market.service_events import LaunchPod, PodMoved, RetirePod
-from market.services import Pod, Service
+from market.service_events import FundsEnded, LaunchPod, PodMoved, PodPosted, RetirePod
+from market.services import Pod, Service, is_posted
 from market.workloads import Workload
+from node.actions.ledger import owing_jobs
 from node.engine import Changes, Engine
+from node.ports import Reader
 
 PATIENCE: Final = 300_000
 """How long a pod's job may wait for a provider, in ms; then it is an end like any other."""
@@ -25,8 +29,11 @@ class Pods:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def launch(self, effect: LaunchPod) -> None:
-        """Post the job of a pod, once."""
+    async def launch(self, effect: LaunchPod) -> Event | None:
+        """Post the job of a pod, once; a service that nothing is left for ends.
+
+        Raises InsufficientFunds, to be tried again, while it has other pods or something is about to be given back.
+        """
         nonce = secrets.token_hex(16)
 
         def work(changes: Changes) -> None:
@@ -34,8 +41,15 @@ class Pods:
             pod = _waiting(service, effect.job)
             if service is not None and pod is not None and changes.tx.get(Job, effect.job) is None:
                 changes.create(*post_job(pod_job(service, pod, nonce, changes.now)))
+                changes.apply("Service", service.id, PodPosted(job=effect.job))
 
-        await self._engine.transact(work)
+        try:
+            await self._engine.transact(work)
+        except InsufficientFunds as error:
+            if _may_wait(self._engine.storage, effect.subject):
+                raise
+            return FundsEnded(message=error.message)
+        return None
 
     async def retire(self, effect: RetirePod) -> None:
         """Cancel the job of a pod; one that was not posted yet never is."""
@@ -48,6 +62,12 @@ class Pods:
                 changes.apply("Job", job.id, CancelAsked())
 
         await self._engine.transact(work)
+
+
+def _may_wait(reader: Reader, id: str) -> bool:
+    """Whether the service goes on with other pods, or something is still held for cancelled work of its user."""
+    service = reader.get(Service, id)
+    return service is not None and (any(map(is_posted, service.pods)) or bool(owing_jobs(reader, service.account)))
 
 
 def pod_job(service: Service, pod: Pod, nonce: str, now: int) -> Job:

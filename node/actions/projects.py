@@ -36,7 +36,7 @@ class BuildWish(Struct, frozen=True, kw_only=True):
     cap: Amount | None = None
     timeout: int | None = None
     resources: Resources | None = None
-    gpus: int = 0
+    gpus: int | None = None
     vram: int = 0
 
 

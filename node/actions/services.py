@@ -19,6 +19,7 @@ from market.machines import Event
 from market.orders import Constraints
 from market.service_events import (
     DeleteAsked,
+    FundsEnded,
     PodDeleteAsked,
     PodStartAsked,
     PodStopAsked,
@@ -47,6 +48,7 @@ _log = structlog.get_logger("services")
 _encode: Final = msgspec.json.Encoder().encode
 LATEST_JOBS: Final = 256
 """Jobs of a service whose use is looked at: a week of replicas that come and go."""
+NOTHING_LEFT: Final = "the balance is below zero"
 MAX_SERVICES: Final = 256
 """Services of one account that are not deleted."""
 MAX_SETTINGS: Final = 2**22
@@ -200,7 +202,7 @@ class Hosting:
             for service in self._storage.find(Service, account=account, state=RUNNING):
                 if service.is_wanted:
                     _log.warning("stopped: its user has nothing left", service=service.id, account=service.account)
-                    await self._engine.attempt("Service", service.id, StopAsked())
+                    await self._engine.attempt("Service", service.id, FundsEnded(message=NOTHING_LEFT))
 
     def cost(self, service: Service) -> Amount:
         """What all of its pods have cost so far; it grows while they run."""

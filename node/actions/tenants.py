@@ -21,7 +21,16 @@ from market.dialogue import (
     Signed,
     Statement,
 )
-from market.errors import BadMessage, InsufficientFunds, PeerUnreachable, Refused, Unavailable, VoucherTooHigh
+from market.errors import (
+    BadMessage,
+    InsufficientFunds,
+    PeerUnreachable,
+    QuotaExceeded,
+    Refused,
+    Unavailable,
+    VoucherTooHigh,
+)
+from market.jobs import Job
 from market.leases import OPEN, SETTLE_WITHIN, Lease, LeaseState, owed_for, term_ends_at, terms_digest
 from market.machines import Event
 from market.messages import Envelope, Kind
@@ -45,9 +54,9 @@ from market.tenancy_events import (
     SendPayment,
 )
 from market.units import Address, Amount
-from node.actions.files import Files
 from node.actions.funding import succeeded
 from node.actions.held_leases import held_lease, lease_with
+from node.actions.holdings import Holdings
 from node.actions.payments import pay_lease, reserved_on, stored_channel
 from node.actions.peers import Peers
 from node.engine import Changes, Engine
@@ -68,7 +77,7 @@ class Tenants:
         self,
         engine: Engine,
         peers: Peers,
-        files: Files,
+        holdings: Holdings,
         chain: Chain,
         voucher_signer: Signer,
         domain: bytes,
@@ -76,7 +85,7 @@ class Tenants:
     ) -> None:
         self._engine = engine
         self._peers = peers
-        self._files = files
+        self._holdings = holdings
         self._chain = chain
         self._signer = voucher_signer
         self._domain = domain
@@ -153,21 +162,33 @@ class Tenants:
     async def fetch_outputs(self, effect: FetchOutputs) -> Event | None:
         """Fetch every output file of the receipt; a provider that no longer has them has lost them."""
         lease = held_lease(self._engine.storage, effect.subject)
-        if lease.state is not LeaseState.FINISHED or lease.receipt is None:
-            return None
+        receipt = lease.receipt if lease.state is LeaseState.FINISHED else None
+        said = await self._outputs_of(lease, receipt) if receipt else None
+        await self._holdings.stop_fetching(lease.id)
+        return said
+
+    async def _outputs_of(self, lease: Lease, receipt: Receipt) -> Event:
         try:
-            async with asyncio.timeout(max(ONE_TRY, self._left(lease, lease.receipt))):
-                for file in lease.receipt.outputs:
-                    await self._files.fetch(lease.terms.provider_peer, lease.id, file)
+            async with asyncio.timeout(max(ONE_TRY, self._left(lease, receipt))):
+                await self._fetch(lease, receipt)
         except Refused as error:
             return OutputsLost(message=f"the provider refused its outputs: {error.message}")
         except TimeoutError:
             return OutputsLost(message="the outputs did not come in time")
         except (Unavailable, BadMessage) as error:
-            if self._left(lease, lease.receipt) <= 0:
+            if self._left(lease, receipt) <= 0:
                 return OutputsLost(message=f"the outputs could not be had: {error.message}")
             raise
         return OutputsStored()
+
+    async def _fetch(self, lease: Lease, receipt: Receipt) -> None:
+        """What its user has no room for is not kept: the provider did its work all the same."""
+        job = self._engine.storage.get(Job, lease.job)
+        for file in receipt.outputs:
+            try:
+                await self._holdings.fetch(job.account if job else "", lease.terms.provider_peer, lease.id, file)
+            except QuotaExceeded as error:
+                _log.info("output not kept", lease=lease.id, digest=file.digest, why=error.message)
 
     def _left(self, lease: Lease, receipt: Receipt) -> float:
         """Seconds that the provider still has to give its outputs: ten minutes, and a second for every 256 KiB."""

@@ -12,12 +12,13 @@ from msgspec.structs import replace
 
 from market.audit import Deed
 from market.dialogue import RefundAsked, Refunded
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NeugridError, NotFound, Refused, Unavailable
+from market.errors import Conflict, InsufficientFunds, NeugridError, NotFound, Refused, Unavailable
 from market.leases import ENDED, OPEN, Lease, LeaseState
 from market.messages import Envelope, Kind
 from market.units import Address, Amount
 from market.vouchers import Channel
 from node.actions.access import owned
+from node.actions.answers import as_asked, require_repeat
 from node.actions.audit import note
 from node.actions.budget import FUNDS
 from node.actions.funding import Funding, succeeded
@@ -114,17 +115,15 @@ class Wallets:
     ) -> Withdrawal:
         """Claim all vouchers in a batch and pay the earnings out to `to`; a repeated key pays once.
 
-        The contract pays out everything at once: an `amount` must be the whole. InsufficientFunds when there is none.
+        The contract pays out everything at once: an `amount` must be the whole. InsufficientFunds when there is none,
+        IdempotencyMismatch when the key came with another address or amount before.
         """
         id = f"wdr_{stable_id(account.id, idempotency_key)}" if idempotency_key else f"wdr_{secrets.token_hex(12)}"
         async with self._paying:
             known = self._storage.get(Withdrawal, id)
-            if known is not None and known.to != (to or self.address):
-                raise IdempotencyMismatch(
-                    "this Idempotency-Key came with another address before", expected=known.to, got=to
-                )
             if known is None:
-                known = await self._open_withdrawal(id, account, to or self.address, amount)
+                known = await self._open_withdrawal(id, account, to, amount)
+            require_repeat(known, as_asked(to, amount))
             return await self._pay_out(known) if known.state == "pending" else known
 
     async def finish_withdrawals(self) -> None:
@@ -145,8 +144,8 @@ class Wallets:
         return found, self._storage.count(Withdrawal, account=account.id)
 
     async def transactions(self) -> list[dict[str, Any]]:
-        """The wallet's transactions as its journal holds them, oldest first."""
-        return await self._chain.journal()
+        """The wallet's transactions as its journal holds them, newest first."""
+        return (await self._chain.journal())[::-1]
 
     async def refund(self) -> list[RefundResult]:
         """Take back what is left on our channels: at once where the provider releases it, else by an exit."""
@@ -190,15 +189,24 @@ class Wallets:
         """What wallet and channels can cover, as read last; None when it is not known."""
         return self._funds
 
-    async def _open_withdrawal(self, id: str, account: Account, to: Address, amount: Amount | None) -> Withdrawal:
+    async def _open_withdrawal(
+        self, id: str, account: Account, to: Address | None, amount: Amount | None
+    ) -> Withdrawal:
         await self._funding.claim_all()
         earned = await self._chain.earned(self.address)
         if earned == 0 or (amount is not None and amount > earned):
             raise InsufficientFunds("there is not so much to withdraw", needed=amount or 1, available=earned)
         if amount is not None and amount < earned:
             raise Conflict("the contract pays out all earnings at once", expected=earned, got=amount)
-        now = self._engine.clock.now()
-        withdrawal = Withdrawal(id=id, account=account.id, to=to, amount=earned, state="pending", created_at=now)
+        withdrawal = Withdrawal(
+            id=id,
+            account=account.id,
+            to=to or self.address,
+            amount=earned,
+            state="pending",
+            asked=as_asked(to, amount),
+            created_at=self._engine.clock.now(),
+        )
         await self._storage.write(lambda tx: tx.put(withdrawal))
         return withdrawal
 

@@ -3,6 +3,7 @@
 import base64
 import builtins
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.errors import InvalidParameters, NotFound, QuotaExceeded
+from market.errors import InvalidParameters, NotFound, QuotaExceeded, RateLimited
 from market.happenings import Happening
 from market.units import Timestamp, instant
 from market.webhooks import MAX_SECRET, MIN_SECRET, PREFIX, checked_events, wants
@@ -22,6 +23,8 @@ from node.ports import Posts, Reader, Seal, Tx
 from node.records import Account, Delivery, Happened, Webhook
 
 MAX_WEBHOOKS: Final = 16
+LOOKS_AT_ONCE: Final = 2
+"""Addresses of one account whose names are looked up at the same time."""
 OLD_SECRET_FOR: Final = 86_400_000
 """How long, in ms, the secret before the last still signs too."""
 TEST: Final = "webhook.test"
@@ -45,25 +48,26 @@ class Webhooks:
         self._happenings = happenings
         self._posts = posts
         self._seal = seal
+        self._looking: Counter[str] = Counter()
 
     async def create(
         self, account: Account, url: str, events: Sequence[str], secret: str | None
     ) -> tuple[Webhook, str]:
         """A new webhook and its secret; one is made when none is given.
 
-        Raises InvalidParameters for an address that nothing may be posted to, QuotaExceeded.
+        Raises InvalidParameters for an address that nothing may be posted to, QuotaExceeded, RateLimited.
         """
-        wanted = checked_events(events)
-        await self._posts.check(url)
-        shown, now = _secret(secret), self._engine.clock.now()
+        wanted, shown = checked_events(events), _secret(secret)
+        _check_quota(self._storage, account)
+        await self._check(account, url)
+        now = self._engine.clock.now()
         id = new_id("whk", now)
         webhook = Webhook(
             id=id, account=account.id, url=url, events=wanted, secret=self._sealed(id, shown), created_at=now
         )
 
         def work(tx: Tx) -> None:
-            if tx.count(Webhook, account=account.id) >= MAX_WEBHOOKS:
-                raise QuotaExceeded(f"an account may have {MAX_WEBHOOKS} webhooks", limit=MAX_WEBHOOKS)
+            _check_quota(tx, account)
             tx.insert(webhook)
 
         await self._storage.write(work)
@@ -79,8 +83,9 @@ class Webhooks:
 
     async def update(self, account: Account, id: str, wishes: Wishes) -> Webhook:
         """Change it; one that is active again begins without failures."""
+        owned(self._storage, Webhook, id, account)
         if wishes.url is not None:
-            await self._posts.check(wishes.url)
+            await self._check(account, wishes.url)
         events = None if wishes.events is None else checked_events(wishes.events)
 
         def work(tx: Tx) -> Webhook:
@@ -143,10 +148,13 @@ class Webhooks:
 
         return await self._storage.write(work)
 
-    def deliveries(self, account: Account, id: str) -> builtins.list[Delivery]:
-        """What it was told, or is to be told, newest first."""
+    def deliveries(
+        self, account: Account, id: str, *, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[builtins.list[Delivery], int]:
+        """A page of what it was told, or is to be told, newest first, and how much that is in all."""
         owned(self._storage, Webhook, id, account)
-        return self._storage.find(Delivery, webhook=id, newest=True)
+        found = self._storage.find(Delivery, webhook=id, limit=limit, after=after, offset=offset, newest=True)
+        return found, self._storage.count(Delivery, webhook=id)
 
     async def retry(self, account: Account, id: str) -> Delivery:
         """Try a delivery once more, from the beginning; NotFound."""
@@ -158,6 +166,17 @@ class Webhooks:
             return after
 
         return await self._storage.write(work)
+
+    async def _check(self, account: Account, url: str) -> None:
+        """Look at the address; who keeps others waiting for his name servers waits for no more of them at once."""
+        if self._looking[account.id] >= LOOKS_AT_ONCE:
+            raise RateLimited(f"at most {LOOKS_AT_ONCE} addresses are looked at at a time", limit=LOOKS_AT_ONCE)
+        self._looking[account.id] += 1
+        try:
+            await self._posts.check(url)
+        finally:
+            self._looking[account.id] -= 1
+            self._looking += Counter()  # forgets who waits for nothing
 
     def _sealed(self, id: str, secret: str) -> bytes:
         return self._seal.close(secret.encode(), id)
@@ -202,6 +221,11 @@ def _delivery_of(reader: Reader, account: Account, id: str) -> Delivery:
     if delivery is None or webhook is None or webhook.account != account.id:
         raise NotFound("no such delivery", id=id)
     return delivery
+
+
+def _check_quota(reader: Reader, account: Account) -> None:
+    if reader.count(Webhook, account=account.id) >= MAX_WEBHOOKS:
+        raise QuotaExceeded(f"an account may have {MAX_WEBHOOKS} webhooks", limit=MAX_WEBHOOKS)
 
 
 def _secret(given: str | None) -> str:

@@ -74,6 +74,8 @@ class EvmChain:
         self.chain_id, self.channels = deployment.chain_id, deployment.channels
         self._rpc, self._deployment, self._wallet, self._confirmations = rpc, deployment, wallet, confirmations
         self._reader, self._calls = Reader(rpc, deployment, confirmations), Calls(deployment)
+        self._leaving = 0
+        """What is being paid and may still be in the balance: several at once do not count on the same tokens."""
 
     async def balances(self, address: Address) -> Balances:
         return await self._reader.balances(address)
@@ -122,9 +124,14 @@ class EvmChain:
     async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
         if not await self._wallet.knows(key):
             balances = await self._reader.balances(self._wallet.address)
-            if balances.token < amount:
-                raise InsufficientFunds("the wallet holds too few tokens", needed=amount, available=balances.token)
-        return await self._send(self._calls.transfer(to, amount), key)
+            free = max(0, balances.token - self._leaving)
+            if free < amount:
+                raise InsufficientFunds("the wallet holds too few tokens", needed=amount, available=free)
+        self._leaving += amount
+        try:
+            return await self._send(self._calls.transfer(to, amount), key)
+        finally:
+            self._leaving -= amount
 
     async def received(self, cursor: str) -> AsyncIterator[IncomingNews]:
         wanted = transfers_to(self._deployment.token, self._wallet.address)

@@ -6,8 +6,7 @@ from typing import Final
 
 import httpx
 
-from market.egress import is_forbidden
-from node.adapters.outside import Outside, Place, Resolve, resolved
+from node.adapters.outside import Outside, Place, Resolve
 
 ALL_WITHIN: Final = 60.0
 """Seconds for the whole file."""
@@ -20,8 +19,8 @@ class GuardedDownloads:
 
     def __init__(
         self,
-        resolve: Resolve = resolved,
-        is_closed: Callable[[str], bool] = is_forbidden,
+        resolve: Resolve | None = None,
+        is_closed: Callable[[str], bool] | None = None,
         within: float = ALL_WITHIN,
         field: str = "binary_url",
     ) -> None:
@@ -42,7 +41,7 @@ class GuardedDownloads:
     async def _read(self, url: str, place: Place) -> AsyncIterator[bytes]:
         headers = {**place.headers, "Accept-Encoding": "identity"}
         async with (
-            httpx.AsyncClient(trust_env=False, timeout=SILENCE, follow_redirects=False) as client,
+            self._outside.client(SILENCE) as client,
             client.stream("GET", place.url, headers=headers, extensions=place.extensions) as answer,
         ):
             if answer.status_code != httpx.codes.OK:

@@ -6,9 +6,8 @@ from typing import Final
 
 import httpx
 
-from market.egress import is_forbidden
 from market.errors import Unavailable
-from node.adapters.outside import Outside, Resolve, resolved
+from node.adapters.outside import Outside, Resolve
 
 WITHIN: Final = 10.0
 """Seconds for the whole of a try."""
@@ -21,8 +20,8 @@ class GuardedPosts:
         self,
         *,
         is_open: bool = False,
-        resolve: Resolve = resolved,
-        is_closed: Callable[[str], bool] = is_forbidden,
+        resolve: Resolve | None = None,
+        is_closed: Callable[[str], bool] | None = None,
         within: float = WITHIN,
     ) -> None:
         schemes = ("http", "https") if is_open else ("https",)
@@ -43,7 +42,7 @@ class GuardedPosts:
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         place = await self._outside.place(url)
-        async with httpx.AsyncClient(trust_env=False, timeout=self._within, follow_redirects=False) as client:
+        async with self._outside.client(self._within) as client:
             request = client.build_request(
                 "POST", place.url, content=body, headers={**headers, **place.headers}, extensions=place.extensions
             )

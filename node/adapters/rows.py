@@ -26,6 +26,7 @@ from node.records import (
     DeviceLogin,
     Entry,
     Happened,
+    Holding,
     Invoice,
     LogChunk,
     LogHead,
@@ -81,7 +82,7 @@ class Shape(Struct, frozen=True, kw_only=True):
         """The value of the key column for `id`: a number where the storage counts."""
         if self.key == "id":
             return id
-        return int(id) if id.isdecimal() else -1
+        return int(id) if id.isascii() and id.isdecimal() and len(id) <= 18 else -1
 
     def column(self, condition: str) -> str:
         """The column that a condition is about; TypeError when the table has none such."""
@@ -187,6 +188,7 @@ SHAPES: Final[Mapping[type[Struct], Shape]] = {
     Invoice: _shape(Invoice, "invoice", "id created=due_at account period"),
     Traffic: _shape(Traffic, "traffic", "id account created="),
     Posted: _shape(Posted, "posted", "id created=at account currency subject"),
+    Holding: _shape(Holding, "holding", "id created=used_at account"),
     Balance: _shape(Balance, "balance", "id account currency amount created="),
     Withdrawal: _shape(Withdrawal, "withdrawal", "id created=created_at account state amount"),
     Mark: _shape(Mark, "mark", "id created="),

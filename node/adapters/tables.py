@@ -54,7 +54,10 @@ class ServiceRow(Row, table=True):
 
 class RunRow(Row, table=True):
     __tablename__ = "run"
-    __table_args__ = (Index(None, "account", "created", "id"),)
+    __table_args__ = (
+        Index(None, "account", "created", "id"),
+        Index(None, "state", "created", "id"),
+    )
     id: str = Field(primary_key=True)
     account: str
     state: str
@@ -256,6 +259,13 @@ class PostedRow(Row, table=True):
     account: str
     currency: str
     subject: str = Field(index=True)
+
+
+class HoldingRow(Row, table=True):
+    __tablename__ = "holding"
+    __table_args__ = (Index(None, "created", "id"),)
+    id: str = Field(primary_key=True)
+    account: str
 
 
 class BalanceRow(Row, table=True):

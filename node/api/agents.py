@@ -1,5 +1,6 @@
 """Routes of agents: services as another dialect names them, in snake_case, with `deploying` for what is coming up."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -8,11 +9,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from market.errors import InvalidParameters, NotFound
-from market.services import Service
+from market.services import Service, regions_of
 from node.api.auth import SECURITY, computes, deploys, powers, signed_in
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
 from node.api.replies import (
+    Key,
     Page,
     encode,
     idempotency_of,
@@ -36,10 +38,8 @@ SORTS: Final = ("created_at", "updated_at", "name", "status", "replicas")
 @post("/agents", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 409, 422))
 async def create_agent(request: Call, data: JSONBody[NewAgent], key: NamedDependency[str]) -> Response[AgentView]:
     """Bring up an agent; repeat it safely with an `Idempotency-Key`."""
-    ordered = await agent_order(data, request.services)
-    idempotency = await idempotency_of(
-        request, key, "POST /v1/agents", lambda made: (201, encode(_view(request, made)))
-    )
+    ordered = await agent_order(data, request.services, request.account)
+    idempotency = await idempotency_of(request, key, lambda made: (201, encode(_view(request, made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
@@ -66,8 +66,9 @@ async def list_agents(
     states, names = states_in(status), _fields_in(fields)
     found = [agent for agent in request.services.hosting.list(request.account) if agent.kind == "agent"]
     found = [agent for agent in found if not states or agent.state in states]
-    found = [agent for agent in found if region in ("", agent.constraints.region)]
-    shown, totals = listing(_sorted(found, sort), wanted)
+    found = [agent for agent in found if not region or region in regions_of(agent)]
+    key, newest = _order_of(sort)
+    shown, totals = listing(sorted(found, key=key, reverse=newest), wanted, key, newest=newest)
     views = tuple(_with_fields(_view(request, agent), names) for agent in shown)
     return reply(
         AgentList(
@@ -178,7 +179,7 @@ def agent_of(request: Call, id: str) -> Service:
 
 async def _change(request: Call, id: str, body: AgentChanges) -> Response[AgentView]:
     agent = agent_of(request, id)
-    amendment = await agent_amendment(body, agent, request.services)
+    amendment = await agent_amendment(body, agent, request.services, request.account)
     after = await request.services.hosting.update(request.account, agent.id, amendment)
     return reply(_view(request, after))
 
@@ -187,13 +188,14 @@ def _view(request: Call, service: Service) -> AgentView:
     return agent_view(service, request.services)
 
 
-def _sorted(agents: list[Service], sort: str) -> list[Service]:
+def _order_of(sort: str) -> tuple[Callable[[Service], Key], bool]:
+    """What agents are sorted by, and whether the greatest comes first."""
     name, _, order = sort.partition(":")
     if name not in SORTS or order not in ("", "asc", "desc"):
         expected = f"one of {', '.join(SORTS)}, then :asc or :desc"
         raise InvalidParameters(f"sort must be {expected}", field="sort", value=sort, expected=expected)
     field = {"status": "state"}.get(name, name)
-    return sorted(agents, key=lambda agent: (getattr(agent, field), agent.id), reverse=order == "desc")
+    return lambda agent: (getattr(agent, field), agent.id), order == "desc"
 
 
 def _fields_in(text: str) -> tuple[str, ...]:

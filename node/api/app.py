@@ -52,10 +52,10 @@ from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, Rules
 from node.api.log_queries import log_query_of
 from node.api.metrics import Metrics
-from node.api.replies import idempotency_key, page_of, refuse_repeated
+from node.api.replies import before_handling, idempotency_key, page_of
 from node.api.services import Call, Services
 from node.api.streams import Closing
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.ports import Calls
 
 COMPRESSED_FROM: Final = 1024
@@ -266,7 +266,7 @@ def create_app(
         route_handlers=[_routes(), _runner(), system.show_metrics, device_page.show_device_page],
         middleware=[Forwarding] if node else [],
         request_class=Call,
-        before_request=refuse_repeated,
+        before_request=before_handling,
         exception_handlers=HANDLERS,
         state=State(state),
         openapi_config=openapi_config(),
@@ -276,7 +276,7 @@ def create_app(
         request_max_body_size=min(JSON_LIMIT, settings.body_limit),
     )
     _guard_directly(app)
-    return Edge(app, metrics, settings.body_limit)
+    return Edge(app, metrics, settings.body_limit, settings.body_within)
 
 
 def _guard_directly(app: Litestar) -> None:

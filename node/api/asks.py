@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, post
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -14,8 +15,9 @@ from node.api.auth import SECURITY, administers
 from node.api.catalog import prices_view
 from node.api.errors import problems
 from node.api.market_views import OwnAskList, OwnAskView
+from node.api.merging import place_of
 from node.api.present import iso
-from node.api.replies import reply
+from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.views import Deleted
@@ -43,10 +45,20 @@ class AskBody(Body, frozen=True, kw_only=True):
     expires_in: Annotated[str, Meta(max_length=16)] | None = None
 
 
-@get("/market/asks", guards=[administers], tags=TAGS, security=SECURITY, responses=problems())
-async def list_asks(request: Call) -> Response[OwnAskList]:
+@get(
+    "/market/asks",
+    guards=[administers],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_asks(request: Call, wanted: NamedDependency[Page]) -> Response[OwnAskList]:
     """The ask that this node's machine is offered for, if one was set by hand."""
-    return reply(OwnAskList(asks=tuple(_view(request, ask) for ask in request.services.asks.list())))
+    found = request.services.asks.list()
+    shown, following = cut(found, wanted, place_of)
+    pagination = pagination_of(wanted, len(found), len(shown), following)
+    return reply(OwnAskList(asks=tuple(_view(request, ask) for ask in shown), pagination=pagination))
 
 
 @post("/market/asks", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(403, 409, 413, 415))

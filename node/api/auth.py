@@ -23,18 +23,26 @@ from node.ports import Standing
 Connection = ASGIConnection[Any, Any, Any, Any]
 HEADERS: Final = "neugrid.headers"
 """Where guards leave response headers in the ASGI scope; the edge adds them."""
+REVOKED: Final = 4401
+"""The code of the close of a WebSocket whose credentials..."""
+GONE: Final = "these credentials are good no longer"
+TOLD: Final = "neugrid.standing"
+"""Where they leave which window those headers tell of."""
 SECURITY: Final[list[SecurityRequirement]] = [{"apiKey": []}, {"bearer": []}]
 
 
 class Access:
     """Lets in who has a credential with this scope, within the limits of its tier; the caller is the request's `auth`.
 
+    Where only the body shows what a request is, `later` holds the actions as one of which its handler counts it.
+
     Raises Unauthorized, Forbidden, RateLimited.
     """
 
-    def __init__(self, scope: str, action: str = GENERAL) -> None:
+    def __init__(self, scope: str, action: str = GENERAL, later: tuple[str, ...] = ()) -> None:
         self.scope = scope
         self.action = action
+        self.later = later
 
     async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
         if _method(connection) == "OPTIONS":
@@ -51,6 +59,7 @@ class Open:
     """Lets everybody in; whoever brings a credential must bring a right one. The user is None without."""
 
     scope = ""
+    later: tuple[str, ...] = ()
 
     def __init__(self, action: str = GENERAL) -> None:
         self.action = action
@@ -72,15 +81,23 @@ class Open:
 
 signed_in: Final = Access("read")
 computes: Final = Access("compute")
+submits_jobs: Final = Access("compute", later=("deploy", "code-submit"))
 deploys: Final = Access("compute", "deploy")
 powers: Final = Access("compute", "power")
+uploads: Final = Access("compute", "upload")
 submits_code: Final = Access("compute", "code-submit")
-pays: Final = Access("money")
+pays: Final = Access("money", "withdraw")
 manages: Final = Access("account")
 makes_keys: Final = Access("account", "key-create")
 administers: Final = Access("admin")
 known_or_not: Final = Open()
 signs_in: Final = Open("auth")
+
+
+def count_as(connection: Connection, action: str) -> None:
+    """Count a request that a guard has let in as what its body shows it to be; RateLimited."""
+    account = connection.scope["user"]
+    _count(connection, account.id, account.tier, action, is_counted=True)
 
 
 def profile_of(connection: Connection, callers: Callers) -> str:
@@ -145,11 +162,11 @@ def _caller(connection: Connection, credentials: list[str]) -> Caller:
     return callers[0]
 
 
-def _count(connection: Connection, who: str, tier: str, action: str) -> None:
+def _count(connection: Connection, who: str, tier: str, action: str, *, is_counted: bool = False) -> None:
     limiter: Limiter = connection.app.state.limiter
     now = connection.app.state.services.clock.now()
     try:
-        standing = limiter.hit(who, tier, action, now)
+        standing = (limiter.hit_also if is_counted else limiter.hit)(who, tier, action, now)
     except RateLimited as refusal:
         _tell(connection, standing_of(refusal), now)
         raise
@@ -158,5 +175,8 @@ def _count(connection: Connection, who: str, tier: str, action: str) -> None:
 
 
 def _tell(connection: Connection, standing: Standing, now: int) -> None:
-    headers = connection.scope.setdefault(HEADERS, [])  # type: ignore[typeddict-item]
-    headers += headers_of(standing, now)
+    """Leave the headers of the window with the least room; of two that are full the later one refuses."""
+    scope: Any = connection.scope
+    told: Standing = scope.get(TOLD, standing)
+    if standing.remaining <= told.remaining:
+        scope[TOLD], scope[HEADERS] = standing, headers_of(standing, now)

@@ -104,7 +104,7 @@ async def show_usage(
 async def list_invoices(request: Call, wanted: NamedDependency[Page]) -> Response[InvoiceList]:
     """Your invoices: one for each month that is over and in which you used something."""
     found = request.services.billing.invoices(request.account)
-    shown, totals = listing(found, wanted)
+    shown, totals = listing(found, wanted, lambda invoice: (invoice.due_at, invoice.id), newest=True)
     view = InvoiceList(
         invoices=tuple(_view(request, invoice) for invoice in shown),
         **totals,

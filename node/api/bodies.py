@@ -1,8 +1,11 @@
 """Reading JSON bodies: one decode into one bounded struct, both casings, and refusals that name the field."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final, TypeVar, get_args
+from itertools import islice
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +15,14 @@ from node.api.errors import UnsupportedMediaType
 from node.api.expectations import misfit
 
 S = TypeVar("S", bound=Struct)
-_PLACE: Final = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
+MOST_ITEMS: Final = 1024
+"""No list of bodies may have so many items; where one has more, the decoder alone looks at them."""
+MOST_SAID: Final = 400
+MOST_SHOWN: Final = 27
+"""Of a refusal: characters of what the decoder says, and items of a list, which fill what is shown of a value."""
+_AT: Final = " - at `$"
 _SECRET: Final = re.compile(r"password|secret|token|^env", re.IGNORECASE)
-_UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*)`$")
+_UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*?)`?$", re.DOTALL)
 _MISSING: Final = re.compile(r"^Object missing required field `(.*)`$")
 
 
@@ -26,10 +34,7 @@ def read_body(body: bytes, media_type: str, kind: type[S]) -> S:
     if media_type and not is_json(media_type):
         raise UnsupportedMediaType(f"expected application/json, got {media_type[:80]!r}", expected="application/json")
     try:
-        read: S = _decoder(kind).decode(body)
-        return read
-    except msgspec.ValidationError as error:
-        return _read_again(body, kind, error)
+        return _decoded(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameters(f"the body is not valid JSON: {error}", field="body", expected="JSON") from None
 
@@ -45,11 +50,16 @@ def _decoder(kind: type[S]) -> msgspec.json.Decoder[S]:
     return msgspec.json.Decoder(kind)
 
 
-def _read_again(body: bytes, kind: type[S], error: msgspec.ValidationError) -> S:
+def _decoded(body: bytes, kind: type[S]) -> S:
     try:
-        raw = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise InvalidParameters(f"the body is not valid JSON: {problem}", field="body", expected="JSON") from None
+        read: S = _decoder(kind).decode(body)
+        return read
+    except msgspec.ValidationError as error:
+        return _read_again(body, kind, error)
+
+
+def _read_again(body: bytes, kind: type[S], error: msgspec.ValidationError) -> S:
+    raw = msgspec.json.decode(body)
     renamed = _camelled(raw, kind)
     if renamed == raw:
         raise _explain(str(error), raw) from None
@@ -59,45 +69,72 @@ def _read_again(body: bytes, kind: type[S], error: msgspec.ValidationError) -> S
         raise _explain(str(again), renamed) from None
 
 
-def _camelled(value: Any, kind: Any) -> Any:
-    """The value with field names in camelCase, only where `kind` has such fields: keys of free maps stay."""
-    struct = _struct_in(kind)
+def _camelled(value: Any, kind: Any, place: str = "") -> Any:
+    """The value with field names in camelCase, only where `kind` has such fields: everything else is not looked at.
+
+    What a client sends may be large and deep, and this is done while all others wait.
+    """
     if isinstance(value, list):
-        return [_camelled(item, kind) for item in value]
+        item = _item_in(kind)
+        if item is None or len(value) > MOST_ITEMS:
+            return value
+        return [_camelled(each, item, f"{place}[{number}]") for number, each in enumerate(value)]
+    struct = _struct_in(kind)
     if not isinstance(value, dict) or struct is None:
         return value
-    fields = {field.name: field for field in msgspec.structs.fields(struct)}
-    types = {field.encode_name: field.type for field in fields.values()}
-    names = {key: fields[key].encode_name if key in fields else key for key in value}
-    if len(set(names.values())) < len(names):
-        raise InvalidParameters("a field is given in both casings", field=_twice(list(names.values())))
-    return {names[key]: _camelled(item, types.get(names[key])) for key, item in value.items()}
+    known, renamed = _names_of(struct), {}
+    for key, item in value.items():
+        if key not in known:
+            raise _unknown(place, key)
+        name, type = known[key]
+        if name in renamed:
+            raise InvalidParameters("a field is given in both casings", field=_joined(place, name))
+        renamed[name] = _camelled(item, type, _joined(place, name))
+    return renamed
+
+
+@cache
+def _names_of(struct: type[Struct]) -> dict[str, tuple[str, Any]]:
+    """The name in JSON and the type of each field, by both of its names."""
+    fields = msgspec.structs.fields(struct)
+    return {name: (field.encode_name, field.type) for field in fields for name in (field.name, field.encode_name)}
 
 
 def _struct_in(kind: Any) -> type[Struct] | None:
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return kind
-    found = (_struct_in(part) for part in get_args(kind))
-    return next((struct for struct in found if struct is not None), None)
+    return next((part for part in _parts(kind) if isinstance(part, type) and issubclass(part, Struct)), None)
 
 
-def _twice(names: list[str]) -> str:
-    return next(name for name in names if names.count(name) > 1)
+def _item_in(kind: Any) -> Any:
+    """What the items of the list are that `kind` allows, None without one or where no field is to be found in them."""
+    items = (get_args(part)[0] for part in _parts(kind) if get_origin(part) in (list, tuple))
+    return next((item for item in items if _struct_in(item)), None)
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """What a type may be, without what is said of it."""
+    if get_origin(kind) in (Union, UnionType, Annotated):
+        for part in get_args(kind):
+            yield from _parts(part)
+    else:
+        yield kind
 
 
 def _explain(problem: str, raw: Any) -> InvalidParameters:
-    match = _PLACE.match(problem)
-    message, place = (match[1], match[2] or "") if match else (problem, "")
-    place = place.removeprefix(".")
+    message, at, place = problem.rpartition(_AT)
+    message, place = (message[:MOST_SAID], place.removesuffix("`").removeprefix(".")) if at else (place[:MOST_SAID], "")
     if found := _UNKNOWN.match(message):
-        field = _joined(place, found[1])
-        return InvalidParameters(f"{field} is not a known field", field=field, expected="no such field")
+        return _unknown(place, found[1])
     if found := _MISSING.match(message):
         field = _joined(place, found[1])
         return InvalidParameters(f"{field} is required", field=field, expected="a value")
     value = _shown(raw, place)
     sentence, expected = misfit(place or "the body", message, value)
     return InvalidParameters(sentence, field=place or "body", value=value, expected=expected)
+
+
+def _unknown(place: str, name: str) -> InvalidParameters:
+    field = _joined(place, name[:80])
+    return InvalidParameters(f"{field} is not a known field", field=field, expected="no such field")
 
 
 def _joined(place: str, name: str) -> str:
@@ -118,4 +155,14 @@ def _shown(raw: Any, place: str) -> Any:
 
 def shown_value(value: Any) -> Any:
     """A value as refusals show it: numbers as they came, the beginning of everything else as text."""
-    return value if isinstance(value, int | float | bool) or value is None else str(value)[:80]
+    return value if isinstance(value, int | float | bool) or value is None else str(_beginning(value))[:80]
+
+
+def _beginning(value: Any, depth: int = 3) -> Any:
+    """As much of a value as can be seen of it: it may be large, and deeper than its text can be made."""
+    if isinstance(value, list):
+        return [_beginning(item, depth - 1) for item in value[:MOST_SHOWN]] if depth else ["..."]
+    if isinstance(value, dict):
+        some = islice(value.items(), MOST_SHOWN)
+        return {key[:80]: _beginning(item, depth - 1) for key, item in some} if depth else {"...": "..."}
+    return value[:80] if isinstance(value, str) else value

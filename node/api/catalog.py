@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
+from market.gpus import gpu_model
 from market.offers import Gpu, Hardware, Offer
 from market.orders import Order
 from market.resources import Prices, Resources
@@ -87,7 +88,7 @@ def resources_view(resources: Resources) -> ResourcesView:
         cpu=resources.cpu / 1000,
         memory=format_size(resources.memory),
         disk=format_size(resources.disk),
-        gpu=GpuView(count=resources.gpus, model=resources.gpu_model, vram=format_size(resources.vram)),
+        gpu=GpuView(count=resources.gpus, model=gpu_model(resources.gpu_model), vram=format_size(resources.vram)),
     )
 
 

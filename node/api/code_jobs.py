@@ -7,40 +7,21 @@ from typing import Final
 from litestar import Response
 from litestar.response import Stream
 
-from market.errors import InvalidParameters
+from market.errors import Conflict, InvalidParameters
 from market.ledger import MONEY
 from market.runs import DONE, RUN_WITHIN, Run, RunState
 from market.units import Amount, Timestamp, format_amount
 from node.api.log_queries import LogQuery, resume_point
 from node.api.present import iso, iso_or_none, log_record, provider_id
-from node.api.replies import (
-    Page,
-    cut_ahead,
-    encode,
-    idempotency_of,
-    pagination_of,
-    place_in,
-    replay,
-    reply,
-    reply_unless_known,
-)
+from node.api.replies import encode, idempotency_of, replay, reply, reply_unless_known
 from node.api.runner import status_of
 from node.api.services import Call
 from node.api.streams import Frame, event_stream
 from node.api.submissions import SubmitJob, source_of
-from node.api.views import Fault, JobList, JobView, LogList, ResultList, Timings
+from node.api.views import Fault, JobView, LogList, ResultList, Timings
 from node.ports import LogLine
 
 _ID: Final = re.compile(r"[0-9a-f]{24}")
-STATES: Final = {
-    "pending": (RunState.QUEUED,),
-    "queued": (RunState.QUEUED,),
-    "running": (RunState.QUEUED,),
-    "success": (RunState.SUCCEEDED,),
-    "failed": (RunState.FAILED,),
-    "cancelled": (RunState.CANCELLED,),
-}
-"""By the word of a filter: whether a provider has a run in hand is not stored."""
 FOLLOWED: Final = 600.0
 
 
@@ -54,40 +35,31 @@ async def submit_code_job(request: Call, body: SubmitJob, key: str) -> Response[
     source_of(body)
     if body.language is None:
         raise InvalidParameters("code needs its language", field="language", expected="a name of GET /v1/languages")
-    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda run: (201, encode(_view(request, run))))
+    idempotency = await idempotency_of(request, key, lambda run: (201, encode(code_view(request, run))))
     run, stored = await request.services.runner.submit_once(
         request.account, body.language, body.code or "", (body.input,), idempotency
     )
     if run is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
-    return reply(_view(request, run), 201, {"Location": f"/v1/jobs/{run.id}"})
-
-
-def list_code_jobs(request: Call, wanted: Page, states: tuple[RunState, ...]) -> Response[JobList]:
-    """A page of runs, newest first."""
-    after = place_in(wanted.cursor) if wanted.cursor else None
-    runs, total = request.services.runner.list(
-        request.account, states=states, limit=wanted.limit + 1, after=after, offset=wanted.start
-    )
-    shown, following = cut_ahead(runs, wanted)
-    views = tuple(_view(request, run) for run in shown)
-    return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
+    return reply(code_view(request, run), 201, {"Location": f"/v1/jobs/{run.id}"})
 
 
 async def show_code_job(request: Call, id: str, wait: float) -> Response[JobView]:
     """The run, once it has ended or after `wait` seconds."""
-    view = _view(request, await request.services.runner.wait(request.account, id, wait))
+    view = code_view(request, await request.services.runner.wait(request.account, id, wait))
     return reply_unless_known(request, view, f'W/"{view.status}-{view.attempt}"')
 
 
 async def cancel_code_job(request: Call, id: str) -> Response[JobView]:
     """End it: what it would have cost is given back."""
-    return reply(_view(request, await request.services.runner.cancel(request.account, id)))
+    return reply(code_view(request, await request.services.runner.cancel(request.account, id)))
 
 
 def code_results(request: Call, id: str) -> Response[ResultList]:
-    """Code leaves no files."""
+    """Code leaves no files; Conflict while it runs."""
     run = request.services.runner.get(request.account, id)
+    if run.state not in DONE:
+        raise Conflict("the run has not ended", state=status_of(request, run))
     return reply(ResultList(id=run.id, status=status_of(request, run), exit_code=_exit_code(run), files=()))
 
 
@@ -100,7 +72,7 @@ def code_logs(request: Call, id: str, wanted: LogQuery) -> Response[LogList]:
 def follow_code(request: Call, id: str, wanted: LogQuery) -> Stream:
     """The same as server-sent events: everything comes with the end."""
     run = request.services.runner.get(request.account, id)
-    return event_stream(_frames(request, run, wanted, resume_point(request)), request.closing)
+    return event_stream(_frames(request, run, wanted, resume_point(request)), request.closing, request.watched)
 
 
 async def _frames(request: Call, run: Run, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:
@@ -130,7 +102,8 @@ def _exit_code(run: Run) -> int | None:
     return told.exit_code if told else None
 
 
-def _view(request: Call, run: Run) -> JobView:
+def code_view(request: Call, run: Run) -> JobView:
+    """The run in the fields of a job."""
     status = status_of(request, run)
     most = run.price * len(run.inputs) if run.currency == MONEY else 0
     cost = Amount(most if run.state is RunState.SUCCEEDED else 0)

@@ -12,10 +12,10 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from market.errors import InvalidParameters, NeugridError
+from market.errors import InvalidParameters, NeugridError, Unauthorized
 from node.actions.console_doors import Execute, FrameKind, Frames, Outcome, Size
 from node.actions.consoles import Consoles
-from node.api.auth import SECURITY, computes, signed_in
+from node.api.auth import GONE, REVOKED, SECURITY, computes
 from node.api.errors import problems
 from node.api.files import limited_body
 from node.api.replies import reply
@@ -36,6 +36,7 @@ async def execute(socket: WebSocket[Any, Any, Any], job_id: FromPath[str]) -> No
 
     Each message is binary: a byte that says what it is, then its content. 0 is input or output, 1 the end of the
     input, 2 the size of the terminal as JSON {rows, columns}, 3 the last word as JSON {exit_code, code, message}.
+    The command ends, and the socket is closed with 4401, when the credentials that opened it are good no longer.
     """
     await socket.accept()
     consoles: Consoles = socket.app.state.services.consoles
@@ -58,7 +59,7 @@ async def execute(socket: WebSocket[Any, Any, Any], job_id: FromPath[str]) -> No
 
 @get(
     "/jobs/{job_id:str}/files",
-    guards=[signed_in],
+    guards=[computes],
     tags=TAGS,
     security=SECURITY,
     media_type=ARCHIVE,
@@ -103,18 +104,19 @@ def _wanted(query: Any) -> Execute:
 
 
 async def _converse(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
-    hearing = asyncio.create_task(_hear(socket, frames))
-    telling = asyncio.create_task(_tell(socket, frames))
-    try:
-        await asyncio.wait({hearing, telling}, return_when=asyncio.FIRST_COMPLETED)
-        if telling.done():
-            telling.result()
-        else:
-            hearing.result()
-    finally:
-        for task in (hearing, telling):
-            task.cancel()
-        await asyncio.gather(hearing, telling, return_exceptions=True)
+    """Both ways until one ends; Unauthorized once whoever opened it may no longer."""
+    with socket.app.state.services.people.watch.over(socket.auth) as revoked:
+        tasks = [asyncio.create_task(each) for each in (_tell(socket, frames), _hear(socket, frames), revoked.wait())]
+        telling, hearing, _ = tasks
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if revoked.is_set():
+                raise Unauthorized(GONE)
+            await (telling if telling.done() else hearing)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _hear(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
@@ -148,12 +150,13 @@ async def _tell(socket: WebSocket[Any, Any, Any], frames: Frames) -> None:
 
 
 async def _refuse(socket: WebSocket[Any, Any, Any], error: NeugridError) -> None:
-    await _say_last(socket, Outcome(exit_code=-1, code=error.code, message=error.message[:512]))
+    code = REVOKED if isinstance(error, Unauthorized) else REFUSED
+    await _say_last(socket, Outcome(exit_code=-1, code=error.code, message=error.message[:512]), code)
 
 
-async def _say_last(socket: WebSocket[Any, Any, Any], outcome: Outcome) -> None:
+async def _say_last(socket: WebSocket[Any, Any, Any], outcome: Outcome, code: int = REFUSED) -> None:
     await socket.send_bytes(bytes([FrameKind.DONE]) + _encode(outcome))
-    await socket.close(code=REFUSED, reason=outcome.code)
+    await socket.close(code=code, reason=outcome.code)
 
 
 async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

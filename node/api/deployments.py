@@ -49,7 +49,7 @@ async def create_deployment(
         view = deployment_view(service, request.services)
         return DeploymentCreated(deployment=view, estimated_hourly_cost=ordered.hourly_cost)
 
-    idempotency = await idempotency_of(request, key, "POST /v1/deployments", lambda made: (201, encode(shown(made))))
+    idempotency = await idempotency_of(request, key, lambda made: (201, encode(shown(made))))
     service, stored = await request.services.hosting.create(request.account, ordered.new, idempotency)
     if service is None or stored is not None:
         return replay(stored)  # type: ignore[arg-type]  # one of the two is always there

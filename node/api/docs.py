@@ -175,8 +175,8 @@ def _of_bodies(method: str, operation: dict[str, Any], schemas: dict[str, Any]) 
     elif body:
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         body["required"] = bool(schemas[name].get("required"))
-        return (413, 415)
-    return (413,) if method in ("post", "put", "patch") else ()
+        return (408, 413, 415)
+    return (408, 413) if method in ("post", "put", "patch") else ()
 
 
 def _reference(noun: type[Struct]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 It wraps the framework, because requests without a route never reach the middleware inside it.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -16,7 +17,7 @@ from litestar.routes import BaseRoute
 from litestar.types import Message, Receive, Scope, Send
 
 from node.api.auth import HEADERS, profile_of
-from node.api.errors import MEDIA_TYPE, REQUEST_ID, problem_body
+from node.api.errors import MEDIA_TYPE, REQUEST_ID, RequestTimeout, problem_body
 from node.api.heads import FORWARDED_FOR
 from node.api.metrics import Metrics
 from node.api.streams import Closing
@@ -28,6 +29,12 @@ _SNAKE: Final = re.compile(rb"(?:^|&)[^=&]*_[^=&]*")
 _COMMON: Final = ((b"x-api-version", API_VERSION.encode()), (b"x-content-type-options", b"nosniff"))
 JSON_LIMIT: Final = 8 * 2**20
 """The largest JSON body; uploads have the limit of the settings."""
+SIGN_IN_LIMIT: Final = 64 * 1024
+"""The largest body where somebody signs in: anybody may send it."""
+SIGN_IN: Final = "/v1/auth/"
+"""How those paths begin."""
+SLOWEST: Final = 1024
+"""Bytes a second that a body comes with, once it has taken the time of one piece; our own slowness does not count."""
 UPLOADS: Final = "/files"
 """How the paths end whose bodies are files."""
 
@@ -35,10 +42,11 @@ UPLOADS: Final = "/files"
 class Edge:
     """The ASGI application of a node: the framework's, seen through this layer."""
 
-    def __init__(self, app: Litestar, metrics: Metrics, body_limit: int) -> None:
+    def __init__(self, app: Litestar, metrics: Metrics, body_limit: int, body_within: float) -> None:
         self.app = app
         self.metrics = metrics
         self._body_limit = body_limit
+        self._body_within = body_within
         self._allowed = {route.path_format: _methods(route) for route in app.routes}
 
     @property
@@ -53,7 +61,7 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._allowed)
+        exchange = _Exchange(scope, receive, send, self._allowed, self._body_within)
         try:
             await self._answer(exchange)
         finally:
@@ -61,18 +69,23 @@ class Edge:
 
     async def _answer(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
-        limit = self._body_limit if scope["path"].endswith(UPLOADS) else min(JSON_LIMIT, self._body_limit)
+        limit = self._limit_on(scope["path"])
         if exchange.announced_size() > limit:
             profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
             await exchange.refuse(limit, profile, self.app.cors_config)
         else:
             await self.app(scope, exchange.receive, exchange.send)
 
+    def _limit_on(self, path: str) -> int:
+        if path.endswith(UPLOADS):
+            return self._body_limit
+        return min(SIGN_IN_LIMIT if path.startswith(SIGN_IN) else JSON_LIMIT, self._body_limit)
+
 
 class _Exchange:
     """One request and its response on their way through."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, allowed: dict[str, bytes]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, allowed: dict[str, bytes], within: float) -> None:
         self.method = str(scope.get("method"))
         self.status = 0
         self.scope: Any = scope
@@ -83,12 +96,13 @@ class _Exchange:
         self._is_head = self.method == "HEAD"
         self._headers = dict(scope["headers"])
         self._is_over = False
+        self._body = _Patience(within)
         self._prepare()
 
     def announced_size(self) -> int:
         """The Content-Length, 0 when there is none."""
         length = self._headers.get(b"content-length", b"0")
-        return int(length) if length.isdigit() else 0
+        return int(length[:20]) if length.isdigit() else 0  # the first digits of a longer one are too much already
 
     async def refuse(self, limit: int, profile: str, origins: CORSConfig | None) -> None:
         """Answer 413 without reading the body; pages of `origins` may read the answer like every other."""
@@ -106,8 +120,11 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def receive(self) -> Any:
-        """What the client sends; after the answer to HEAD it counts as gone, so that streams end."""
-        return {"type": "http.disconnect"} if self._is_over else await self._receive()
+        """What the client sends; after the answer to HEAD it counts as gone, so that streams end.
+
+        Raises RequestTimeout when the next piece of its body does not come.
+        """
+        return {"type": "http.disconnect"} if self._is_over else await self._body.next(self._receive)
 
     async def send(self, message: Message) -> None:
         """Pass the answer on: headers added, the body of HEAD left out."""
@@ -147,6 +164,29 @@ class _Exchange:
     def _own_headers(self) -> list[tuple[bytes, bytes]]:
         own = self.scope.get(HEADERS, [])
         return [(b"x-request-id", self.scope[REQUEST_ID].encode()), *_COMMON, *own]
+
+
+class _Patience:
+    """Waits for the pieces of one body: so many seconds for each, and for all of them as long as SLOWEST takes."""
+
+    def __init__(self, within: float) -> None:
+        self._within = within
+        self._left = within
+        self._has_more = True
+
+    async def next(self, receive: Receive) -> Any:
+        """The next message; behind the body, where only the client's leaving is waited for, that takes any time."""
+        if not self._has_more:
+            return await receive()
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(min(self._left, self._within)):
+                message: Any = await receive()
+        except TimeoutError:
+            raise RequestTimeout("the body did not come in time", seconds=self._within) from None
+        self._has_more = message.get("more_body", False)
+        self._left += len(message.get("body", b"")) / SLOWEST - (time.perf_counter() - began)
+        return message
 
 
 def _name_client(scope: Any) -> None:

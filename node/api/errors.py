@@ -32,6 +32,7 @@ STATUS: Final[dict[str, int]] = {
     "QUOTA_EXCEEDED": 403,
     "NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
+    "REQUEST_TIMEOUT": 408,
     "CONFLICT": 409,
     "INVALID_TRANSITION": 409,
     "PAYLOAD_TOO_LARGE": 413,
@@ -46,8 +47,15 @@ STATUS: Final[dict[str, int]] = {
 _CODES: Final = {status: code for code, status in reversed(STATUS.items())}
 HEADERS_OF: Final[dict[int, dict[str, str]]] = {
     401: {"WWW-Authenticate": 'Bearer realm="neugrid"'},
+    408: {"Connection": "close"},
     503: {"Retry-After": "5"},
 }
+
+
+class RequestTimeout(NeugridError):
+    """The body does not come; `details` hold how many `seconds` its next piece was waited for."""
+
+    code = "REQUEST_TIMEOUT"
 
 
 class PayloadTooLarge(NeugridError):
@@ -98,7 +106,7 @@ def request_id(request: Request[Any, Any, Any]) -> str:
 def problems(*statuses: int, shape: type[Struct] = Problem) -> dict[int, ResponseSpec]:
     """The documented refusals of a route; those that every route can give are always among them.
 
-    What comes of a body, 413 and 415, the document adds by itself.
+    What comes of a body, 408, 413 and 415, the document adds by itself.
     """
     return {
         status: ResponseSpec(

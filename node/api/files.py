@@ -6,7 +6,7 @@ from typing import Final
 from litestar import Response, put
 from litestar.openapi.datastructures import ResponseSpec
 
-from node.api.auth import SECURITY, computes
+from node.api.auth import SECURITY, uploads
 from node.api.errors import PayloadTooLarge, problems
 from node.api.replies import reply
 from node.api.services import Call
@@ -17,7 +17,7 @@ TAGS: Final = ["Files"]
 
 @put(
     "/files",
-    guards=[computes],
+    guards=[uploads],
     tags=TAGS,
     security=SECURITY,
     status_code=201,
@@ -25,9 +25,14 @@ TAGS: Final = ["Files"]
     responses={201: ResponseSpec(StoredFile), **problems()},
 )
 async def store_file(request: Call) -> Response[StoredFile]:
-    """Upload a file as the body of the request; its `digest` names it in `inputs` of a job."""
+    """Upload a file as the body of the request; its `digest` names it in `inputs` of a job.
+
+    An account may have so many bytes of files; one that nothing needs goes some time after it was used last.
+    """
     limit: int = request.app.state.settings.body_limit
-    stored = await request.services.files.store(limited_body(request, limit), limit)
+    files = request.services.files
+    files.must_have_room(request.account)
+    stored = await files.store(request.account, limited_body(request, limit), limit)
     return reply(StoredFile(digest=stored.digest, size=stored.size), 201)
 
 

@@ -1,9 +1,17 @@
-"""Bounds on what comes before a body: the server library would read headers without end, and wait for them for ever."""
+"""Bounds on connections and on what comes before a body.
+
+The server library would take any number of connections, read headers without end, and wait for them for ever.
+"""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from node.api.places import Places
 
 FORWARDED_FOR: Final = b"x-forwarded-for"
 """For whom a process asks that stands between the client and us."""
@@ -11,22 +19,41 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes of request line and headers, give or take what arrives at once."""
 HEAD_WITHIN: Final = 10.0
 """Seconds that a client may take from the connection, or from its first byte of a later request, to its last header."""
+LINGER: Final = 10.0
+"""Seconds that the rest of a body is still read, and thrown away, which was answered before it was there."""
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """One connection; a head that is too large or too slow is answered, and the connection closed."""
+    """One connection; a head that is too large or too slow is answered, and the connection closed.
+
+    So is one for which there is no place. Siblings, who come through a Unix socket, need none.
+    """
 
     _size = 0
     _waiting: asyncio.TimerHandle | None = None
+    _lingering: asyncio.TimerHandle | None = None
+    _is_in_body = False
+    _place = ""
+
+    def __init__(self, places: Places, **given: Any) -> None:
+        super().__init__(**given)
+        self._places = places
+        self.ws_protocol_class = partial(_Upgraded, self._leave)  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._begin()
+        if self.client and (refusal := self._places.take(self.client[0])):
+            self._refuse(refusal)
+        elif self.client:
+            self._place = self.client[0]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        self._linger_no_more()
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -34,6 +61,8 @@ class BoundedHeads(HttpToolsProtocol):
         super().data_received(data)
         if self._waiting is not None and self._size > MAX_HEAD:
             self._refuse(_TOO_LARGE)
+        if self._is_forgotten():
+            self._begin()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -42,7 +71,18 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end()
+        self._is_in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_body = False
+        self._linger_no_more()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_body and self.cycle.response_complete and self._lingering is None:
+            self._lingering = self.loop.call_later(LINGER, self.transport.close)
 
     def _begin(self) -> None:
         self._size = 0
@@ -53,9 +93,37 @@ class BoundedHeads(HttpToolsProtocol):
             self._waiting.cancel()
             self._waiting = None
 
+    def _is_forgotten(self) -> bool:
+        """Whether nothing is waited for: empty lines between requests end the library's own waiting."""
+        waits = self._waiting or self.timeout_keep_alive_task or self._is_in_body
+        return not waits and self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing()
+
+    def _linger_no_more(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def _leave(self) -> None:
+        """Give the place back, once."""
+        place, self._place = self._place, ""
+        if place:
+            self._places.give_back(place)
+
     def _refuse(self, answer: bytes) -> None:
         self._end()
         transport: Any = self.transport
         if not transport.is_closing():
             transport.write(answer)
             transport.close()
+
+
+class _Upgraded(WebSocketsSansIOProtocol):
+    """The same connection once it is a WebSocket: the one before hears no more of its end."""
+
+    def __init__(self, leave: Callable[[], None], **given: Any) -> None:
+        super().__init__(**given)
+        self._leave = leave
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)

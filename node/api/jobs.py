@@ -1,41 +1,39 @@
 """Routes of jobs: submit, list, look, cancel, results."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Final, TypeVar
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import File
+from msgspec.structs import replace
 
-from market.errors import Conflict, InvalidParameters
-from market.jobs import Job, JobState
-from market.leases import Lease
-from market.runs import RunState
-from node.api.auth import SECURITY, computes, deploys, signed_in
+from market.errors import Conflict
+from market.jobs import BidSeen, Job
+from node.api.auth import SECURITY, computes, count_as, signed_in, submits_jobs
 from node.api.catalog import explanation_view
 from node.api.code_jobs import (
-    STATES,
     cancel_code_job,
     code_results,
     is_code,
-    list_code_jobs,
     show_code_job,
     submit_code_job,
 )
 from node.api.errors import problems
+from node.api.job_lists import jobs_page, view_under
 from node.api.market_views import ExplanationView
-from node.api.present import STATUS, etag, job_view, result_list
+from node.api.present import etag, job_view, result_list
 from node.api.replies import (
+    Key,
     Page,
-    cut_ahead,
+    cut,
     encode,
     idempotency_of,
+    page_of_hundred,
     pagination_of,
-    place_in,
     replay,
     reply,
     reply_unless_known,
@@ -49,15 +47,16 @@ MAX_WAIT: Final = 60
 E = TypeVar("E", bound=StrEnum)
 
 
-@post("/jobs", guards=[deploys], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
+@post("/jobs", guards=[submits_jobs], tags=TAGS, security=SECURITY, responses=problems(402, 404, 409, 422, 503))
 async def submit_job(request: Call, data: JSONBody[SubmitJob], key: NamedDependency[str]) -> Response[JobView]:
     """Post a priced job to the market: an image to run, one of a template, a project to build, or code.
 
     With an `Idempotency-Key` header a repeat within 24 hours answers the same job and posts nothing new.
     """
+    count_as(request, "deploy" if data.code is None else "code-submit")
     if data.code is not None:
         return await submit_code_job(request, data, key)
-    idempotency = await idempotency_of(request, key, "POST /v1/jobs", lambda job: (201, encode(_shown(request, job))))
+    idempotency = await idempotency_of(request, key, lambda job: (201, encode(_shown(request, job))))
     order = partial(request.services.projects.order, request.account)
     templates = {id: each.workload for id, each in request.services.templates.items()} if data.template else {}
     job, stored = await request.services.jobs.submit(request.account, new_job(data, order, templates), idempotency)
@@ -72,18 +71,13 @@ async def list_jobs(
     request: Call,
     wanted: NamedDependency[Page],
     status: Annotated[str, QueryParameter(max_length=128)] = "",
-    kind: Annotated[str, QueryParameter(pattern="^(code)?$")] = "",
+    kind: Annotated[str, QueryParameter(pattern="^(image|build|code)?$")] = "",
 ) -> Response[JobList]:
-    """Your jobs, newest first; `status` may name several, separated by commas. Runs of code are a list of their own."""
-    if kind == "code":
-        return list_code_jobs(request, wanted, _known_states(status, STATES, RunState))
-    after = place_in(wanted.cursor) if wanted.cursor else None
-    jobs, total = request.services.jobs.list(
-        request.account, states=states_of(status), limit=wanted.limit + 1, after=after, offset=wanted.start
-    )
-    shown, following = cut_ahead(jobs, wanted)
-    views = tuple(_listed(request, shown))
-    return reply(JobList(jobs=views, pagination=pagination_of(wanted, total, len(views), following)))
+    """Your jobs, newest first, of one `kind` or of all; `status` may name several, separated by commas.
+
+    Images and builds are told apart among your 10,000 newest jobs.
+    """
+    return await jobs_page(request, wanted, status, kind)
 
 
 @get("/jobs/{job_id:str}", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
@@ -140,14 +134,24 @@ async def download_result(request: Call, job_id: FromPath[str], path: FromPath[s
     return File(path=file, filename=inner.rpartition("/")[2], media_type="application/octet-stream")
 
 
-@get("/jobs/{job_id:str}/bids", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
-async def list_bids(request: Call, job_id: FromPath[str]) -> Response[BidList]:
+@get(
+    "/jobs/{job_id:str}/bids",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(404),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_bids(request: Call, job_id: FromPath[str], wanted: NamedDependency[Page]) -> Response[BidList]:
     """The bids on the present attempt of a job, as they came; code runs under a lease that stands already."""
     if is_code(job_id):
         request.services.runner.get(request.account, job_id)
-        return reply(BidList(bids=()))
+        return reply(BidList(bids=(), pagination=pagination_of(wanted, 0, 0, None)))
     job = request.services.jobs.get(request.account, job_id)
-    return reply(BidList(bids=_shown(request, job).bids))
+    bids = sorted(job.bids, key=_bid_place)
+    shown, following = cut(bids, wanted, _bid_place)
+    views = _shown(request, replace(job, bids=tuple(shown))).bids
+    return reply(BidList(bids=views, pagination=pagination_of(wanted, len(bids), len(views), following)))
 
 
 @get("/jobs/{job_id:str}/explain", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
@@ -160,42 +164,12 @@ async def explain_job(request: Call, job_id: FromPath[str]) -> Response[Explanat
     return reply(explanation_view(explanation, request.services.currency))
 
 
-def states_of(status: str) -> tuple[JobState, ...]:
-    """The states behind a status filter: the API's words and the machine's; () = all."""
-    if not status:
-        return ()
-    known = {**{state.value: {state} for state in JobState}, "succeeded": {JobState.SUCCEEDED}}
-    for state, word in STATUS.items():
-        known[word] = known.get(word, set()) | {state}
-    return _known_states(status, known, JobState)
-
-
-def _known_states(status: str, known: Mapping[str, Collection[E]], states: type[E]) -> tuple[E, ...]:
-    words = {word.strip().lower() for word in status.split(",") if word.strip()}
-    unknown = words - known.keys()
-    if unknown:
-        raise InvalidParameters(
-            f"status must be of {', '.join(sorted(set(STATUS.values())))}",
-            field="status",
-            value=sorted(unknown)[0],
-            expected=sorted(known),
-        )
-    return tuple(state for state in states if any(state in known[word] for word in words))
-
-
 def _view(request: Call, job: Job) -> JobView:
-    return _view_under(request, job, request.services.jobs.lease_of(job))
+    return view_under(request, job, request.services.jobs.lease_of(job))
 
 
-def _listed(request: Call, jobs: Sequence[Job]) -> Iterator[JobView]:
-    leases, ended = request.services.jobs.leases_of(jobs), request.app.state.ended
-    for job in jobs:
-        lease = leases.get(job.lease)
-        yield ended.encoded(job, lease, partial(_view_under, request, job, lease))
-
-
-def _view_under(request: Call, job: Job, lease: Lease | None) -> JobView:
-    return job_view(job, lease, request.now, request.services.currency, request.services.steps.of(job))
+def _bid_place(bid: BidSeen) -> Key:
+    return bid.at, bid.provider
 
 
 def _shown(request: Call, job: Job) -> JobView:

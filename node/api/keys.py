@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, post
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -11,8 +12,9 @@ from market.units import parse_duration
 from node.actions.keys import NewKey
 from node.api.auth import SECURITY, makes_keys, manages, signed_in
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso
-from node.api.replies import reply
+from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, KeyList, KeyView
@@ -36,10 +38,20 @@ class KeyBody(Body, frozen=True, kw_only=True):
     profile: Annotated[str, Meta(max_length=16)] = ""
 
 
-@get("/keys", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def list_keys(request: Call) -> Response[KeyList]:
-    """Your keys; a secret is never shown again."""
-    return reply(KeyList(keys=tuple(_view(key) for key in request.services.people.keys.list(request.account))))
+@get(
+    "/keys",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_keys(request: Call, wanted: NamedDependency[Page]) -> Response[KeyList]:
+    """Your keys, oldest first; a secret is never shown again."""
+    found = request.services.people.keys.list(request.account)
+    shown, following = cut(found, wanted, place_of)
+    pagination = pagination_of(wanted, len(found), len(shown), following)
+    return reply(KeyList(keys=tuple(map(_view, shown)), pagination=pagination))
 
 
 @post("/keys", guards=[makes_keys], tags=TAGS, security=SECURITY, responses=problems())

@@ -11,7 +11,7 @@ from market.errors import RateLimited
 from node.ports import Calls, Standing, Window
 
 GENERAL: Final = "general"
-ACTIONS: Final = (GENERAL, "deploy", "power", "code-submit", "key-create", "auth")
+ACTIONS: Final = (GENERAL, "deploy", "power", "upload", "code-submit", "key-create", "withdraw", "auth")
 ANONYMOUS: Final = "anonymous"
 
 Rules = Mapping[str, Mapping[str, tuple[Window, ...]]]
@@ -62,7 +62,13 @@ class Limiter:
 
         RateLimited when a window is full; `standing_of` it is that window's.
         """
-        windows = self._windows(tier, action)
+        return self._take(who, self._windows(tier, GENERAL, action), now)
+
+    def hit_also(self, who: str, tier: str, action: str, now: int) -> Standing | None:
+        """The same for a call that counts as general already, and of which only now is known what it is."""
+        return self._take(who, self._windows(tier, action), now)
+
+    def _take(self, who: str, windows: list[tuple[str, Window]], now: int) -> Standing | None:
         if not windows:
             return None
         found = self._calls.take(who, windows, now)
@@ -71,10 +77,9 @@ class Limiter:
             raise _refusal(max(full, key=lambda standing: standing.reset_at), now)
         return _counted(min(found, key=lambda standing: standing.remaining))
 
-    def _windows(self, tier: str, action: str) -> list[tuple[str, Window]]:
+    def _windows(self, tier: str, *actions: str) -> list[tuple[str, Window]]:
         rules = self._rules.get(tier, {})
-        names = (GENERAL, action) if action != GENERAL else (GENERAL,)
-        return [(name, window) for name in names for window in rules.get(name, ())]
+        return [(name, window) for name in dict.fromkeys(actions) for window in rules.get(name, ())]
 
 
 def headers_of(standing: Standing, now: int) -> list[tuple[bytes, bytes]]:

@@ -69,7 +69,7 @@ def resume_point(request: Request[Any, Any, Any]) -> int:
     text = request.headers.get("last-event-id", "").strip()
     if not text:
         return -1
-    if not text.isdigit() or len(text) > 18:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise InvalidParameters("Last-Event-ID must be a number that a stream gave", field="Last-Event-ID", value=text)
     return int(text)
 

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
 
-import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -14,8 +13,9 @@ from market.jobs import Job
 from node.api.auth import SECURITY, signed_in
 from node.api.code_jobs import code_end, code_logs, follow_code, is_code
 from node.api.errors import problems
+from node.api.journal_view import entry_view
 from node.api.log_queries import LogQuery, resume_point, wants_events
-from node.api.present import STATUS, iso, log_record
+from node.api.present import STATUS, log_record
 from node.api.replies import reply
 from node.api.services import Call
 from node.api.streams import Frame, event_stream
@@ -40,7 +40,7 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
     jobs = request.services.jobs
     if lines.follow or wants_events(request):
         job = jobs.get(request.account, job_id)
-        return event_stream(_lines(request, job, lines, resume_point(request)), request.closing)  # type: ignore[return-value]
+        return event_stream(_lines(request, job, lines, resume_point(request)), request.closing, request.watched)  # type: ignore[return-value]
     found = jobs.logs(request.account, job_id, tail=lines.depth, since=lines.since, stream=lines.stream)
     return reply(LogList(logs=lines.records(found)))
 
@@ -54,7 +54,7 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
     responses=problems(404),
 )
 async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
-    """Everything that happens to the job and its leases, as server-sent events until it ends."""
+    """Everything that happens to the job and its leases, as server-sent events until it ends; secrets are `***`."""
     last = max(0, resume_point(request))
     if is_code(job_id):
         runner = request.services.runner
@@ -65,7 +65,7 @@ async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
         job = request.services.jobs.get(request.account, job_id)
         entries = request.services.jobs.events(request.account, job.id, last)
         end = partial(_end, request, job)
-    return event_stream(_entries(entries, end), request.closing)  # type: ignore[return-value]
+    return event_stream(_entries(entries, end), request.closing, request.watched)  # type: ignore[return-value]
 
 
 async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:
@@ -82,21 +82,10 @@ async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncI
 async def _entries(entries: AsyncIterator[Entry], end: Callable[[], Frame]) -> AsyncIterator[Frame]:
     try:
         async for entry in entries:
-            yield Frame(entry.event, _entry(entry), entry.seq)
+            yield Frame(entry.event, entry_view(entry), entry.seq)
         yield end()
     except NeugridError as error:
         yield Frame("error", {"code": error.code, "message": error.message})
-
-
-def _entry(entry: Entry) -> dict[str, object]:
-    return {
-        "seq": entry.seq,
-        "noun": entry.noun,
-        "subject": entry.subject,
-        "at": iso(entry.at),
-        "event": entry.event,
-        "body": msgspec.Raw(entry.body),
-    }
 
 
 def _end(request: Call, job: Job) -> Frame:

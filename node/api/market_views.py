@@ -113,6 +113,7 @@ class OwnAskList(View, frozen=True, kw_only=True):
     """At most one: a machine has one standing offer."""
 
     asks: tuple[OwnAskView, ...]
+    pagination: Pagination
 
 
 class DemandView(View, frozen=True, kw_only=True):
@@ -130,17 +131,22 @@ class DemandView(View, frozen=True, kw_only=True):
 
 
 class BookView(View, frozen=True, kw_only=True):
-    """The live book as this node sees it: asks, cheapest core first, and demands, oldest first."""
+    """A page of the live book as this node sees it: asks, cheapest core first, and demands, oldest first.
+
+    What is said of pages holds for the longer side; the other ends earlier.
+    """
 
     asks: tuple[AskView, ...]
     orders: tuple[DemandView, ...]
     currency: str
+    pagination: Pagination
 
 
 class OfferList(View, frozen=True, kw_only=True):
-    """The live offers of one provider."""
+    """A page of the live offers of one provider."""
 
     offers: tuple[OfferView, ...]
+    pagination: Pagination
 
 
 class PriceRange(View, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Routes of what happens to an account: one stream of server-sent events, and one WebSocket with channels."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final
@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from node.actions.happenings import PAGE
-from node.api.auth import SECURITY, signed_in
+from node.api.auth import GONE, REVOKED, SECURITY, signed_in
 from node.api.catalog import price_table
 from node.api.errors import problems
 from node.api.log_queries import resume_point
@@ -25,7 +25,7 @@ from node.records import Account, Happened
 
 TAGS: Final = ["Events"]
 CHANNELS: Final = {
-    "jobs": ("job.", "build."),
+    "jobs": ("job.", "build.", "order."),
     "deployments": ("deployment.", "agent.", "pod."),
     "billing": ("deposit.", "payout.", "billing."),
 }
@@ -56,12 +56,15 @@ async def follow_account(
     """Everything that happens to what is yours, from now on, or behind `after` or `Last-Event-ID` (seven days back)."""
     news, last = request.services.news, resume_point(request)
     start = last if last >= 0 else news.last(request.account) if after is None else after
-    return event_stream(_frames(request.services, request.account, start), request.closing)  # type: ignore[return-value]
+    return event_stream(_frames(request.services, request.account, start), request.closing, request.watched)  # type: ignore[return-value]
 
 
 @websocket("/ws", guards=[signed_in])
 async def converse(socket: WebSocket[Account, Any, Any]) -> None:
-    """Send `{"subscribe": ["jobs", "deployments", "billing", "market"], "after": 17}`; events come as JSON messages."""
+    """Send `{"subscribe": ["jobs", "deployments", "billing", "market"], "after": 17}`; events come as JSON messages.
+
+    It is closed with 4401 when the credentials that opened it are good no longer.
+    """
     await socket.accept()
     talk = _Talk(socket)
     with suppress(WebSocketDisconnect):
@@ -79,20 +82,26 @@ class _Talk:
         self._sending: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Until the client goes, or the server."""
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            while not self._closing.is_set():
-                hearing = asyncio.ensure_future(self._socket.receive_text())
-                await asyncio.wait({hearing, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not hearing.done():
-                    hearing.cancel()
-                    await self._socket.close(1001, "the node stops")
-                    return
-                await self._hear(hearing.result())
-        finally:
-            closing.cancel()
-            await self._stop()
+        """Until the client goes or may no longer, or the server stops."""
+        with self._services.people.watch.over(self._socket.auth) as revoked:
+            ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, revoked)]
+            try:
+                await self._listen(ends)
+            finally:
+                for end in ends:
+                    end.cancel()
+                await self._stop()
+            why = (REVOKED, GONE) if revoked.is_set() else (1001, "the node stops")
+            await self._socket.close(*why)
+
+    async def _listen(self, ends: Sequence[asyncio.Future[Any]]) -> None:
+        while not any(end.done() for end in ends):
+            hearing = asyncio.ensure_future(self._socket.receive_text())
+            await asyncio.wait({hearing, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if not hearing.done():
+                hearing.cancel()
+                return
+            await self._hear(hearing.result())
 
     async def _hear(self, text: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from litestar import Response, get
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath
 from msgspec import Struct
 
@@ -11,14 +12,15 @@ from node.actions.health import Part
 from node.api.auth import SECURITY, signed_in
 from node.api.errors import problems
 from node.api.present import iso
-from node.api.replies import reply
+from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
+from node.api.views import Pagination
 
 TAGS: Final = ["System"]
 
 
 class PartView(Struct, frozen=True, kw_only=True):
-    """A part of the node: status healthy or unhealthy, and for how long the node is up."""
+    """A part of the node: status healthy or unhealthy, and for how long nobody found it ill."""
 
     name: str
     status: str
@@ -27,9 +29,14 @@ class PartView(Struct, frozen=True, kw_only=True):
 
 
 class PartList(Struct, frozen=True, kw_only=True):
-    """The parts."""
+    """A page of the parts."""
 
     services: tuple[PartView, ...]
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+    pagination: Pagination
 
 
 class PartStatus(Struct, frozen=True, kw_only=True):
@@ -43,10 +50,19 @@ class PartStatus(Struct, frozen=True, kw_only=True):
     checked_at: str
 
 
-@get("/services", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(503))
-async def list_services(request: Call) -> Response[PartList]:
-    """What the node is made of, each part asked some seconds ago at most."""
-    return reply(PartList(services=tuple(_view(part) for part in await request.services.health.services())))
+@get(
+    "/services",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(503),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_services(request: Call, wanted: NamedDependency[Page]) -> Response[PartList]:
+    """What the node is made of, by name, each part asked some seconds ago at most."""
+    found = sorted(await request.services.health.services(), key=lambda part: part.name)
+    shown, totals = listing(found, wanted, lambda part: (part.name,))
+    return reply(PartList(services=tuple(map(_view, shown)), **totals))
 
 
 @get("/services/{name:str}/status", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 503))

@@ -12,7 +12,7 @@ from node.api.auth import SECURITY, computes, powers, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
-from node.api.replies import Page, cut, page_of_hundred, pagination_of, reply
+from node.api.replies import Key, Page, cut, page_of_all, pagination_of, reply
 from node.api.service_output import show_output
 from node.api.service_present import pod_view, states_in
 from node.api.service_views import PodList, PodView
@@ -28,14 +28,14 @@ TAGS: Final = ["Pods"]
     tags=TAGS,
     security=SECURITY,
     responses=problems(shape=FlatProblem),
-    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+    dependencies={"wanted": Provide(page_of_all, sync_to_thread=False)},
 )
 async def list_pods(
     request: Call,
     wanted: NamedDependency[Page],
     status: Annotated[str, QueryParameter(max_length=128)] = "",
 ) -> Response[PodList]:
-    """All your pods, those that run and those that are stopped."""
+    """All your pods, those that run and those that are stopped; those of the newest service first."""
     states = states_in(status)
     found = [
         (service, pod)
@@ -43,7 +43,8 @@ async def list_pods(
         for pod in service.pods
         if not states or pod_state(service, pod) in states
     ]
-    shown, following = cut(found, wanted)
+    found.sort(key=_place, reverse=True)
+    shown, following = cut(found, wanted, _place, newest=True)
     views = tuple(pod_view(service, pod) for service, pod in shown)
     return reply(PodList(pods=views, pagination=pagination_of(wanted, len(found), len(views), following)))
 
@@ -117,3 +118,9 @@ def _answer(id: str, service: Service, pod: Pod | None) -> Response[PodView]:
     if pod is None:
         raise NotFound("no such pod", id=id[:80])
     return reply(pod_view(service, pod))
+
+
+def _place(found: tuple[Service, Pod]) -> Key:
+    """By service, and by its pods' numbers."""
+    service, pod = found
+    return service.created_at, service.id, len(pod.id), pod.id

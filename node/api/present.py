@@ -109,6 +109,11 @@ def provider_id(address: str) -> str:
     return f"prov_{address.removeprefix('0x')}"
 
 
+def node_id(address: str) -> str:
+    """The same for who calls providers nodes: `node_` and the digits."""
+    return f"node_{address.removeprefix('0x')}"
+
+
 def format_rate(rate: int) -> str:
     """Tokens per second as a decimal string; exact to the last digit (1e-15 tokens)."""
     digits = f"{rate:0{_RATE_DIGITS + 1}d}"

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 from litestar import Response, delete, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
@@ -12,8 +12,9 @@ from market.workloads import FolderPath, RefText, Source
 from node.api.auth import SECURITY, computes, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso
-from node.api.replies import Page, cut, pagination_of, reply
+from node.api.replies import Page, cut, page_of_all, pagination_of, reply
 from node.api.service_bodies import Label
 from node.api.services import Call
 from node.api.submissions import Body, unfit
@@ -56,11 +57,18 @@ class ProjectList(Struct, frozen=True, kw_only=True):
     pagination: Pagination
 
 
-@get("/projects", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(shape=FlatProblem))
+@get(
+    "/projects",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(shape=FlatProblem),
+    dependencies={"wanted": Provide(page_of_all, sync_to_thread=False)},
+)
 async def list_projects(request: Call, wanted: NamedDependency[Page]) -> Response[ProjectList]:
-    """Your projects, newest first."""
+    """Your projects, newest first: all of them, unless you ask for a page."""
     found = request.services.projects.list(request.account)
-    shown, following = cut(found, wanted)
+    shown, following = cut(found, wanted, place_of, newest=True)
     pagination = pagination_of(wanted, len(found), len(shown), following)
     return reply(ProjectList(projects=tuple(map(_view, shown)), pagination=pagination))
 

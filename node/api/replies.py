@@ -1,29 +1,35 @@
 """How routes answer: views encoded once, conditional answers, idempotent answers, pages of lists."""
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Protocol, TypedDict, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.enums import MediaType
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
-from node.actions.answers import ANSWER_KEPT, Idempotency
+from node.actions.answers import ANSWER_KEPT, Idempotency, must_match
+from node.api.merging import Placed
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
 
 T = TypeVar("T")
+Key = tuple[int | str, ...]
+"""What a list in memory is ordered by: no two items have the same."""
+_key: Final = msgspec.json.Decoder(Key)
 encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 MAX_PAGE: Final = 100
+ALL: Final = 256
+"""What a list shows at once whose clients know no pages: as many projects, or services, as an account may have."""
 MAX_OFFSET: Final = 1_000_000
+MAX_CURSOR: Final = 1024
 MAX_KEY: Final = 255
 _KEY: Final = re.compile(r"^[!-~]*$")
 KEY: Final = HeaderParameter(
@@ -90,7 +96,13 @@ def idempotency_key(value: Annotated[str, KEY] = "") -> str:
     return key
 
 
-async def refuse_repeated(request: Request[Any, Any, Any]) -> None:
+async def before_handling(request: Any) -> Response[Any] | None:
+    """What comes between the guards and every handler; an answer takes the handler's place."""
+    _refuse_twice_given(request)
+    return await answer_repeated(request)
+
+
+def _refuse_twice_given(request: Call) -> None:
     """No parameter of a query is a list: one that comes twice says two things, and neither is believed."""
     if not request.scope["query_string"]:
         return
@@ -101,14 +113,34 @@ async def refuse_repeated(request: Request[Any, Any, Any]) -> None:
         seen.add(name)
 
 
-async def idempotency_of(
-    request: Call, key: str, route: str, render: Callable[[Any], tuple[int, bytes]]
-) -> Idempotency | None:
+async def answer_repeated(request: Call) -> Response[Any] | None:
+    """The stored answer to a repeat, before anything is asked of it: what it names may be gone by now.
+
+    None for a first request, and for whatever its route has to refuse.
+    """
+    key = request.headers.get(KEY.name or "", "").strip()
+    if not key or request.method != "POST" or not request.scope.get("user"):
+        return None
+    known = request.services.answers.find(request.account, _route_of(request), key)
+    if known is None:
+        return None
+    must_match(known, key, await _digest_of(request))
+    return replay(known)
+
+
+async def idempotency_of(request: Call, key: str, render: Callable[[Any], tuple[int, bytes]]) -> Idempotency | None:
     """What makes a repeat of this request safe; None without a key."""
     if not key:
         return None
-    digest = hashlib.sha256(await request.body()).hexdigest()
-    return Idempotency(key=key, route=route, body_digest=digest, render=render)
+    return Idempotency(key=key, route=_route_of(request), body_digest=await _digest_of(request), render=render)
+
+
+def _route_of(request: Call) -> str:
+    return f"{request.method} {request.scope['path'].rstrip('/')}"
+
+
+async def _digest_of(request: Call) -> str:
+    return hashlib.sha256(await request.body()).hexdigest()
 
 
 def replay(answer: Answer) -> Response[Any]:
@@ -132,7 +164,7 @@ class Page(msgspec.Struct, frozen=True):
 
 def page_of(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -148,7 +180,7 @@ def page_of(
 
 def page_of_hundred(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 100,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -156,9 +188,19 @@ def page_of_hundred(
     return page_of(limit, cursor, offset, page)
 
 
+def page_of_all(
+    limit: Annotated[int, QueryParameter(ge=1, le=ALL)] = ALL,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
+    offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
+    page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
+) -> Page:
+    """The page of a list that is documented without pages."""
+    return page_of(limit, cursor, offset, page)
+
+
 def numbered_page(
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = 20,
-    cursor: Annotated[str | None, QueryParameter(max_length=256)] = None,
+    cursor: Annotated[str | None, QueryParameter(max_length=MAX_CURSOR)] = None,
     offset: Annotated[int | None, QueryParameter(ge=0, le=MAX_OFFSET)] = None,
     page: Annotated[int | None, QueryParameter(ge=1, le=MAX_OFFSET)] = None,
 ) -> Page:
@@ -190,32 +232,38 @@ class Totals(TypedDict):
     pagination: Pagination
 
 
-def listing(items: Sequence[T], page: Page) -> tuple[Sequence[T], Totals]:
+def listing(
+    items: Sequence[T], page: Page, key: Callable[[T], Key], *, newest: bool = False
+) -> tuple[Sequence[T], Totals]:
     """A page of a list that is in memory, and what is said of the list."""
-    shown, following = cut(items, page)
+    shown, following = cut(items, page, key, newest=newest)
     return shown, Totals(
         total=len(items),
         limit=page.limit,
-        offset=page.start,
+        offset=_start_in(items, page, key, newest),
         has_more=following is not None,
         pagination=pagination_of(page, len(items), len(shown), following),
     )
 
 
-def cut(items: Sequence[T], page: Page) -> tuple[Sequence[T], str | None]:
-    """A page of a list that is in memory, and the cursor of the next one."""
-    start = _number_in(page.cursor) if page.cursor else page.start
+def cut(
+    items: Sequence[T], page: Page, key: Callable[[T], Key], *, newest: bool = False
+) -> tuple[Sequence[T], str | None]:
+    """A page of a list that is in memory, in the order of `key` (`newest`: the greatest first), and the next cursor."""
+    start = _start_in(items, page, key, newest)
     shown = items[start : start + page.limit]
-    return shown, cursor_of(start + page.limit, "") if start + page.limit < len(items) else None
+    return shown, cursor_behind(key(shown[-1])) if start + page.limit < len(items) and shown else None
 
 
-class Placed(Protocol):
-    """What stands in a list by when it was made, and by its id."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at(self) -> int: ...
+def _start_in(items: Sequence[T], page: Page, key: Callable[[T], Key], newest: bool) -> int:
+    """Behind all items up to the cursor's, which need not be there any more."""
+    if not page.cursor:
+        return page.start
+    last = key_in(page.cursor)
+    try:
+        return sum(key(item) >= last if newest else key(item) <= last for item in items)
+    except TypeError:
+        raise _foreign(page.cursor) from None
 
 
 P = TypeVar("P", bound=Placed)
@@ -235,18 +283,35 @@ def cursor_of(created_at: int, id: str) -> str:
 def place_in(cursor: str) -> tuple[int, str]:
     """The (created_at, id) in a cursor of ours; InvalidParameters for anything else."""
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        number, _, id = text.partition(":")
+        number, _, id = _text_in(cursor).partition(":")
         place = int(number)
-    except (binascii.Error, ValueError):
-        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor) from None
+    except ValueError:
+        raise _foreign(cursor) from None
     if not 0 <= place < 2**53:
-        raise InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor)
+        raise _foreign(cursor)
     return place, id
 
 
-def _number_in(cursor: str) -> int:
-    return place_in(cursor)[0]
+def cursor_behind(key: Key) -> str:
+    """An opaque cursor behind the item of a list in memory that has this key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def key_in(cursor: str) -> Key:
+    """The key in a cursor of ours; InvalidParameters for anything else."""
+    try:
+        return _key.decode(_text_in(cursor))
+    except (ValueError, msgspec.MsgspecError):
+        raise _foreign(cursor) from None
+
+
+def _text_in(cursor: str) -> str:
+    """ValueError, of which binascii.Error is one, when there is none."""
+    return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+
+
+def _foreign(cursor: str) -> InvalidParameters:
+    return InvalidParameters("cursor is not one that this API gave out", field="cursor", value=cursor)
 
 
 def _opaque(tag: str) -> str:

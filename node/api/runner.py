@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
@@ -12,7 +12,7 @@ from market.runs import Run, RunState
 from node.api.auth import SECURITY, signed_in, submits_code
 from node.api.errors import problems
 from node.api.present import iso_or_none
-from node.api.replies import encode, idempotency_of, replay, reply
+from node.api.replies import Page, cut, encode, idempotency_of, page_of_hundred, pagination_of, replay, reply
 from node.api.runner_views import (
     LanguageList,
     LanguageView,
@@ -61,9 +61,7 @@ async def submit_code(
     if data.inputs is not None and data.input:
         raise InvalidParameters("give input or inputs, not both", field="inputs", expected="one of input and inputs")
     runner = request.services.runner
-    idempotency = await idempotency_of(
-        request, key, "POST /api/v1/runner/submit", lambda run: (200, encode(_queued(run)))
-    )
+    idempotency = await idempotency_of(request, key, lambda run: (200, encode(_queued(run))))
     inputs = data.inputs or (data.input,)
     run, stored = await runner.submit_once(request.account, data.language, data.code, inputs, idempotency)
     if run is None or stored is not None:
@@ -85,12 +83,21 @@ async def show_result(
     return reply(RunnerResult(data=result_data(run, status_of(request, run))))
 
 
-@get("/languages", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def list_languages(request: Call) -> Response[LanguageList]:
-    """The languages that code can be run in now, and how many providers run each."""
+@get(
+    "/languages",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_languages(request: Call, wanted: NamedDependency[Page]) -> Response[LanguageList]:
+    """The languages that code can be run in now, by name, and how many providers run each."""
     offered = request.services.runner.languages()
-    views = tuple(LanguageView(name=name, providers=offered[name]) for name in sorted(offered))
-    return reply(LanguageList(languages=views))
+    shown, following = cut(sorted(offered), wanted, lambda name: (name,))
+    views = tuple(LanguageView(name=name, providers=offered[name]) for name in shown)
+    pagination = pagination_of(wanted, len(offered), len(views), following)
+    return reply(LanguageList(languages=views, pagination=pagination))
 
 
 def _queued(run: Run) -> Submitted:

@@ -1,6 +1,6 @@
 """What the API answers about code: the documented envelope of the runner, and its fields."""
 
-from node.api.views import View
+from node.api.views import Pagination, View
 
 
 class SubmittedData(View, frozen=True, kw_only=True):
@@ -69,6 +69,7 @@ class LanguageView(View, frozen=True, kw_only=True):
 
 
 class LanguageList(View, frozen=True, kw_only=True):
-    """The languages that are offered."""
+    """A page of the languages that are offered."""
 
     languages: tuple[LanguageView, ...]
+    pagination: Pagination

@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import uvicorn
 from market.errors import ConfigError
 from node.api.edge import Edge
 from node.api.heads import BoundedHeads
+from node.api.places import USUAL, Places, Room
 
 GRACE: Final = 3
 """Seconds that running requests have to end when the server stops."""
@@ -38,18 +40,18 @@ async def serve(
     *,
     door: Path | None = None,
     is_shared: bool = False,
-    proxies: Sequence[str] = (),
+    room: Room = USUAL,
 ) -> None:
     """Serve until cancelled; `on_bound` learns host and port (0 took a free one) before the first request.
 
     `door` is a Unix socket for processes of our own, which say for whom they ask. A port that `is_shared` may have
-    several processes, among which the kernel shares out connections. Only `proxies` are believed for whom they ask:
-    anybody could choose the address that limits and log see. When cancelled, open streams are ended and running
-    requests get GRACE seconds. Raises ConfigError when an address can not be had.
+    several processes, among which the kernel shares out connections; `room` is for those of this process. Only its
+    proxies are believed for whom they ask: anybody could choose the address that limits and log see. When cancelled,
+    open streams are ended and running requests get GRACE seconds. Raises ConfigError when an address can not be had.
     """
     listener = bind(host, port, is_shared=is_shared)
     listeners = [listener, *([bind_door(door)] if door else [])]
-    server = _Server(_config(app, proxies))
+    server = _Server(_config(app, room))
     running = asyncio.create_task(server.serve(sockets=listeners), name="http")
     try:
         on_bound(host, listener.getsockname()[1])
@@ -101,11 +103,11 @@ def _sentence(error: OSError, host: str, port: int) -> str:
     return f"can not listen on {host}:{port}: {error.strerror or error}"
 
 
-def _config(app: Edge, proxies: Sequence[str]) -> uvicorn.Config:
+def _config(app: Edge, room: Room) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=BoundedHeads,
+        http=partial(BoundedHeads, Places(room)),  # type: ignore[arg-type]  # it is called, no more
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,
@@ -113,8 +115,8 @@ def _config(app: Edge, proxies: Sequence[str]) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
+        proxy_headers=bool(room.proxies),
+        forwarded_allow_ips=list(room.proxies),
         timeout_graceful_shutdown=GRACE,
         backlog=BACKLOG,
     )

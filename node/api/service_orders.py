@@ -31,6 +31,7 @@ from node.api.service_present import hourly_cost
 from node.api.services import Services
 from node.api.submissions import Body, Number, ResourcesBody, SizeText, unfit
 from node.api.template_file import Template
+from node.records import Account
 
 DEFAULT_CAP: Final = Amount(10**TOKEN_DECIMALS)
 """A token an hour, where no price is given and no provider fits now."""
@@ -128,7 +129,7 @@ def deployment_order(body: NewDeployment, services: Services) -> Ordered:
     return _priced(new, body, services)
 
 
-async def agent_order(body: NewAgent, services: Services) -> Ordered:
+async def agent_order(body: NewAgent, services: Services, account: Account) -> Ordered:
     """What the body asks for, its program fetched; InvalidParameters names the field that does not fit."""
     if (body.image is None) == (body.binary_url is None):
         raise unfit("image", body.image or "nothing", "exactly one of image and binary_url")
@@ -138,7 +139,7 @@ async def agent_order(body: NewAgent, services: Services) -> Ordered:
     new = NewService(
         kind="agent",
         name=body.name,
-        workload=await _with_binary(workload, body, body.runtime or "", services),
+        workload=await _with_binary(workload, body, body.runtime or "", services, account),
         origin=body.runtime or "",
         replicas=body.config.replicas or 1,
         cap=DEFAULT_CAP,
@@ -173,13 +174,13 @@ def _env_over(template: Workload, given: dict[str, str] | None) -> dict[str, str
     return None if given is None else {**template.env, **given}
 
 
-async def agent_amendment(body: AgentChanges, agent: Service, services: Services) -> Amendment:
+async def agent_amendment(body: AgentChanges, agent: Service, services: Services, account: Account) -> Amendment:
     """What the body changes; another program is fetched before anything is."""
     if body.image is not None and body.binary_url is not None:
         raise unfit("image", body.image, "one of image and binary_url")
     runtime = agent.origin if body.runtime is None else body.runtime
     changed = _agent_over(agent.workload, body)
-    program = await _with_binary(changed, body, runtime, services)
+    program = await _with_binary(changed, body, runtime, services, account)
     return Amendment(
         name=body.name,
         cap=_cap(body),
@@ -195,12 +196,14 @@ def _agent_over(present: Workload, body: AgentFields) -> Workload:
     return over(base, _agent_asked(body, base))
 
 
-async def _with_binary(workload: Workload, body: AgentFields, runtime: str, services: Services) -> Workload:
+async def _with_binary(
+    workload: Workload, body: AgentFields, runtime: str, services: Services, account: Account
+) -> Workload:
     """The workload with the program that the body names, if it names one; a command of the body's own stays."""
     if body.binary_url is None:
         return workload
     found = runtime_of(runtime)
-    program = await services.binaries.fetch(body.binary_url)
+    program = await services.binaries.fetch(account, body.binary_url)
     after = with_program(workload, found, program)
     return replace(after, command=workload.command) if body.command else after
 

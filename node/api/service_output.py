@@ -23,7 +23,7 @@ def show_output(request: Call, query: LogQuery, service: str, pod: str = "") -> 
     if query.follow or wants_events(request):
         request.services.hosting.get(request.account, service)
         since = max(query.since, resume_point(request))
-        return event_stream(_lines(request, query, service, pod, since), request.closing)  # type: ignore[return-value]
+        return event_stream(_lines(request, query, service, pod, since), request.closing, request.watched)  # type: ignore[return-value]
     lines = output.last(request.account, service, pod, tail=query.depth, since=query.since, stream=query.stream)
     return reply(LogList(logs=query.records(lines)))
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from market.errors import InvalidParameters
-from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_state
+from market.services import LIVING, Pod, Service, ServiceState, is_up, pod_name, pod_state, regions_of
 from market.units import RATE_SCALE, Amount, format_amount, format_size
 from market.workloads import Port, Workload
 from node.api.catalog import resources_view
-from node.api.present import iso, provider_id
+from node.api.present import iso, node_id, provider_id
 from node.api.service_bodies import MASK, TERM
 from node.api.service_views import (
     AgentConfig,
@@ -64,7 +64,7 @@ def deployment_view(service: Service, services: Services) -> DeploymentView:
         replicas=service.replicas,
         ready_replicas=sum(is_up(pod) for pod in service.pods),
         pods=tuple(Replica(**_pod(service, pod)) for pod in service.pods),
-        region=service.constraints.region,
+        region=next(iter(regions_of(service)), ""),
         isolation=service.constraints.isolation,
         max_price_per_hour=price_per_hour(service),
         total_cost=as_number(cost),
@@ -89,7 +89,7 @@ def agent_view(service: Service, services: Services) -> AgentView:
         image=service.workload.image,
         replicas=service.replicas,
         ready_replicas=sum(is_up(pod) for pod in service.pods),
-        region=service.constraints.region,
+        region=next(iter(regions_of(service)), ""),
         config=AgentConfig(
             cpu=str(resources.cpu / 1000), memory=format_size(resources.memory), replicas=service.replicas
         ),
@@ -107,9 +107,8 @@ def agent_view(service: Service, services: Services) -> AgentView:
 
 def pod_view(service: Service, pod: Pod) -> PodView:
     """One pod by itself."""
-    number = pod.id.removeprefix("pod_").removeprefix(service.id.partition("_")[2])
     return PodView(
-        name=f"{service.name}-{number}",
+        name=pod_name(service, pod),
         deployment_id=service.id,
         image=service.workload.image,
         created_at=iso(pod.created_at),
@@ -143,7 +142,7 @@ def hourly_cost(rate: int, cap: Amount, replicas: int) -> float:
 
 def _node_of(service: Service) -> str | None:
     chosen = service.constraints.only or tuple(pod.provider for pod in service.pods if pod.provider)
-    return f"node_{chosen[0].removeprefix('0x')}" if chosen else None
+    return node_id(chosen[0]) if chosen else None
 
 
 def _endpoints(service: Service, services: Services) -> tuple[Endpoint, ...]:
@@ -176,7 +175,9 @@ def _pod(service: Service, pod: Pod) -> dict[str, Any]:
 
 
 def _error_of(service: Service) -> Fault | None:
-    """Why it does not run, by the first pod that has a reason."""
+    """Why it does not run: why it was taken down, or by the first pod that has a reason."""
+    if service.code:
+        return Fault(code=service.code, message=service.message)
     if service.state not in (S.PENDING, S.STARTING, S.ERROR):
         return None
     found = (Fault(code=pod.code, message=pod.message) for pod in service.pods if pod.code)

@@ -67,9 +67,10 @@ class TemplateView(WorkloadView, frozen=True, kw_only=True):
 
 
 class TemplateList(View, frozen=True, kw_only=True):
-    """All templates of this node."""
+    """A page of the templates of this node."""
 
     templates: tuple[TemplateView, ...]
+    pagination: Pagination
 
 
 class Endpoint(View, frozen=True, kw_only=True):
@@ -108,6 +109,7 @@ class DeploymentView(WorkloadView, frozen=True, kw_only=True):
     ready_replicas: int
     pods: tuple[Replica, ...]
     region: str
+    """Where its pods run or last did; before they have a place, where you want them."""
     isolation: str
     max_price_per_hour: str
     """The cap of one pod."""
@@ -158,6 +160,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     replicas: int
     ready_replicas: int
     region: str
+    """Where it runs or last did; before it has a place, where you want it. With pods in several, one that works."""
     config: AgentConfig
     environment: dict[str, str]
     endpoints: tuple[str, ...]

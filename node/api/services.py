@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from litestar import Request
@@ -9,14 +10,15 @@ from litestar.datastructures import State
 
 from market.errors import InvalidParameters
 from node.actions.access import Caller
+from node.actions.answers import Answers
 from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.binaries import Binaries
 from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
-from node.actions.files import Files
 from node.actions.happenings import News
 from node.actions.health import Health
+from node.actions.holdings import Holdings
 from node.actions.jobs import Jobs
 from node.actions.market import Market
 from node.actions.people import People
@@ -29,7 +31,7 @@ from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
 from node.api.bodies import read_body
-from node.api.streams import Closing
+from node.api.streams import Closing, Watched
 from node.api.template_file import Template
 from node.ports import Clock
 from node.records import Account
@@ -57,7 +59,7 @@ class Services:
     runner: Runner
     series: Series
     consoles: Consoles
-    files: Files
+    files: Holdings
     market: Market
     asks: Asks
     wallets: Wallets
@@ -67,6 +69,7 @@ class Services:
     webhooks: Webhooks
     health: Health
     people: People
+    answers: Answers
     clock: Clock
     templates: Mapping[str, Template]
     endpoint_url: Callable[[str, int], str] = no_gateway
@@ -87,6 +90,11 @@ class Call(Request[Account, Caller, State]):
         """Set when the server stops: open streams end then."""
         closing: Closing = self.app.state.closing
         return closing
+
+    @property
+    def watched(self) -> Watched:
+        """Over a stream: says when whoever asked for it may no longer."""
+        return partial(self.services.people.watch.over, self.caller)
 
     @property
     def account(self) -> Account:

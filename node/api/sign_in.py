@@ -13,6 +13,7 @@ from node.actions.access import SCOPES
 from node.actions.device_sign_in import GOOD_FOR, DevicePending, granted_to
 from node.actions.sign_in import Grant
 from node.api.auth import SECURITY, address_of, known_or_not, manages, signed_in, signs_in
+from node.api.edge import SIGN_IN_LIMIT
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import reply
@@ -118,7 +119,15 @@ class DeviceRefusal(Struct, frozen=True, kw_only=True):
     error_description: str
 
 
-@post("/auth/token", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
+@post(
+    "/auth/token",
+    request_max_body_size=SIGN_IN_LIMIT,
+    guards=[signs_in],
+    tags=TAGS,
+    security=[{}],
+    status_code=200,
+    responses=problems(),
+)
 async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[TokenView]:
     """A token for email and password, or a new pair for a refresh token, which is good for one use."""
     sign_in = request.services.people.sign_in
@@ -149,7 +158,15 @@ async def give_nonce(request: Call) -> Response[NonceView]:
     return reply(NonceView(nonce=nonce.id, chain_id=chain, expires_at=iso(nonce.expires_at)), 200, NO_STORE)
 
 
-@post("/auth/siwe", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
+@post(
+    "/auth/siwe",
+    request_max_body_size=SIGN_IN_LIMIT,
+    guards=[signs_in],
+    tags=TAGS,
+    security=[{}],
+    status_code=200,
+    responses=problems(),
+)
 async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[TokenView]:
     """Sign-In with Ethereum: the account of the wallet that signed; a new one where this node takes strangers."""
     return _granted(await request.services.people.wallets.by_message(data.message, data.signature))
@@ -157,6 +174,7 @@ async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Resp
 
 @post(
     "/auth/wallet",
+    request_max_body_size=SIGN_IN_LIMIT,
     guards=[manages],
     tags=TAGS,
     security=SECURITY,
@@ -170,7 +188,15 @@ async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[Use
     return reply(user_view(linked))
 
 
-@post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
+@post(
+    "/auth/device",
+    request_max_body_size=SIGN_IN_LIMIT,
+    guards=[signs_in],
+    tags=TAGS,
+    security=[{}],
+    status_code=200,
+    responses=problems(),
+)
 async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
     """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
     scopes = tuple(dict.fromkeys(data.scope.split()))
@@ -189,6 +215,7 @@ async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[De
 
 @post(
     "/auth/device/token",
+    request_max_body_size=SIGN_IN_LIMIT,
     guards=[known_or_not],
     tags=TAGS,
     security=[{}],
@@ -222,6 +249,7 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
 
 @post(
     "/auth/device/decision",
+    request_max_body_size=SIGN_IN_LIMIT,
     guards=[manages],
     tags=TAGS,
     security=SECURITY,

@@ -7,7 +7,7 @@ import msgspec
 
 from node.api.app import create_app
 from node.api.docs import completed
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 
 
 def document() -> bytes:

@@ -1,8 +1,8 @@
 """Server-sent events: numbered frames, a heartbeat in silence, and an end when the server stops."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,16 @@ class Closing(asyncio.Event):
     """Set once, when the server stops."""
 
 
+Watched = Callable[[], AbstractContextManager[asyncio.Event]]
+"""While a stream is open: what is set when its follower may no longer."""
+
+
+@contextmanager
+def unwatched() -> Iterator[asyncio.Event]:
+    """Nobody ends it."""
+    yield asyncio.Event()
+
+
 class Frame:
     """One event: `id` is what a client resumes after (Last-Event-ID), `data` anything that is JSON."""
 
@@ -32,37 +42,45 @@ class Frame:
         """The frame on the wire, the same for all who follow; JSON has no line breaks of its own."""
 
 
-def event_stream(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float = HEARTBEAT) -> Stream:
-    """The response that sends `frames` as they come."""
+def event_stream(
+    frames: AsyncIterator[Frame], closing: Closing, watched: Watched = unwatched, heartbeat: float = HEARTBEAT
+) -> Stream:
+    """The response that sends `frames` as they come, while its follower may have them."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return Stream(_wire(frames, closing, heartbeat), media_type="text/event-stream", headers=headers)
+    return Stream(_wire(frames, closing, heartbeat, watched), media_type="text/event-stream", headers=headers)
 
 
-async def _wire(frames: AsyncIterator[Frame], closing: Closing, heartbeat: float) -> AsyncIterator[bytes]:
+async def _wire(
+    frames: AsyncIterator[Frame], closing: Closing, heartbeat: float, watched: Watched = unwatched
+) -> AsyncIterator[bytes]:
     """Bytes of the stream, as many frames at once as wait; `frames` is closed however this ends."""
     pump = _Pump(frames)
-    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(closing.wait()), asyncio.ensure_future(pump.run())]
-    for task in tasks:
-        task.add_done_callback(lambda _: pump.filled.set())
-    try:
-        yield b"retry: 1000\n\n"
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(heartbeat):
-                    await pump.filled.wait()
-            data = pump.taken()
-            if data:
-                yield data
-            if not data and tasks[1].done():
-                tasks[1].result()
-                return
-            if closing.is_set():
-                yield Frame("closing", {"reason": "the node stops; resume with Last-Event-ID"}).encoded
-                return
-            if not data:
-                yield b": still here\n\n"
-    finally:
-        await _end(frames, tasks)
+    with watched() as revoked:
+        waits = (closing.wait(), pump.run(), revoked.wait())
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(wait) for wait in waits]
+        for task in tasks:
+            task.add_done_callback(lambda _: pump.filled.set())
+        try:
+            yield b"retry: 1000\n\n"
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(heartbeat):
+                        await pump.filled.wait()
+                if revoked.is_set():
+                    return
+                data = pump.taken()
+                if data:
+                    yield data
+                if not data and tasks[1].done():
+                    tasks[1].result()
+                    return
+                if closing.is_set():
+                    yield Frame("closing", {"reason": "the node stops; resume with Last-Event-ID"}).encoded
+                    return
+                if not data:
+                    yield b": still here\n\n"
+        finally:
+            await _end(frames, tasks)
 
 
 class _Pump:

@@ -41,7 +41,10 @@ class Body(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fie
 
 
 class GpuBody(Body, frozen=True, kw_only=True):
-    """GPUs by count, model ("" = any) and least VRAM each."""
+    """GPUs by count, model and least VRAM each.
+
+    A model is named by its slug, such as "nvidia-a100" or "nvidia-rtx-4090", or as its driver has it; "" is any.
+    """
 
     count: Count = 1
     model: Name = ""
@@ -67,7 +70,10 @@ class InputBody(Body, frozen=True, kw_only=True):
 
 
 class GpuConfigBody(Body, frozen=True, kw_only=True):
-    """Whether the image that is built wants a GPU when it runs, and of how many GB at least."""
+    """Whether the image that is built wants a GPU when it runs, and of how many GB at least.
+
+    A build that does not say it leaves the pod of its project the GPUs that it has.
+    """
 
     enabled: bool = False
     min_vram_gb: Annotated[int, Meta(ge=0, le=1024)] = 0
@@ -163,14 +169,14 @@ def _image(body: SubmitJob) -> Workload:
 
 
 def _wish(body: SubmitJob) -> BuildWish:
-    gpu = body.gpu_config or GpuConfigBody()
+    gpu = body.gpu_config
     return BuildWish(
         ref=body.ref,
         cap=None if body.max_price is None else _cap(body.max_price),
         timeout=None if body.timeout is None else _seconds(body.timeout, "timeout", MAX_TIMEOUT),
         resources=None if body.resources is None else resources_of(body.resources),
-        gpus=1 if gpu.enabled else 0,
-        vram=gpu.min_vram_gb * GIB if gpu.enabled else 0,
+        gpus=None if gpu is None else int(gpu.enabled),
+        vram=gpu.min_vram_gb * GIB if gpu and gpu.enabled else 0,
     )
 
 

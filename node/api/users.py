@@ -13,6 +13,7 @@ from market.units import TOKEN_DECIMALS
 from node.actions.accounts import Wishes
 from node.api.auth import SECURITY, administers, manages, signed_in
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso
 from node.api.replies import Page, listing, page_of_hundred, reply
 from node.api.services import Call
@@ -104,9 +105,9 @@ class UserList(Struct, frozen=True, kw_only=True):
     dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
 )
 async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[UserList]:
-    """The users of this node."""
+    """The users of this node, oldest first."""
     found = request.services.people.accounts.list()
-    shown, totals = listing(found, wanted)
+    shown, totals = listing(found, wanted, place_of)
     view = UserList(
         users=tuple(map(user_view, shown)),
         **totals,
@@ -116,7 +117,8 @@ async def list_users(request: Call, wanted: NamedDependency[Page]) -> Response[U
 
 @post("/users", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(409))
 async def create_user(request: Call, data: JSONBody[NewUser]) -> Response[UserView]:
-    """A new user; 409 when the email is somebody's."""
+    """A new user; 409 when the email is somebody's. It takes credentials that may do all that your account may."""
+    request.caller.must_be_whole()
     user = await request.services.people.accounts.create(Wishes(**msgspec.structs.asdict(data)))
     return reply(user_view(user), 201, {"Location": f"/v1/users/{user.id}"})
 

@@ -12,6 +12,18 @@ class View(Struct, frozen=True, kw_only=True, rename="camel"):
     """A shape of the API: camelCase in JSON."""
 
 
+class Pagination(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Where a page lies in its list; `next_cursor` is there while more follows, `page` when a page was asked for."""
+
+    limit: int
+    total: int
+    has_more: bool
+    next_cursor: str | None = None
+    offset: int | None = None
+    page: int | None = None
+    total_pages: int | None = None
+
+
 class Fault(View, frozen=True, kw_only=True):
     """Why a job did not succeed."""
 
@@ -37,9 +49,10 @@ class BidView(View, frozen=True, kw_only=True):
 
 
 class BidList(View, frozen=True, kw_only=True):
-    """The bids on a job."""
+    """A page of the bids on a job."""
 
     bids: tuple[BidView, ...]
+    pagination: Pagination
 
 
 class StepView(View, frozen=True, kw_only=True):
@@ -102,18 +115,6 @@ class JobView(View, frozen=True, kw_only=True):
     timings: Timings
 
 
-class Pagination(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Where a page lies in its list; `next_cursor` is there while more follows, `page` when a page was asked for."""
-
-    limit: int
-    total: int
-    has_more: bool
-    next_cursor: str | None = None
-    offset: int | None = None
-    page: int | None = None
-    total_pages: int | None = None
-
-
 class JobList(View, frozen=True, kw_only=True):
     """A page of jobs, newest first."""
 
@@ -174,9 +175,10 @@ class KeyView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=T
 
 
 class KeyList(View, frozen=True, kw_only=True):
-    """The keys of an account, without their secrets."""
+    """A page of the keys of an account, without their secrets, oldest first."""
 
     keys: tuple[KeyView, ...]
+    pagination: Pagination
 
 
 class Deleted(View, frozen=True, kw_only=True):

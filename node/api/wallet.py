@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
@@ -16,7 +16,7 @@ from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
 from node.api.providers import camelled
-from node.api.replies import Page, cut_ahead, pagination_of, place_in, reply
+from node.api.replies import Page, cursor_of, cut, cut_ahead, page_of_hundred, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.wallet_views import (
@@ -119,14 +119,28 @@ async def show_withdrawal(request: Call, withdrawal_id: FromPath[str]) -> Respon
     return reply(_view(found, services.currency))
 
 
-@get("/wallet/transactions", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def list_transactions(request: Call) -> Response[TransactionList]:
+@get(
+    "/wallet/transactions",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_transactions(request: Call, wanted: NamedDependency[Page]) -> Response[TransactionList]:
     """What moved your balance, newest first; for administrators what the node's wallet sent to the chain."""
     if is_admin(request.account):
-        found = tuple(camelled(item) for item in await request.services.wallets.transactions())
-    else:
-        found = tuple(_line(line) for line in request.services.treasury.lines(request.account))
-    return reply(TransactionList(transactions=found))
+        sent = await request.services.wallets.transactions()
+        items, following = cut(sent, wanted, lambda item: (item["nonce"],), newest=True)
+        pagination = pagination_of(wanted, len(sent), len(items), following)
+        return reply(TransactionList(transactions=tuple(map(camelled, items)), pagination=pagination))
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    found, total = request.services.treasury.lines(
+        request.account, limit=wanted.limit + 1, after=after, offset=wanted.start
+    )
+    lines = tuple(_line(line, request.services.currency) for line in found[: wanted.limit])
+    following = cursor_of(found[len(lines) - 1].at, lines[-1]["id"]) if len(found) > len(lines) else None
+    return reply(TransactionList(transactions=lines, pagination=pagination_of(wanted, total, len(lines), following)))
 
 
 @post("/wallet/refund", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(503))
@@ -166,12 +180,13 @@ def _funds_view(request: Call) -> BalanceView:
     )
 
 
-def _line(line: Posted) -> dict[str, Any]:
+def _line(line: Posted, currency: str) -> dict[str, Any]:
     return {
         "id": line.id,
         "kind": line.kind,
         "subject": line.subject,
         "amount": format_amount(line.amount),
+        "currency": currency,
         "createdAt": iso(line.at),
     }
 

@@ -56,9 +56,10 @@ class WithdrawalList(View, frozen=True, kw_only=True):
 
 
 class TransactionList(View, frozen=True, kw_only=True):
-    """What the wallet sent, as its journal knows it."""
+    """A page of what moved a balance, or of what the wallet sent as its journal knows it, newest first."""
 
     transactions: tuple[dict[str, Any], ...]
+    pagination: Pagination
 
 
 class RefundView(View, frozen=True, kw_only=True):

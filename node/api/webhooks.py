@@ -10,14 +10,17 @@ from msgspec import Meta, Struct
 from node.actions.webhooks import Wishes
 from node.api.auth import SECURITY, manages, signed_in
 from node.api.errors import problems
+from node.api.merging import place_of
 from node.api.present import iso, iso_or_none
-from node.api.replies import Page, listing, page_of_hundred, reply
+from node.api.replies import Page, cut_ahead, listing, page_of_hundred, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.submissions import Body
 from node.api.views import Deleted, Pagination
 from node.records import Delivery, Webhook
 
 TAGS: Final = ["Webhooks"]
+READ: Final = "read"
+"""What is told at an address is told to whoever chose it, so that he must be allowed to read it."""
 Url = Annotated[str, Meta(min_length=1, max_length=2048)]
 Events = Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=64)]
 
@@ -55,10 +58,14 @@ class WebhookView(Struct, frozen=True, kw_only=True):
 
 
 class WebhookList(Struct, frozen=True, kw_only=True):
-    """Your webhooks."""
+    """A page of your webhooks, oldest first."""
 
     webhooks: tuple[WebhookView, ...]
     total: int
+    limit: int
+    offset: int
+    has_more: bool
+    pagination: Pagination
 
 
 class TryView(Struct, frozen=True, kw_only=True):
@@ -92,16 +99,24 @@ class DeliveryList(Struct, frozen=True, kw_only=True):
     pagination: Pagination
 
 
-@get("/webhooks", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
-async def list_webhooks(request: Call) -> Response[WebhookList]:
-    """Your webhooks."""
-    found = request.services.webhooks.list(request.account)
-    return reply(WebhookList(webhooks=tuple(_view(webhook) for webhook in found), total=len(found)))
+@get(
+    "/webhooks",
+    guards=[signed_in],
+    tags=TAGS,
+    security=SECURITY,
+    responses=problems(),
+    dependencies={"wanted": Provide(page_of_hundred, sync_to_thread=False)},
+)
+async def list_webhooks(request: Call, wanted: NamedDependency[Page]) -> Response[WebhookList]:
+    """Your webhooks, oldest first."""
+    shown, totals = listing(request.services.webhooks.list(request.account), wanted, place_of)
+    return reply(WebhookList(webhooks=tuple(map(_view, shown)), **totals))
 
 
 @post("/webhooks", guards=[manages], tags=TAGS, security=SECURITY, responses=problems())
 async def create_webhook(request: Call, data: JSONBody[NewWebhook]) -> Response[WebhookView]:
     """Be told of events at an address; the answer is the only place that shows the secret."""
+    request.caller.must(READ)
     made, secret = await request.services.webhooks.create(request.account, data.url, data.events, data.secret)
     headers = {"Location": f"/v1/webhooks/{made.id}", "Cache-Control": "no-store"}
     return reply(_view(made, secret), 201, headers)
@@ -182,11 +197,18 @@ async def list_deliveries(
     request: Call, webhook_id: FromPath[str], wanted: NamedDependency[Page]
 ) -> Response[DeliveryList]:
     """What it was told, or is to be told, newest first; kept for thirty days."""
-    found = request.services.webhooks.deliveries(request.account, webhook_id)
-    shown, totals = listing(found, wanted)
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    found, total = request.services.webhooks.deliveries(
+        request.account, webhook_id, limit=wanted.limit + 1, after=after, offset=wanted.start
+    )
+    shown, following = cut_ahead(found, wanted)
     view = DeliveryList(
         deliveries=tuple(map(_delivery, shown)),
-        **totals,
+        total=total,
+        limit=wanted.limit,
+        offset=wanted.start,
+        has_more=following is not None,
+        pagination=pagination_of(wanted, total, len(shown), following),
     )
     return reply(view)
 
@@ -205,6 +227,7 @@ async def retry_delivery(request: Call, delivery_id: FromPath[str]) -> Response[
 
 
 async def _change(request: Call, id: str, data: WebhookChanges) -> Response[WebhookView]:
+    request.caller.must(READ)
     wishes = Wishes(url=data.url, events=data.events, is_active=data.is_active)
     return reply(_view(await request.services.webhooks.update(request.account, id, wishes)))
 

@@ -16,7 +16,6 @@ from node.actions.answers import ANSWER_KEPT
 from node.actions.billing import Billing
 from node.actions.book import Book
 from node.actions.experience import Experiences
-from node.actions.files import Stores
 from node.actions.forgetting import forget
 from node.actions.funding import Funding
 from node.actions.happenings import News
@@ -24,6 +23,7 @@ from node.actions.log_keeping import LogKeeping
 from node.actions.runner import Runner
 from node.actions.series import Series
 from node.actions.services import Hosting
+from node.actions.stores import Stores
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.engine import Engine
@@ -63,6 +63,7 @@ async def run(ticks: Ticks) -> None:
         scheduler.add_job(_quietly, "interval", seconds=seconds, args=[tick])
     scheduler.start()
     try:
+        await _quietly(ticks.stores.share_out)
         await _quietly(ticks.wallets.refresh_funds)
         await ticks.experiences.remember()
         await asyncio.Event().wait()
@@ -80,6 +81,7 @@ def _plan(ticks: Ticks) -> list[tuple[Tick, int]]:
         (lambda: ticks.stores.sweep(ticks.engine.clock.now()), 600),
         (ticks.series.sweep, 600),
         (ticks.logs.sweep, 600),
+        (ticks.runner.sweep, 600),
         (ticks.wallets.refresh_funds, 5),
         (ticks.wallets.finish_withdrawals, 10),
         (ticks.treasury.finish, 10),

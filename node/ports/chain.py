@@ -83,7 +83,7 @@ class Chain(Protocol):
         ...
 
     async def journal(self) -> list[dict[str, Any]]:
-        """The wallet's transactions, oldest first: key, hash, state, gas and block of each."""
+        """The wallet's transactions, oldest first: key, hash, nonce, state, gas and block of each."""
         ...
 
     def news(self, cursor: str) -> AsyncIterator[ChainNews]:

@@ -217,7 +217,7 @@ def test_logs_follow_to_the_end(neugrid: Run, node: FakeNode) -> None:
         (
             ("wallet", "transactions"),
             "GET /v1/wallet/transactions",
-            {"transactions": [{"hash": "0xabc", "gas": 21}]},
+            {"transactions": [{"hash": "0xabc", "gas": 21}], "pagination": {"hasMore": False}},
             "0xabc",
         ),
         (("keys", "create", "ci"), "POST /v1/keys", {"id": "key_1", "key": "ng_live_x"}, "ng_live_x"),

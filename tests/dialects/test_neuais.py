@@ -92,7 +92,11 @@ def test_the_printed_request_makes_the_printed_answer(http: httpx.Client) -> Non
     must_fit(answer.json(), CREATED)
 
 
-def test_an_agent_is_shown_and_listed(http: httpx.Client, running: str) -> None:
+def test_an_agent_is_shown_and_listed(http: httpx.Client, world: World, do: Do) -> None:
+    running = created(http)
+    do(pods_run(world, running, region="us-west-2"))
+    assert [agent["region"] for agent in agents(http, "?region=us-west-2")["agents"]] == ["us-west-2"]
+    assert agents(http, "?region=eu")["agents"] == []
     must_fit(http.get(f"/v1/agents/{running}", headers=HEADERS).json(), SHOWN)
     must_fit(agents(http), {"agents": [LISTED], "total": Always(1), "limit": Always(100), "offset": Always(0)})
 
@@ -106,9 +110,10 @@ def test_pages_say_whether_more_follows(http: httpx.Client) -> None:
     assert {agent["id"] for agent in first["agents"] + last["agents"]} == ids
 
 
-def test_lists_are_filtered_sorted_and_cut_to_fields(http: httpx.Client, world: World, running: str) -> None:
+def test_lists_are_filtered_sorted_and_cut_to_fields(http: httpx.Client, world: World, do: Do, running: str) -> None:
     world.clock.time += 1000
-    other = created(http, name="other", region="us-west-2")
+    other = created(http, name="other")
+    do(pods_run(world, other, state="placed", region="us-west-2"))
     assert [agent["id"] for agent in agents(http, "?status=running")["agents"]] == [running]
     assert agents(http, "?status=running&region=us-west-2")["agents"] == []
     assert [agent["id"] for agent in agents(http, "?region=us-west-2")["agents"]] == [other]

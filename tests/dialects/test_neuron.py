@@ -13,7 +13,6 @@ import pytest
 from msgspec.structs import replace
 
 from market.dialogue import RunEnd
-from market.errors import Unavailable
 from market.runs import Run, RunState
 from tests.builders import NOW
 from tests.dialects.shapes import Always, Maybe, must_fit
@@ -138,13 +137,9 @@ def test_the_four_documented_languages_are_those_that_nodes_ship() -> None:
 
 @pytest.mark.parametrize("language", ["python", "javascript", "cpp", "java"])
 def test_each_documented_language_is_submitted_by_its_documented_name(
-    http: httpx.Client, world: World, language: str, monkeypatch: pytest.MonkeyPatch
+    http: httpx.Client, world: World, language: str
 ) -> None:
-    async def submit(account: Any, name: str, code: str, inputs: tuple[str, ...]) -> Run:
-        run = Run(id="cd" * 12, account=account.id, language=name, code=code, inputs=inputs, created_at=NOW)
-        return world.runner.put(run)
-
-    monkeypatch.setattr(world.runner, "submit", submit)
+    world.runner.offered = {language: 1}
     body = {"code": "x", "language": language, "input": "1 2"}
     must_fit(http.post(f"{BASE}/submit", headers=HEADERS, json=body).json(), SUBMITTED)
     [run] = world.runner.runs.values()
@@ -208,13 +203,14 @@ def test_an_account_may_have_one_active_key_at_a_time(http: httpx.Client) -> Non
     assert len(http.get("/v1/keys", headers={"X-API-KEY": made["key"]}).json()["keys"]) == 1
 
 
-def test_no_provider_at_all_is_a_503(http: httpx.Client, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def none(*_: Any) -> Run:
-        raise Unavailable("no provider runs code now")
-
-    monkeypatch.setattr(world.runner, "submit", none)
-    answer = http.post(f"{BASE}/submit", headers=HEADERS, content=CODE)
+@pytest.mark.parametrize("language", ["python", "javascript", "cpp", "java"])
+def test_a_documented_language_that_no_provider_offers_is_a_503(
+    http: httpx.Client, world: World, language: str
+) -> None:
+    world.runner.offered = {}
+    answer = http.post(f"{BASE}/submit", headers=HEADERS, json={"code": "x", "language": language, "input": ""})
     assert (answer.status_code, answer.json()["status"]) == (503, 503)
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 class _Answering(FakeRunner):

@@ -17,7 +17,8 @@ import pytest
 from cli.client import Client
 from cli.cluster import free_port
 from market.units import parse_amount
-from node.config import ApiSettings, ChainSettings, Config
+from node.config import ChainSettings, Config
+from node.config_api import ApiSettings
 from node.setup import init
 from tests.e2e.conftest import Market
 from tests.e2e.wires import forwarded

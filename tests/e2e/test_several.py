@@ -158,8 +158,9 @@ def test_what_happens_at_one_process_is_followed_at_the_others(several: Several)
         with several.http.stream("GET", f"{several.urls[name]}/v1/events") as stream:
             for line in stream.iter_lines():
                 ready[name].set()
-                if line.startswith("data: "):
-                    heard[name].append(json.loads(line[6:])["data"]["job_id"])
+                told = json.loads(line[6:]) if line.startswith("data: ") else {}
+                if told.get("event") == "job.created":
+                    heard[name].append(told["data"]["job_id"])
                     if len(heard[name]) == 2:
                         return
 

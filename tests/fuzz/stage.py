@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from market.ledger import CHAIN, Transfer, between, user_account
+from node.actions.answers import Answers
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import NewKey
 from node.actions.ledger import post
@@ -24,7 +25,7 @@ from node.api.limits import UNLIMITED
 from node.api.services import Services
 from node.api.template_file import load_templates
 from node.assembly import Node
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import supervise
 from node.loops.delivering import Courier
 from node.ports import Storage
@@ -116,7 +117,7 @@ class Stage:
             runner=node.runner,
             series=node.series,
             consoles=node.consoles,
-            files=node.files,
+            files=node.holdings,
             market=node.market,
             asks=self.world.nodes[SELLER].asks,
             wallets=node.wallets,
@@ -126,6 +127,7 @@ class Stage:
             webhooks=Webhooks(node.engine, node.happenings, posts, seal),
             health=node.health,
             people=people,
+            answers=Answers(self.storage),
             clock=self.world.clock,
             hosting=node.hosting,
             projects=node.projects,

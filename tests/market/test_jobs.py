@@ -226,29 +226,31 @@ def test_an_early_loss_does_not_shorten_the_waiting() -> None:
 def test_a_waiting_job_is_cancelled_at_once(state: JobState) -> None:
     job, effects = step(a_job(state=state), CancelAsked(), NOW)
     assert (job.state, job.code, job.cost, job.deadline) == (S.CANCELLED, "CANCELLED", 0, 0)
+    assert not job.is_owing
     assert effects == ([WithdrawOrder(subject=job.id, attempt=1)] if state is S.RESTING else [])
 
 
 @pytest.mark.parametrize("before", [placed(), running()], ids=["placed", "running"])
 def test_a_job_at_a_provider_is_cancelled_there_too(before: Job) -> None:
     job, effects = step(before, CancelAsked(), NOW)
-    assert job.state is S.CANCELLED
+    assert (job.state, job.is_owing) == (S.CANCELLED, True)
     assert effects == [Tell(subject=LEASE, noun="Lease", event=TenantCancelled())]
 
 
 def test_a_cancelled_job_owes_what_the_receipt_says() -> None:
-    job, _ = step(running(state=S.CANCELLED, spent=Amount(5)), done(), NOW)
-    assert (job.state, job.cost, job.seconds) == (S.CANCELLED, 55, 5)
+    job, _ = step(running(state=S.CANCELLED, spent=Amount(5), is_owing=True), done(), NOW)
+    assert (job.state, job.cost, job.seconds, job.is_owing) == (S.CANCELLED, 55, 5, False)
 
 
 def test_a_cancelled_job_without_a_receipt_owes_what_was_acknowledged() -> None:
-    job, effects = step(running(state=S.CANCELLED, spent=Amount(5)), lost(), NOW)
-    assert (job.state, job.cost, effects) == (S.CANCELLED, 25, [])
+    job, effects = step(running(state=S.CANCELLED, spent=Amount(5), is_owing=True), lost(), NOW)
+    assert (job.state, job.cost, job.is_owing, effects) == (S.CANCELLED, 25, False, [])
 
 
 @pytest.mark.parametrize("event", [done(lease="lse_other"), lost(lease="lse_other")], ids=["done", "lost"])
 def test_a_cancelled_job_owes_nothing_for_a_lease_that_is_not_its_own(event: Event) -> None:
-    assert step(running(state=S.CANCELLED), event, NOW)[0].cost == 0
+    job, _ = step(running(state=S.CANCELLED, is_owing=True), event, NOW)
+    assert (job.cost, job.is_owing) == (0, True)
 
 
 # --- progress ---

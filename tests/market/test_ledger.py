@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from market.dialogue import RunEnd
 from market.jobs import Job, JobState
+from market.leases import LeaseState
 from market.ledger import (
     CREDITS,
     Charge,
@@ -17,6 +18,8 @@ from market.ledger import (
     Transfer,
     between,
     charge_of_job,
+    charge_of_lease,
+    charge_of_pod,
     charge_of_run,
     charge_of_service,
     flaws_of,
@@ -27,9 +30,9 @@ from market.ledger import (
     user_account,
 )
 from market.runs import Run, RunState
-from market.services import Service, ServiceState
+from market.services import Pod, Service, ServiceState
 from market.units import Amount
-from tests.builders import NOW, a_workload
+from tests.builders import NOW, a_lease, a_workload
 
 
 def a_job(**changes: Any) -> Job:
@@ -75,16 +78,71 @@ def test_an_attempt_that_is_lost_is_paid_out_of_the_cap() -> None:
     assert amounts(charge_of_job(before, after)) == (-7, 7)
 
 
+def test_a_cancelled_job_keeps_its_cap_aside_until_its_lease_has_told_what_it_costs() -> None:
+    running, owing = a_job(state=JobState.RUNNING), a_job(state=JobState.CANCELLED, is_owing=True, version=3)
+    assert amounts(charge_of_job(running, owing)) == (0, 0)
+    assert amounts(charge_of_job(owing, a_job(state=JobState.CANCELLED, cost=Amount(90), version=4))) == (-100, 90)
+
+
 def test_pods_are_not_charged_as_jobs() -> None:
     assert charge_of_job(None, a_job(service="dep_1")) is None
 
 
-def test_a_service_sets_a_term_of_all_its_pods_aside_while_it_is_wanted() -> None:
+def test_a_service_sets_a_cap_aside_for_each_job_that_its_places_wait_for() -> None:
     up = a_service()
-    assert amounts(charge_of_service(None, up)) == (30, 0)
-    assert amounts(charge_of_service(up, a_service(replicas=5, version=1))) == (20, 0)
-    assert amounts(charge_of_service(up, a_service(is_wanted=False, version=1))) == (-30, 0)
-    assert amounts(charge_of_service(up, a_service(state=ServiceState.DELETED, version=1))) == (-30, 0)
+    assert amounts(charge_of_service(None, up, 0)) == (30, 0)
+    assert amounts(charge_of_service(up, a_service(replicas=5, version=1), 30)) == (20, 0)
+    assert amounts(charge_of_service(up, a_service(is_wanted=False, version=1), 30)) == (-30, 0)
+    assert amounts(charge_of_service(up, a_service(state=ServiceState.DELETED, version=1), 30)) == (-30, 0)
+    posted = Pod(id="pod_1", generation=1, job="job_1x1", state="pending", is_posted=True)
+    assert amounts(charge_of_service(up, a_service(pods=(posted,), version=1), 30)) == (-10, 0)
+    waiting = replace(posted, is_posted=False)
+    assert amounts(charge_of_service(up, a_service(pods=(waiting,), version=1), 30)) == (0, 0)
+
+
+def test_a_new_generation_needs_a_cap_more_while_it_replaces_the_old_one() -> None:
+    pods = tuple(Pod(id=f"pod_{n}", generation=1, job=f"job_1x{n}", state="running") for n in range(3))
+    charge = charge_of_service(a_service(pods=pods), a_service(pods=pods, generation=2, version=1), 0)
+    assert (amounts(charge), charge is not None and charge.is_firm) == ((10, 0), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_firm"), [({"replicas": 4}, True), ({"cap": Amount(9)}, False), ({"pods": ()}, False)]
+)
+def test_only_wishes_for_more_are_refused_for_lack_of_money(changes: dict[str, Any], is_firm: bool) -> None:
+    pods = (Pod(id="pod_1", generation=1, job="job_1x1", state="running"),)
+    charge = charge_of_service(a_service(pods=pods), a_service(**{"pods": pods, "version": 1, **changes}), 0)
+    assert charge is not None
+    assert charge.is_firm is is_firm
+
+
+def test_the_job_of_a_pod_sets_its_cap_aside_out_of_what_its_service_kept() -> None:
+    new = a_job(service="dep_1")
+    charge = charge_of_pod(None, new, 0, 0, spare=70)
+    assert charge is not None
+    assert postings_of(charge, 0) == (
+        Posting(user_account("user_1"), -30),
+        Posting(hold_account("dep_1"), -70),
+        Posting(hold_account("job_1"), 100),
+    )
+    running = replace(new, state=JobState.RUNNING, version=3)
+    assert charge_of_pod(running, replace(running, version=4), 60, 40, spare=0) is None
+    owing = replace(running, state=JobState.CANCELLED, is_owing=True, version=4)
+    assert charge_of_pod(running, owing, 60, 40, spare=0) is None
+    assert amounts(charge_of_pod(owing, replace(owing, is_owing=False, version=5), 60, 40, spare=0)) == (-60, 0)
+
+
+def test_a_pod_costs_what_its_lease_is_paid_and_the_rest_once_it_is_told() -> None:
+    job, before = a_job(service="dep_1"), a_lease("requester", state=LeaseState.RUNNING, paid=Amount(30), seconds=3)
+    paid = replace(before, paid=Amount(50), seconds=5)
+    charge = charge_of_lease(before, paid, job)
+    assert (amounts(charge), charge is not None and charge.seconds) == ((-20, 20), 2)
+    fetching = replace(paid, state=LeaseState.FINISHED, due=Amount(60), deadline=0)
+    assert charge_of_lease(paid, fetching, job) is None
+    told = replace(fetching, deadline=NOW)
+    assert amounts(charge_of_lease(fetching, told, job)) == (-10, 10)
+    assert charge_of_lease(told, replace(told, paid=Amount(60)), job) is None
+    assert charge_of_lease(before, paid, a_job()) is None
 
 
 def an_end(error: str = "") -> RunEnd:

@@ -41,6 +41,13 @@ def test_a_need_without_model_takes_any() -> None:
     assert misfits(resources(gpus=1), resources(gpus=1, gpu_model="nvidia-t4")) == ()
 
 
+@pytest.mark.parametrize("name", ["A100", "nvidia-a100", "NVIDIA A100 80GB PCIe", "NVIDIA A100-SXM4-80GB"])
+def test_a_model_fits_under_every_name_that_it_has(name: str) -> None:
+    have = resources(gpus=1, gpu_model="NVIDIA A100-SXM4-80GB")
+    assert misfits(resources(gpus=1, gpu_model=name), have) == ()
+    assert misfits(resources(gpus=1, gpu_model=name), resources(gpus=1, gpu_model="NVIDIA A10")) == ("gpu_model",)
+
+
 def test_the_price_is_the_sum_over_cores_gibibytes_and_gpus() -> None:
     need = resources(cpu=1500, memory=2 * GIB, disk=10 * GIB, gpus=2)
     assert price_of(need, prices(cpu=100, memory=10, disk=1, gpu=1000)) == 150 + 20 + 10 + 2000

@@ -7,6 +7,7 @@ from market import service_events
 from market.errors import InvalidTransition, NotFound
 from market.jobs import DONE
 from market.machines import DeadlinePassed, Effect, Event
+from market.orders import Constraints
 from market.service_events import (
     DeleteAsked,
     LaunchPod,
@@ -22,10 +23,10 @@ from market.service_events import (
     UpdateAsked,
 )
 from market.service_rules import RULES, post_service, step
-from market.services import Pod, Service, ServiceState, is_up, pod_of, pod_state, promised
+from market.services import Pod, Service, ServiceState, is_up, pod_of, pod_state, promised, regions_of
 from market.units import Amount
 from market.workloads import Probe, Volume
-from tests.builders import NOW, PROVIDER, a_service, a_workload
+from tests.builders import NOW, PROVIDER, REQUESTER, a_service, a_workload
 from tests.market.machine_walks import an_event, events_of, name_of, refused
 
 S = ServiceState
@@ -59,6 +60,18 @@ def up(**changes: object) -> Service:
 
 def named(effects: list[Effect]) -> list[tuple[str, str]]:
     return [(type(effect).__name__, effect.job) for effect in effects]  # type: ignore[attr-defined]
+
+
+def test_a_service_is_where_its_pods_are_or_were_and_else_where_it_is_wanted() -> None:
+    wanted, effects = posted(replicas=2, constraints=Constraints(region="eu"))
+    first, second = (effect.job for effect in effects)  # type: ignore[attr-defined]
+    assert (regions_of(wanted), regions_of(posted()[0])) == (("eu",), ())
+    placed, _ = told(wanted, moved(first, "placed", region="us"), moved(second, region="asia"))
+    assert regions_of(placed) == ("asia", "us")
+    lost, _ = told(placed, moved(first, "pending", provider="", lease=""))
+    assert regions_of(lost) == ("asia", "us")
+    elsewhere, _ = told(lost, moved(first, provider=REQUESTER, region=""))
+    assert regions_of(elsewhere) == ("asia",)
 
 
 @pytest.mark.parametrize(("state", "event"), refused(RULES, ServiceState, events_of(service_events)), ids=name_of)

@@ -21,6 +21,16 @@ def test_gpu_prices_are_by_model_and_only_of_machines_that_have_them() -> None:
     assert price_ranges([CHEAP, GPU], NOW).gpu == {"nvidia-a100": same}
 
 
+def test_gpus_of_one_model_are_summed_under_one_name_whatever_their_drivers_say() -> None:
+    names = ("NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe", "nvidia-a100")
+    offers = [
+        a_gpu_offer(id=f"off_00000{n}", total=machine, free=machine, prices=prices(gpu=700 + n))
+        for n, machine in enumerate(resources(gpus=1, gpu_model=name) for name in names)
+    ]
+    assert price_ranges(offers, NOW).gpu == {"nvidia-a100": PriceRange(min=Rate(700), avg=Rate(701), max=Rate(702))}
+    assert totals(offers, [], NOW).total.gpus == {"nvidia-a100": 3}
+
+
 def test_where_nothing_is_offered_there_is_no_price() -> None:
     found = price_ranges([GONE], NOW)
     assert (found.cpu, found.memory, found.gpu) == (None, None, {})

@@ -15,7 +15,7 @@ PROVIDERS = tuple(f"0x{number:040x}" for number in range(12))
 SCORES = {provider: 100 * number for number, provider in enumerate(PROVIDERS[:10])}
 CROWD = {f"0x{number:040x}": 500 for number in range(100, 100 + 5 * FEW)} | SCORES
 """The same scores among so many others that the book does not look at each."""
-MODELS = ("nvidia-a100", "nvidia-t4")
+MODELS = ("nvidia-a100", "NVIDIA A100-SXM4-80GB", "Tesla T4", "nvidia-t4")
 randoms = st.integers(0, 2**32).map(Random)
 
 

@@ -89,6 +89,22 @@ def test_a_gpu_is_wanted_by_the_pod_and_not_by_the_build(tmp_path: Path) -> None
     in_a_world(tmp_path, play)
 
 
+def test_a_later_build_brings_the_gpus_that_were_ordered_with_it(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        project, gpus = await a_project(buyer), list[tuple[int, int]]()
+        for number, wish in enumerate(({}, {"gpus": 1, "vram": 8 * 2**30}, {}, {"gpus": 0})):
+            image = image_of(f"version {number}", tmp_path / "seller" / "lent")
+            world.builders["seller"].ends["web"] = image
+            job = await built(buyer, project, **wish)
+            archive = f"archive:{buyer.jobs.results(ACCOUNT, job.id)[0].digest}"
+            await until(lambda archive=archive: [each.workload.image for each in services(buyer)] == [archive])
+            wanted = services(buyer)[0].workload.resources
+            gpus.append((wanted.gpus, wanted.vram))
+        assert gpus == [(0, 0), (1, 8 * 2**30), (1, 8 * 2**30), (0, 0)]
+
+    in_a_world(tmp_path, play)
+
+
 @pytest.mark.parametrize("code", ["BUILD_FAILED", "CLONE_FAILED", "BUILD_TOO_LARGE", "OUT_OF_MEMORY", "TIMEOUT"])
 def test_a_build_that_fails_is_told_and_not_tried_elsewhere(tmp_path: Path, code: str) -> None:
     async def play(world: World, buyer: Node) -> None:

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from market.errors import Conflict, IdempotencyMismatch, InvalidParameters, NotFound
+from market.errors import Conflict, IdempotencyMismatch, InvalidParameters, NotFound, Unavailable
 from market.job_events import CancelAsked
 from market.jobs import DONE, Job
 from market.leases import Lease
 from market.runs import Run, RunState
 from market.units import Timestamp
 from node.actions.answers import Idempotency
+from node.actions.runner import DOCUMENTED, language_of
 from node.actions.standing import GATEWAY, GIVES_WAY, USED_WITHIN
+from node.adapters.sandboxes.languages import load_languages
 from node.assembly import Node
 from node.ports import CodeRun
 from node.records import Account, Pending
@@ -131,6 +133,33 @@ def test_a_process_without_a_book_knows_the_languages_that_the_node_remembers(tm
         assert buyer.runner.languages() == {}
 
     in_a_world(tmp_path, play)
+
+
+def test_a_language_is_unavailable_while_nobody_offers_it_and_refused_when_there_is_none(tmp_path: Path) -> None:
+    async def play(world: World, buyer: Node) -> None:
+        await until(buyer.runner.languages)
+        await world.kill("seller")
+        for offer in list(buyer.book.book.offers()):
+            buyer.book.book.remove_offer(offer.id)
+        await buyer.runner.remember_languages()
+        for known in ("python", "Java"):
+            with pytest.raises(Unavailable, match="later"):
+                await buyer.runner.submit(ACCOUNT, known, "x")
+        with pytest.raises(InvalidParameters):
+            await buyer.runner.submit(ACCOUNT, "cobol", "x")
+
+    in_a_world(tmp_path, play)
+
+
+def test_a_language_is_one_of_those_offered_or_known() -> None:
+    words = load_languages().words()
+    assert [language_of(word, {"cpp": 1}, words) for word in ("cpp", "C++", "cc")] == ["cpp"] * 3
+    assert set(DOCUMENTED) <= set(words.values())
+    for known in ("java", "JS", "rb"):
+        with pytest.raises(Unavailable):
+            language_of(known, {"cpp": 1}, words)
+    with pytest.raises(InvalidParameters):
+        language_of("rb", {"cpp": 1}, {})
 
 
 def test_every_input_has_a_run_of_its_own(tmp_path: Path) -> None:

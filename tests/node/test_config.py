@@ -56,6 +56,12 @@ def test_the_examples_that_ship_are_valid(name: str) -> None:
     [
         ("port = 0", 'port = "x"', "node.toml:5: api.port must be a whole number from 0 to 65535, got 'x'"),
         ("port = 0", "port = 70000", "node.toml:5: api.port must be a whole number from 0 to 65535, got 70000"),
+        (
+            "port = 0",
+            'key_prefixes = ["neo_sk_"]',
+            "node.toml:5: api.key_prefixes[0] must be a platform and how its keys",
+        ),
+        ("port = 0", 'key_prefixes = ["a=b.c"]', "such as \"neorun=neo_sk_\", got 'a=b.c'"),
         ("port = 0", "port =", "node.toml:5:7: no valid TOML: invalid value"),
         ("port = 0", "prt = 0", "node.toml:5: there is no setting api.prt, did you mean port? (allowed: host, port,"),
         ("[api]", "[apis]", "node.toml:4: there is no setting apis, did you mean api? (allowed: data_dir, roles,"),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from market.jobs import Job
 from market.resources import Resources
-from market.services import Pod, Service, ServiceState, is_up
+from market.services import Pod, Service, ServiceState, is_up, regions_of
 from market.units import GIB, Amount, Bytes, MilliCpu, Timestamp
 from market.workloads import Workload, WorkloadKind
 from node.actions.service_logs import Output
@@ -78,6 +78,7 @@ def test_a_service_spreads_over_providers_speaks_costs_and_ends(tmp_path: Path) 
         service = await up(buyer, replicas=2)
         sellers = {world.nodes[name].peers.signer.address for name in ("first", "second")}
         assert {pod.provider for pod in service.pods} == sellers
+        assert regions_of(service) == ("local",)
         output = Output(buyer.engine, buyer.hosting)
         await until(lambda: len(output.last(ACCOUNT, service.id, tail=10)) == 2)
         assert [line.text for line in output.last(ACCOUNT, service.id, service.pods[0].id, tail=10)] == ["hello"]

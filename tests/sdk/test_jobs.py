@@ -14,7 +14,7 @@ from market.explanations import Explanation
 from market.jobs import JobState
 from market.runs import RunState
 from neugrid_sdk import Client, Conflict, IdempotencyMismatch, InvalidParameters, TimedOut, Unauthorized
-from node.records import Entry
+from node.records import Answer, Entry
 from tests.builders import NOW
 from tests.node.api.fakes import KEY, World, a_done_job, a_job, an_explanation
 from tests.sdk.scripts import DONE, MANY, Losing, with_lines, with_many_jobs
@@ -75,7 +75,7 @@ def test_a_lost_answer_is_asked_for_again_and_one_job_is_posted(url: str, world:
     with Client(KEY, url, transport=lossy) as client:
         client._driver.sleep = lambda seconds: None
         job = client.jobs.submit(image="busybox", max_price=1)
-    assert (lossy.sent, len(world.jobs.submitted), len(world.jobs.answers)) == (2, 1, 1)
+    assert (lossy.sent, len(world.jobs.submitted), world.storage.count(Answer)) == (2, 1, 1)
     assert list(world.jobs.all) == [job.id]
 
 

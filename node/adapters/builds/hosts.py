@@ -11,6 +11,7 @@ from msgspec import Struct
 from market.egress import CLOSED_PORTS, is_forbidden
 from market.errors import Refused
 from node.adapters.egress.host import KERNEL, is_within, own_networks
+from node.adapters.names import Names
 
 HTTPS = 443
 
@@ -29,6 +30,7 @@ class RepositoryHosts:
     def __init__(self, private: Sequence[str] = (), kernel: Path = KERNEL) -> None:
         self._private = dict(map(_listed, private))
         self._kernel = kernel
+        self._names = Names()
 
     async def place_of(self, url: str) -> Place:
         """Where the repository is; Refused (NO_SUCH_HOST, PRIVATE_HOST) when it is not cloned from there."""
@@ -37,7 +39,7 @@ class RepositoryHosts:
         listed = self._private.get((host, port))
         if listed:
             return Place(host, port, listed)
-        addresses = await _addresses(host, port)
+        addresses = await self._addresses(host, port)
         if not addresses:
             raise Refused(f"there is no host {host}", codes=("NO_SUCH_HOST",))
         if listed is None:
@@ -49,20 +51,18 @@ class RepositoryHosts:
         if port in CLOSED_PORTS or any(is_forbidden(address) or is_within(address, own) for address in addresses):
             raise Refused(f"{host}:{port} is no public place, and not listed here", codes=("PRIVATE_HOST",))
 
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        try:
+            return await self._names.resolved(host, port, socket.AF_INET)
+        except (OSError, UnicodeError):
+            return ()
+
 
 def _listed(text: str) -> tuple[tuple[str, int], str]:
     """(host, port) and the address, "" where the host's own name settings know it."""
     place, _, address = text.partition("=")
     host, _, port = place.partition(":")
     return (host, int(port or HTTPS)), address
-
-
-async def _addresses(host: str, port: int) -> list[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def _own(kernel: Path) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from market.offers import Gpu
-from market.resources import Resources
+from market.resources import Resources, is_model
 
 KIND: Final = "nvidia.com/gpu"
 """Of a CDI name: `nvidia.com/gpu=<uuid>`."""
@@ -17,7 +17,7 @@ def lendable(gpus: Sequence[Gpu], taken: Collection[str], need: Resources) -> tu
 
 
 def _fits(gpu: Gpu, need: Resources) -> bool:
-    return need.gpu_model in ("", gpu.model[:64]) and gpu.vram >= need.vram
+    return is_model(need.gpu_model, gpu.model[:64]) and gpu.vram >= need.vram
 
 
 def cdi_names(uuids: Sequence[str], info: dict[str, Any]) -> tuple[str, ...]:

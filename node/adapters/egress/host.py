@@ -1,11 +1,11 @@
-"""Which IPv4 networks are the host's own and its neighbours', as the kernel tells: also where they are public ones."""
+"""Which networks are the host's own and its neighbours', as the kernel tells: also where they are public ones."""
 
 import random
 import re
 import socket
 import struct
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -39,15 +39,27 @@ def addresses_of(trie: str) -> tuple[str, ...]:
 
 
 def own_networks(kernel: Path = KERNEL) -> tuple[str, ...]:
-    """The host's addresses, and the networks that it is in."""
+    """The host's IPv4 addresses, and the IPv4 networks that it is in."""
     routes = routes_of((kernel / "route").read_text())
     direct = {str(route.network) for route in routes if route.is_direct}
     return tuple(sorted(direct | set(addresses_of((kernel / "fib_trie").read_text()))))
 
 
+def own_networks6(kernel: Path = KERNEL) -> tuple[str, ...]:
+    """The IPv6 networks that it is in, from /proc/net/if_inet6; none where the kernel speaks no IPv6."""
+    try:
+        lines = (kernel / "if_inet6").read_text().splitlines()
+    except FileNotFoundError:
+        return ()
+    found = [(int(line[0], 16), int(line[2], 16)) for line in map(str.split, lines) if len(line) > 2]
+    narrow = [(address, prefix if prefix >= LEAST_PREFIX else 128) for address, prefix in found]
+    return tuple(sorted({str(IPv6Network(each, strict=False)) for each in narrow}))
+
+
 def is_within(address: str, networks: Iterable[str]) -> bool:
-    """Whether one of the networks has the IPv4 address."""
-    return any(IPv4Address(address) in IPv4Network(network) for network in networks)
+    """Whether one of the networks has the address."""
+    found = ip_address(address)
+    return any(found in ip_network(network) for network in networks)
 
 
 def free_subnets(kernel: Path = KERNEL) -> tuple[str, ...]:

@@ -80,9 +80,9 @@ class Languages(Struct, frozen=True, kw_only=True):
                 return name
         raise NotFound(f"there is no language {word[:MAX_NAMES]!r}", language=word[:MAX_NAMES])
 
-    def aliases(self) -> dict[str, str]:
-        """Every other name of a language, and what it means."""
-        return {alias: name for name, dialect in self.dialects.items() for alias in dialect.aliases}
+    def words(self) -> dict[str, str]:
+        """Every name of a language, its own among them, and the language that it means."""
+        return {word: name for name, dialect in self.dialects.items() for word in (name, *dialect.aliases)}
 
     def reference(self, name: str) -> str:
         """The image that holds the language."""

@@ -112,6 +112,12 @@ class MethodNotAllowed(NeugridError):
     CODE, STATUS = "METHOD_NOT_ALLOWED", 405
 
 
+class RequestTimeout(NeugridError):
+    """The body came so slowly that the node did not wait for the rest."""
+
+    CODE, STATUS = "REQUEST_TIMEOUT", 408
+
+
 class Conflict(NeugridError):
     """The request contradicts the present state."""
 

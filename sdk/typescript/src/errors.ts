@@ -80,6 +80,8 @@ export class QuotaExceeded extends Forbidden {}
 export class NotFound extends NeugridError {}
 /** The node is of another version: it does not know this request. */
 export class MethodNotAllowed extends NeugridError {}
+/** The body came so slowly that the node did not wait for the rest. */
+export class RequestTimeout extends NeugridError {}
 /** The request contradicts the present state. */
 export class Conflict extends NeugridError {}
 /** That can not be done in this state. */
@@ -112,6 +114,7 @@ export const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ["QUOTA_EXCEEDED", QuotaExceeded],
   ["NOT_FOUND", NotFound],
   ["METHOD_NOT_ALLOWED", MethodNotAllowed],
+  ["REQUEST_TIMEOUT", RequestTimeout],
   ["CONFLICT", Conflict],
   ["INVALID_TRANSITION", InvalidTransition],
   ["PAYLOAD_TOO_LARGE", PayloadTooLarge],
@@ -138,6 +141,7 @@ const BY_STATUS: ReadonlyMap<number, Kind> = new Map<number, Kind>([
   [403, Forbidden],
   [404, NotFound],
   [405, MethodNotAllowed],
+  [408, RequestTimeout],
   [409, Conflict],
   [413, PayloadTooLarge],
   [415, UnsupportedMediaType],

@@ -29,7 +29,7 @@ from node.api.edge import Edge
 from node.api.limits import UNLIMITED
 from node.api.server import serve
 from node.assembly import Node, assemble
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import supervise
 from node.parts import Outfit, Ports, Settings
 from node.ports import Storage

@@ -1,14 +1,14 @@
 """The people of a node on storage in memory and a clock that the test moves."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 from node.actions.access import Caller, scopes_of
 from node.actions.accounts import Wishes
 from node.actions.audit import FOLDS
 from node.actions.following import FollowedStorage
-from node.actions.keys import NewKey
+from node.actions.keys import PROFILES, NewKey
 from node.actions.ledger import Ledger
 from node.actions.people import People, let_in
 from node.actions.wallet_sign_in import Door
@@ -28,13 +28,15 @@ def run(work: Coroutine[Any, Any, R]) -> R:
 class Desk:
     """Where people come to."""
 
-    def __init__(self, hosts: tuple[str, ...] = (), may_join: bool = True) -> None:
+    def __init__(
+        self, hosts: tuple[str, ...] = (), may_join: bool = True, profiles: Mapping[str, str] = PROFILES
+    ) -> None:
         self.clock = FakeClock()
         self.storage = MemoryStorage()
         tokens = JwtTokens(bytes(32), ISSUER)
         door = Door(chain=CHAIN, hosts=hosts, may_join=may_join)
         followed = FollowedStorage(self.storage, self.clock, FOLDS)
-        self.people: People = let_in(followed, self.clock, FakePasswords(), tokens, door, Ledger())
+        self.people: People = let_in(followed, self.clock, FakePasswords(), tokens, door, Ledger(), profiles)
 
     def user(self, email: str = "ann@example.org", **wishes: Any) -> Account:
         return run(self.people.accounts.create(Wishes(email=email, password="correct horse", **wishes)))

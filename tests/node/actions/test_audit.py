@@ -29,7 +29,7 @@ NOT_FOLLOWED = {
         "Invoice",
         "Traffic",
     ),  # what follows from that: vouchers and the ledger's own lines
-    *("Project", "LogChunk", "LogHead", "SeriesChunk"),  # content of users, no right and no money
+    *("Project", "LogChunk", "LogHead", "SeriesChunk", "Holding"),  # content of users, no right and no money
     *("Nonce", "Mark", "Delivery", "Entry", "Happened", "AuditEntry"),  # the node's own bookkeeping
 }
 """Records whose changes leave nothing in the log, and why."""

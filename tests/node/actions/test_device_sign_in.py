@@ -1,11 +1,15 @@
 """Letting a device in: it waits, somebody decides, and it collects its key once."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
-from market.errors import Conflict, Forbidden, InvalidParameters, NotFound
+from market.errors import Conflict, Forbidden, InvalidParameters, NotFound, QuotaExceeded, Unauthorized
 from node.actions.access import ADMIN, scopes_of
+from node.actions.accounts import Wishes
 from node.actions.device_sign_in import DevicePending
+from node.actions.keys import MAX_KEYS
 from node.records import Account
 from tests.node.actions.desk import Desk, run
 
@@ -78,6 +82,44 @@ def test_the_key_is_collected_once() -> None:
     desk.decide()
     desk.collect()
     assert desk.reason() == "expired_token"
+
+
+def test_a_device_that_finds_no_room_for_its_key_collects_it_once_there_is() -> None:
+    desk = Waiting()
+    first, *_ = [desk.key(desk.ann)[0] for _ in range(MAX_KEYS)]
+    desk.decide()
+    for _ in range(2):
+        with pytest.raises(QuotaExceeded):
+            desk.collect()
+    run(desk.people.keys.revoke(desk.ann, first.id))
+    account, key = desk.collect()
+    assert desk.who(key) == account.id == desk.ann.id
+    assert desk.reason() == "expired_token"
+
+
+def test_a_login_goes_in_the_transaction_that_brings_its_key() -> None:
+    desk = Waiting()
+    desk.decide()
+    write, works = desk.storage.write, []
+
+    async def counted(work: Any) -> Any:
+        works.append(work)
+        return await write(work)
+
+    desk.storage.write = counted  # type: ignore[method-assign]
+    desk.collect()
+    assert len(works) == 1, "a kill between two would leave neither"
+
+
+def test_a_device_ends_the_other_key_of_an_account_that_has_but_one() -> None:
+    desk = Waiting()
+    run(desk.people.accounts.update(desk.ann.id, Wishes(has_single_key=True)))
+    _, old = desk.key(desk.people.accounts.get(desk.ann.id))
+    assert desk.who(old) == desk.ann.id
+    desk.decide()
+    desk.collect()
+    with pytest.raises(Unauthorized):
+        desk.who(old)
 
 
 def test_the_code_may_be_typed_as_people_type() -> None:

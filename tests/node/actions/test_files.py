@@ -15,7 +15,8 @@ from market.errors import BadMessage, InvalidParameters, Refused, Unavailable
 from market.leases import LeaseState
 from market.messages import Kind
 from market.workloads import File
-from node.actions.files import LENT_KEPT, PART_KEPT, Stores
+from node.actions.files import PART_KEPT
+from node.actions.stores import LENT_KEPT
 from tests.builders import DIGEST, NOW, a_file, a_receipt, a_workload
 from tests.node.actions.stage import LEASE, Stage, staged
 
@@ -213,20 +214,6 @@ def test_what_is_here_already_is_not_asked_for(tmp_path: Path) -> None:
 def aged(path: Path, seconds: float) -> Path:
     os.utime(path, (NOW / 1000 - seconds, NOW / 1000 - seconds))
     return path
-
-
-def test_files_of_leases_that_are_over_go_and_those_of_users_stay(tmp_path: Path) -> None:
-    async def play(stage: Stage) -> None:
-        needed, over, own = await with_output(stage), stage.seller.lent.put(b"over"), stage.seller.files.put(b"own")
-        stores = Stores(stage.storages["seller"], stage.seller.files, stage.seller.lent)
-        for path in (*stage.seller.lent.folder.iterdir(), stage.seller.files.path(own.digest)):
-            aged(path, LENT_KEPT + 1)
-        assert await stores.sweep(NOW) == 1
-        assert stage.seller.lent.has(needed.digest)
-        assert not stage.seller.lent.has(over.digest)
-        assert stage.seller.files.has(own.digest)
-
-    staged(tmp_path, play)
 
 
 def test_a_file_that_is_used_again_stays(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from market.errors import Forbidden, InvalidParameters, NotFound, QuotaExceeded, Unauthorized
 from node.actions import keys
 from node.actions.keys import PREFIX, NewKey, digest_of, is_well_formed, new_secret
+from node.config_api import ApiSettings
 from tests.node.actions.desk import Desk, run
 
 
@@ -140,6 +141,27 @@ def test_a_key_begins_as_the_clients_of_its_platform_expect(profile: str, prefix
     assert secret.startswith(prefix)
     assert desk.people.callers.of(secret).profile == profile
     assert desk.who(secret) == key.account
+
+
+def test_the_operator_says_for_which_platforms_keys_are_made_and_how_they_begin() -> None:
+    desk, other = Desk(), Desk(profiles={"acme": "ak-", "acme2": "ak-2_"})
+    user = other.user()
+    for profile, prefix in (("", PREFIX), ("acme", "ak-"), ("acme2", "ak-2_")):
+        _, secret = other.key(user, profile=profile)
+        assert secret.startswith(prefix)
+        assert other.who(secret) == user.id
+        assert is_well_formed(secret, (prefix,))
+    with pytest.raises(InvalidParameters, match="must be of acme, acme2"):
+        other.key(user, profile="neorun")
+    key, secret = desk.key(profile="neorun")
+    other.storage.put(key)
+    with pytest.raises(Unauthorized, match="no API key of this node"):
+        other.who(secret)
+
+
+def test_the_settings_begin_with_the_platforms_that_are_known_here() -> None:
+    assert ApiSettings().profiles == keys.PROFILES
+    assert ApiSettings(key_prefixes=()).profiles == {}
 
 
 def test_an_account_has_no_more_keys_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """The ledger in the node: booked in the transaction of the event, always zero in sum, and never twice."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,80 +8,21 @@ from hypothesis import strategies as st
 
 from market.errors import Conflict, InsufficientFunds, InvalidParameters, InvalidTransition, NotFound
 from market.job_events import CancelAsked
-from market.jobs import post_job
+from market.leases import LEASE_TERM, MARGIN
 from market.ledger import CHAIN, CREDITS, MONEY, Posting, Transfer, between, hold_account, paid_account, user_account
+from market.machines import DeadlinePassed, Event
 from market.service_events import DeleteAsked, ScaleAsked, StartAsked, StopAsked
-from market.service_rules import post_service
-from market.services import Service
+from market.tenancy_events import (
+    OutputsLost,
+    OutputsStored,
+    UsageAcknowledged,
+)
 from market.units import Amount
-from node.actions.ledger import Ledger, balance, held_by, post, sums
-from node.engine import Changes, Engine
-from node.performers import MACHINES
-from node.records import Account, Balance, Posted
-from tests.builders import NOW, a_workload
-from tests.fakes import FakeClock, MemoryStorage
+from node.actions.ledger import Ledger, held_by, post
+from node.records import Balance, Posted
+from tests.builders import NOW, a_file
+from tests.node.actions.books import ANN, LEASE, ROOT, Books
 from tests.node.adapters.samples import a_job
-
-ANN = Account(id="user_ann", name="ann", created_at=NOW)
-ROOT = Account(id="user_root", name="root", role="admin", created_at=NOW)
-
-
-class Books:
-    """An engine whose jobs and services are booked; Ann has 1,000."""
-
-    def __init__(self) -> None:
-        self.storage = MemoryStorage()
-        self.ledger = Ledger(grant=5, run_price=3)
-        self.engine = Engine(self.storage, FakeClock(), MACHINES, (self.ledger.fold,))
-        self.storage.put(ANN)
-        self.storage.put(ROOT)
-        self.give(1000)
-
-    def give(self, amount: int) -> None:
-        id = f"deposit:{self.storage.count(Posted)}"
-        postings = between(CHAIN, user_account(ANN.id), amount)
-        post(self.storage, Transfer(id=id, kind="deposit", subject=ANN.id, postings=postings), NOW)
-
-    def do(self, work: Any) -> Any:
-        return asyncio.run(self.engine.transact(work))
-
-    def post_job(self, id: str, cap: int, account: Account = ANN) -> None:
-        job = a_job(id, account=account.id, cap=Amount(cap), workload=a_workload())
-        self.do(lambda changes: changes.create(*post_job(job)))
-
-    def serve(self, id: str, cap: int, replicas: int) -> None:
-        service = Service(
-            id=id,
-            account=ANN.id,
-            name=id,
-            workload=a_workload(),
-            cap=Amount(cap),
-            replicas=replicas,
-            created_at=NOW,
-        )
-
-        def work(changes: Changes) -> None:
-            made, effects = post_service(service, NOW)
-            changes.create(made, *effects)
-
-        self.do(work)
-
-    def tell(self, noun: str, id: str, event: Any) -> Any:
-        return asyncio.run(self.engine.handle(noun, id, event))
-
-    def has(self, account: str) -> int:
-        return balance(self.storage, account)
-
-    def check(self) -> None:
-        """All books are zero in sum, and every balance is the sum of its lines."""
-        assert sums(self.storage) == {MONEY: 0, CREDITS: 0}
-        lines: dict[str, int] = {}
-        for line in self.storage.find(Posted):
-            key = f"{line.account}/{line.currency}"
-            lines[key] = lines.get(key, 0) + line.amount
-        assert {key: amount for key, amount in lines.items() if amount} == {
-            each.id: each.amount for each in self.storage.find(Balance)
-        }
 
 
 def test_a_job_holds_its_cap_and_its_end_gives_it_back() -> None:
@@ -96,6 +36,43 @@ def test_a_job_holds_its_cap_and_its_end_gives_it_back() -> None:
         0,
         0,
     )
+    books.check()
+
+
+def test_a_job_that_is_cancelled_at_a_provider_holds_its_cap_until_the_receipt_comes() -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.tell("Job", "job_1", CancelAsked())
+    assert books.ann() == (0, 1000, 0)
+    books.finish(seconds=60, due=600)
+    assert books.ann() == (400, 0, 600)
+    books.check()
+
+
+def test_a_job_that_is_cancelled_at_a_provider_who_stays_silent_gets_its_cap_back_when_the_lease_runs_out() -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.tell("Lease", LEASE, UsageAcknowledged(seconds=7, paid=Amount(70)))
+    books.tell("Job", "job_1", CancelAsked())
+    books.clock.advance(LEASE_TERM + MARGIN)
+    books.tell("Lease", LEASE, DeadlinePassed())
+    assert books.ann() == (930, 0, 70)
+    books.check()
+
+
+@pytest.mark.parametrize(
+    ("event", "cost"), [(OutputsStored(), 50), (OutputsLost(message="gone"), 0)], ids=["here", "lost"]
+)
+def test_a_job_that_is_cancelled_while_its_outputs_come_holds_its_cap_until_they_are_here(
+    event: Event, cost: int
+) -> None:
+    books = Books()
+    books.run_job("job_1", 1000)
+    books.finish(outputs=(a_file(),))
+    books.tell("Job", "job_1", CancelAsked())
+    assert books.ann() == (0, 1000, 0)
+    books.tell("Lease", LEASE, event)
+    assert books.ann() == (1000 - cost, 0, cost)
     books.check()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound, Unavailable
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters, NotFound, Unavailable
 from market.units import Address, Amount
 from node.actions.happenings import Happenings
 from node.actions.ledger import Ledger, sums
@@ -27,7 +27,20 @@ class Chain(FakeChain):
     is_down = False
     fails = False
 
+    def __init__(self, ledger: FakeLedger, wallet: Address) -> None:
+        super().__init__(ledger, wallet)
+        self.refused: dict[int, Exception] = {}
+        """By amount, what paying it ends with."""
+        self.slow: dict[int, asyncio.Event] = {}
+        """By amount, what its block waits for."""
+        self.sent: list[int] = []
+
     async def pay(self, to: Address, amount: Amount, key: str) -> Receipt:
+        if amount in self.refused:
+            raise self.refused[amount]
+        if amount in self.slow:
+            self.sent.append(amount)
+            await self.slow[amount].wait()
         if self.is_down:
             raise Unavailable("no answer")
         if self.fails:
@@ -38,13 +51,13 @@ class Chain(FakeChain):
 class House(Desk):
     """Ann, whose wallet is REQUESTER, and a node that has a thousand."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 0) -> None:
         super().__init__()
         self.tokens = FakeLedger()
         self.tokens.tokens[NODE] = 1000
         self.chain = Chain(self.tokens, NODE)
         engine = Engine(self.storage, self.clock, MACHINES, (Ledger().fold,))
-        self.treasury = Treasury(engine, self.chain, Happenings())
+        self.treasury = Treasury(engine, self.chain, Happenings(), least)
         self.ann = run(self.people.accounts.link_wallet(self.user(), REQUESTER))
 
     def comes(self, *transfers: tuple[str, Address, int], cursor: str = "1") -> None:
@@ -98,8 +111,17 @@ def test_a_repeated_key_pays_once() -> None:
     house.comes(("0xaa/0", REQUESTER, 300))
     first, again = (house.withdraw(100, idempotency_key="k") for _ in range(2))
     assert (first.id, house.has()) == (again.id, 200)
-    with pytest.raises(IdempotencyMismatch):
-        house.withdraw(50, idempotency_key="k")
+    assert house.withdraw(idempotency_key="all").amount == 200
+    for key, to, amount in (
+        ("k", None, 50),
+        ("k", None, None),
+        ("k", REQUESTER, 100),
+        ("k", STRANGER, 100),
+        ("all", None, 200),
+    ):
+        with pytest.raises(IdempotencyMismatch):
+            house.withdraw(amount, to=to, idempotency_key=key)
+    assert house.withdraw(idempotency_key="all").amount == 200
 
 
 def test_payouts_are_their_owners_and_come_page_by_page_newest_first() -> None:
@@ -125,13 +147,91 @@ def test_while_the_chain_is_away_a_payout_waits_and_is_made_once_when_it_is_back
     house.chain.is_down = True
     made = house.withdraw(100)
     assert (made.state, house.has(), house.tokens.tokens[REQUESTER]) == ("pending", 200, 0)
-    with pytest.raises(Unavailable):
-        run(house.treasury.finish())
+    run(house.treasury.finish())
+    assert house.treasury.payout(house.ann, made.id).state == "pending"
     house.chain.is_down = False
     run(house.treasury.finish())
     run(house.treasury.finish())
     assert house.treasury.payout(house.ann, made.id).state == "confirmed"
     assert house.tokens.tokens[REQUESTER] == 100
+
+
+@pytest.mark.parametrize(
+    "error", [InsufficientFunds("too few tokens", needed=200, available=100), RuntimeError("broken")]
+)
+def test_a_payout_that_can_not_be_made_does_not_hold_up_the_others(error: Exception) -> None:
+    house, made = House(), []
+    house.comes(("0xaa/0", REQUESTER, 300))
+    house.chain.is_down = True
+    for amount in (200, 50, 40):
+        made.append(house.withdraw(amount))
+        house.clock.advance(1000)
+    house.chain.is_down, house.chain.refused = False, {200: error}
+    run(house.treasury.finish())
+    states = [house.treasury.payout(house.ann, payout.id).state for payout in made]
+    assert states == ["pending", "confirmed", "confirmed"]
+    house.chain.refused = {}
+    run(house.treasury.finish())
+    assert house.tokens.tokens[REQUESTER] == 290
+
+
+def test_more_payouts_than_a_page_are_all_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.actions.treasury.PAGE", 2)
+    house = House()
+    house.comes(("0xaa/0", REQUESTER, 300))
+    house.chain.is_down = True
+    for amount in (10, 20, 30, 40, 50):
+        house.withdraw(amount)
+    house.chain.is_down, house.chain.refused = False, {10: Unavailable("no answer"), 20: Unavailable("no answer")}
+    run(house.treasury.finish())
+    assert house.tokens.tokens[REQUESTER] == 120
+
+
+def test_a_payout_that_waits_for_its_block_holds_up_nobody() -> None:
+    house = House()
+    house.comes(("0xaa/0", REQUESTER, 300), ("0xbb/0", STRANGER, 50))
+    bob = run(house.people.accounts.link_wallet(house.user("bob@example.org"), STRANGER))
+
+    async def both() -> tuple[Any, Any]:
+        block = house.chain.slow[100] = asyncio.Event()
+        slow = asyncio.ensure_future(house.treasury.withdraw(house.ann, None, Amount(100), "k"))
+        again = asyncio.ensure_future(house.treasury.withdraw(house.ann, None, Amount(100), "k"))
+        async with asyncio.timeout(5):
+            while not house.chain.sent:
+                await asyncio.sleep(0)
+            quick = await house.treasury.withdraw(bob, None, Amount(50))
+        assert (slow.done(), again.done()) == (False, False)
+        block.set()
+        assert (await slow) == (await again)
+        return quick, await slow
+
+    assert [each.state for each in run(both())] == ["confirmed", "confirmed"]
+    assert house.tokens.tokens[REQUESTER] == 100
+
+
+def test_less_than_the_node_pays_out_stays_and_so_does_a_rest() -> None:
+    house = House(least=50)
+    house.comes(("0xaa/0", REQUESTER, 120))
+    with pytest.raises(InvalidParameters) as refused:
+        house.withdraw(49)
+    assert (refused.value.details["field"], refused.value.details["expected"]) == ("amount", ">= 0.00005")
+    assert house.withdraw(80).state == "confirmed"
+    with pytest.raises(InvalidParameters):
+        house.withdraw(40)
+    with pytest.raises(InsufficientFunds) as missing:
+        house.withdraw()
+    assert (missing.value.details["needed"], missing.value.details["available"]) == (50, 40)
+    house.comes(("0xbb/0", REQUESTER, 10), cursor="2")
+    assert house.withdraw().amount == 50
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_nothing_is_no_payout(amount: int) -> None:
+    house = House()
+    house.comes(("0xaa/0", REQUESTER, 120))
+    with pytest.raises(InvalidParameters):
+        house.withdraw(amount)
+    assert house.has() == 120
 
 
 def test_what_the_chain_refuses_is_the_users_again() -> None:

@@ -64,12 +64,14 @@ def test_withdrawals_are_listed_to_who_made_them(tmp_path: Path) -> None:
     staged(tmp_path, play)
 
 
-def test_a_key_is_for_one_address(tmp_path: Path) -> None:
+def test_a_key_is_for_one_address_and_one_amount(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await earned(stage)
-        await stage.seller.wallets.withdraw(ACCOUNT, ELSEWHERE, None, "key")
-        with pytest.raises(IdempotencyMismatch):
-            await stage.seller.wallets.withdraw(ACCOUNT, an_address(51), None, "key")
+        made = await stage.seller.wallets.withdraw(ACCOUNT, ELSEWHERE, None, "key")
+        for to, amount in ((an_address(51), None), (None, None), (ELSEWHERE, Amount(1)), (ELSEWHERE, made.amount)):
+            with pytest.raises(IdempotencyMismatch):
+                await stage.seller.wallets.withdraw(ACCOUNT, to, amount, "key")
+        assert await stage.seller.wallets.withdraw(ACCOUNT, ELSEWHERE, None, "key") == made
 
     staged(tmp_path, play)
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from market.errors import NotFound, QuotaExceeded, Unavailable
+from market.errors import NotFound, QuotaExceeded, RateLimited, Unavailable
 from market.job_events import CancelAsked
 from market.jobs import post_job
 from market.webhooks import DELAYS, sign
 from node.actions import webhooks
 from node.actions.happenings import Happenings
-from node.actions.webhooks import Webhooks, Wishes, tell
+from node.actions.webhooks import LOOKS_AT_ONCE, Webhooks, Wishes, tell
 from node.adapters.seal import NodeSeal
 from node.engine import Engine
 from node.loops.delivering import GIVEN_UP, KEPT, Courier
@@ -47,7 +47,11 @@ class Office:
         run(self.engine.transact(lambda changes: changes.create(*post_job(a_job(id, account=account)))))
 
     def carry(self) -> None:
-        run(self.courier.carry())
+        async def play() -> None:
+            await self.courier.carry()
+            await self.courier.carried()
+
+        run(play())
 
     def delivery(self) -> Delivery:
         [delivery] = self.storage.find(Delivery)
@@ -179,10 +183,62 @@ def test_webhooks_are_their_owners_alone_and_not_without_number(monkeypatch: pyt
         with pytest.raises(NotFound):
             run(work)
     with pytest.raises(NotFound):
-        office.webhooks.deliveries(EVE, office.webhook.id)
+        office.webhooks.deliveries(EVE, office.webhook.id, limit=1)
     monkeypatch.setattr(webhooks, "MAX_WEBHOOKS", 1)
     with pytest.raises(QuotaExceeded):
         run(office.webhooks.create(ANN, URL, (), None))
+
+
+def test_who_has_all_the_webhooks_he_may_have_looks_no_address_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office()
+    monkeypatch.setattr(webhooks, "MAX_WEBHOOKS", 1)
+    with pytest.raises(QuotaExceeded):
+        run(office.webhooks.create(ANN, "https://10.0.0.1/", (), None))
+    with pytest.raises(NotFound):
+        run(office.webhooks.update(EVE, office.webhook.id, Wishes(url="https://10.0.0.1/")))
+
+
+def test_few_addresses_of_an_account_are_looked_at_at_a_time() -> None:
+    office = Office()
+
+    async def play() -> None:
+        office.posts.silence = asyncio.Event()
+        waiting = [asyncio.create_task(office.webhooks.create(ANN, URL, (), None)) for _ in range(LOOKS_AT_ONCE)]
+        await asyncio.sleep(0)
+        with pytest.raises(RateLimited):
+            await office.webhooks.create(ANN, URL, (), None)
+        with pytest.raises(RateLimited):
+            await office.webhooks.update(ANN, office.webhook.id, Wishes(url=URL))
+        others = asyncio.create_task(office.webhooks.create(EVE, URL, (), None))
+        await asyncio.sleep(0)
+        office.posts.silence.set()
+        await asyncio.gather(*waiting, others)
+        await office.webhooks.create(ANN, URL, (), None)
+
+    run(play())
+    assert len(office.webhooks.list(ANN)) == LOOKS_AT_ONCE + 2
+
+
+def test_a_page_of_deliveries_reads_no_more_than_it_shows() -> None:
+    office = Office()
+    for i in range(5):
+        office.clock.advance(1)
+        office.happens(f"job_{i}")
+    ids = [delivery.id for delivery in reversed(office.storage.find(Delivery))]
+    read = list[int]()
+    find = office.storage.find
+
+    def reading(noun: Any, **where: Any) -> list[Any]:
+        found = find(noun, **where)
+        read.append(len(found))
+        return found
+
+    office.storage.find = reading  # type: ignore[method-assign, assignment]
+    first, total = office.webhooks.deliveries(ANN, office.webhook.id, limit=2)
+    behind, _ = office.webhooks.deliveries(ANN, office.webhook.id, limit=2, after=(first[-1].created_at, first[-1].id))
+    later, _ = office.webhooks.deliveries(ANN, office.webhook.id, limit=2, offset=4)
+    assert [delivery.id for delivery in (*first, *behind, *later)] == ids
+    assert (total, read) == (5, [2, 2, 1])
 
 
 def test_old_deliveries_are_forgotten() -> None:

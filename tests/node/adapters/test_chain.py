@@ -1,5 +1,6 @@
 """The chain adapter on a real EVM: every promise of the port `Chain`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -96,6 +97,17 @@ async def test_more_than_the_wallet_holds_is_refused_before_anything_is_sent(mar
             await payer.deposit(CAROL.address, BOB.address, Amount(1_001), "deposit")
         assert refusal.value.details == {"needed": 1_001, "available": 1_000}
         assert await payer.journal() == []
+
+
+async def test_payouts_at_once_do_not_count_on_the_same_tokens(market: Market) -> None:
+    fresh = Address("0x" + "66" * 20)
+    async with market.adapter(ALICE) as payer:
+        tries = (payer.pay(fresh, Amount(600), key) for key in ("a", "b"))
+        ends = await asyncio.gather(*tries, return_exceptions=True)
+        [refused] = [end for end in ends if isinstance(end, Exception)]
+        assert isinstance(refused, InsufficientFunds)
+        assert (len(await payer.journal()), (await payer.balances(fresh)).token) == (1, 600)
+        assert (await payer.pay(fresh, Amount(400), "c")).succeeded, "what was paid is reserved no longer"
 
 
 async def test_reads_are_unknown_while_the_chain_is_silent(market: Market) -> None:

@@ -1,6 +1,7 @@
 """Downloads: from public addresses alone, and bounded in time, against a real server on this machine."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -95,9 +96,15 @@ def test_a_file_that_does_not_come_in_time_is_refused() -> None:
     asyncio.run(play())
 
 
+def unused_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 def test_a_connection_that_is_refused_is_the_address_that_does_not_fit() -> None:
     with pytest.raises(InvalidParameters, match="ConnectError"):
-        asyncio.run(fetched(open_downloads(), "http://storage.example:1/"))
+        asyncio.run(fetched(open_downloads(), f"http://storage.example:{unused_port()}/"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,8 @@ def test_an_address_that_is_private_to_somebody_is_refused_however_it_is_written
     "url",
     [
         "", "x", "ftp://example.org/a", "file:///etc/passwd", "http://", "http://user:word@example.org/",
-        "//example.org", "http://example.org:25/", "http://example.org:99999/", "http://exa\0mple.org/",
+        "//example.org", "http://example.org:25/", "http://example.org:22/",
+        "http://example.org:6/", "http://example.org:1023/", "http://example.org:99999/", "http://exa\0mple.org/",
         "http://example.org/" + "a" * 2048,
     ],
 )  # fmt: skip

@@ -35,6 +35,8 @@ GPUS = (LARGE, OTHER, SMALL)
         ({"gpus": 2, "gpu_model": "nvidia-a100"}, (), ("GPU-small", "GPU-large")),
         ({"gpus": 1, "gpu_model": "nvidia-a100"}, ("GPU-small",), ("GPU-large",)),
         ({"gpus": 2, "gpu_model": "nvidia-a100"}, ("GPU-small",), ("GPU-large",)),
+        ({"gpus": 1, "gpu_model": "A100"}, (), ("GPU-small",)),
+        ({"gpus": 1, "gpu_model": "Tesla T4"}, (), ("GPU-other",)),
         ({"gpus": 1, "gpu_model": "nvidia-h100"}, (), ()),
         ({"gpus": 1}, ("GPU-small", "GPU-large", "GPU-other"), ()),
         ({"gpus": 0}, (), ()),

@@ -5,15 +5,19 @@ anywhere at all. Only addresses of this machine are ever connected to: what woul
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from market.errors import InvalidParameters, Unavailable
 from node.adapters.downloads import GuardedDownloads
-from node.adapters.outside import resolved
+from node.adapters.egress.host import KERNEL, own_networks, own_networks6
+from node.adapters.names import Names
+from node.adapters.outside import Closed
 from node.adapters.posts import GuardedPosts
 
 pytestmark = pytest.mark.anyio
@@ -53,6 +57,15 @@ SHAPES = (
 )  # fmt: skip
 
 
+def a_kernel(folder: Path) -> Path:
+    """The tables of a host whose addresses are public ones: 51.15.0.7/24 and 2a01:4f8:1:2::3/64."""
+    lines = ["Iface Destination Gateway", "eth0 00000F33 00000000 0001 0 0 0 00FFFFFF 0 0 0"]
+    (folder / "route").write_text("\n".join(lines) + "\n")
+    (folder / "fib_trie").write_text("Main:\n  |-- 51.15.0.7\n     /32 host LOCAL\n")
+    (folder / "if_inet6").write_text("2a0104f8000100020000000000000003 02 40 00 80     eth0\n")
+    return folder
+
+
 class Trap:
     """A server that must never be asked."""
 
@@ -89,7 +102,7 @@ async def no_names(host: str, port: int) -> Sequence[str]:
     """Addresses and the names of this machine are resolved as ever; other names are not asked for."""
     if "example" in host:
         raise OSError("no such host")
-    return await resolved(host, port)
+    return await Names().resolved(host, port)
 
 
 async def downloaded(url: str) -> None:
@@ -115,6 +128,48 @@ async def test_a_name_with_one_private_address_among_public_ones_is_refused() ->
 
     with pytest.raises(InvalidParameters):
         await GuardedPosts(resolve=mixed).post("https://rebind.example/", {}, b"{}")
+
+
+@pytest.mark.parametrize(
+    "address", ["51.15.0.7", "51.15.0.1", "51.15.0.255", "2a01:4f8:1:2::3", "2a01:4f8:1:2:ffff::1"]
+)
+async def test_the_nodes_own_public_addresses_and_its_neighbours_are_refused(address: str, tmp_path: Path) -> None:
+    is_closed = Closed(a_kernel(tmp_path))
+
+    async def named(host: str, port: int) -> Sequence[str]:
+        return ("93.184.216.34", address)
+
+    for port in (80, 443, 8080):
+        with pytest.raises(InvalidParameters, match="public addresses"):
+            await GuardedPosts(resolve=named, is_closed=is_closed).check(f"https://own.example:{port}/")
+        with pytest.raises(InvalidParameters, match="public addresses"):
+            await anext(GuardedDownloads(named, is_closed).fetch(f"http://own.example:{port}/"))
+
+
+async def test_public_addresses_of_others_are_open_beside_them(tmp_path: Path) -> None:
+    is_closed = Closed(a_kernel(tmp_path))
+    for address in ("51.15.1.7", "93.184.216.34", "2a01:4f8:1:3::3"):
+        assert not is_closed(address)
+    assert is_closed("127.0.0.1")
+    assert not Closed(tmp_path / "none")("51.15.0.7"), "a system that does not tell"
+
+
+def test_the_hosts_own_networks_are_asked_of_the_real_kernel() -> None:
+    assert own_networks6(KERNEL) == tuple(sorted(own_networks6(KERNEL)))
+    assert Closed()(own_networks()[0].partition("/")[0])
+
+
+@pytest.mark.parametrize("port", [1, 21, 22, 23, 25, 53, 110, 143, 465, 587, 993, 1023])
+async def test_ports_of_other_services_than_the_web_are_refused(port: int) -> None:
+    with pytest.raises(InvalidParameters, match="web server"):
+        await GuardedPosts().check(f"https://93.184.216.34:{port}/")
+    with pytest.raises(InvalidParameters, match="web server"):
+        await GuardedPosts(is_open=True).check(f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize("port", [80, 443, 1024, 3000, 8443, 65535])
+async def test_ports_of_the_web_and_of_users_programs_are_open(port: int) -> None:
+    await GuardedPosts().check(f"https://93.184.216.34:{port}/")
 
 
 async def test_the_address_that_was_checked_is_the_one_that_is_asked() -> None:
@@ -146,6 +201,21 @@ async def test_a_server_that_says_nothing_is_not_waited_for() -> None:
     async with Trap(b"").open() as trap:
         with pytest.raises(Unavailable):
             await GuardedPosts(is_open=True, within=0.5).post(f"http://127.0.0.1:{trap.port}/", {}, b"{}")
+
+
+async def test_what_certificates_are_held_against_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, real = [], httpx.create_ssl_context
+
+    def reading(**settings: bool) -> ssl.SSLContext:
+        read.append(settings)
+        return real(**settings)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", reading)
+    async with Trap().open() as trap:
+        posts = GuardedPosts(is_open=True)
+        for _ in range(2):
+            await posts.post(f"http://127.0.0.1:{trap.port}/", {}, b"{}")
+    assert (len(trap.asked), read) == (2, [{"trust_env": False}])
 
 
 async def test_plain_http_is_for_the_operators_own_programs() -> None:

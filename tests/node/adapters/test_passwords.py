@@ -1,6 +1,8 @@
 """Hashes of passwords: argon2id, slow, and none for nobody."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,3 +41,15 @@ async def test_the_loop_goes_on_while_it_hashes() -> None:
         turns += 1
         await asyncio.sleep(0)
     assert turns > 2
+
+
+async def test_a_password_is_looked_at_although_every_other_thread_is_busy() -> None:
+    loop, is_over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, is_over.wait)
+    try:
+        async with asyncio.timeout(30):
+            assert not await Argon2Passwords().fits("correct horse", "")
+    finally:
+        is_over.set()
+        await busy

@@ -100,6 +100,7 @@ async def test_what_is_not_there_is_none(storage: Storage) -> None:
     assert storage.get(Job, "job_404404") is None
     assert storage.get(Entry, "1") is None
     assert storage.get(Entry, "no number") is None
+    assert storage.get(Entry, "9" * 30) is None, "a number that no database has"
 
 
 async def test_putting_again_replaces_body_and_columns(storage: Storage) -> None:

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from market.dialogue import Line
 from market.errors import (
     Conflict,
-    IdempotencyMismatch,
     InsufficientFunds,
     InvalidParameters,
     NotFound,
+    QuotaExceeded,
     Unavailable,
 )
 from market.explanations import Explanation, RateRange, Reasons, Relaxation
@@ -33,7 +33,7 @@ from market.summaries import MarketPrices, MarketStats, price_ranges, totals
 from market.units import Address, Amount, Rate, Timestamp
 from market.workloads import File, WorkloadKind
 from node.actions.alarm import Alarm
-from node.actions.answers import Idempotency
+from node.actions.answers import Answers, Idempotency, keep_answer, known_answer
 from node.actions.asks import Asks
 from node.actions.billing import Billing
 from node.actions.build_steps import BuildSteps
@@ -44,8 +44,10 @@ from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import Ledger, post
 from node.actions.logs import keep_lines
+from node.actions.market import price_place
 from node.actions.people import People, let_in
 from node.actions.projects import BuildTerms, Projects
+from node.actions.runner import language_of
 from node.actions.series import Metrics
 from node.actions.service_logs import Output
 from node.actions.services import Hosting
@@ -61,7 +63,7 @@ from node.api.limits import Limiter, Rules
 from node.api.services import Services
 from node.api.template_file import load_templates
 from node.assembly import followed
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.engine import Engine
 from node.performers import MACHINES
 from node.ports import GpuUse, LogLine, OutputFile, Storage, Tx
@@ -123,11 +125,11 @@ class FixedClock:
 class FakeJobs:
     """Jobs in a dict; `funds` is what a cap may cost at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage | None = None) -> None:
         self.all: dict[str, Job] = {}
         self.leases: dict[str, Lease] = {}
         self.submitted: list[NewJob] = []
-        self.answers: dict[str, Answer] = {}
+        self.storage = storage or MemoryStorage()
         self.funds = 10**12
         self.lines: list[LogLine] = []
         self.entries: list[Entry] = []
@@ -144,10 +146,8 @@ class FakeJobs:
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None
     ) -> tuple[Job | None, Answer | None]:
-        known = self.answers.get(idempotency.key) if idempotency else None
-        if known is not None and idempotency is not None:
-            if known.body_digest != idempotency.body_digest:
-                raise IdempotencyMismatch("another body", key=idempotency.key)
+        known = known_answer(self.storage, account, idempotency)
+        if known is not None:
             return None, known
         if new.cap > self.funds:
             raise InsufficientFunds("too little", needed=new.cap, available=self.funds)
@@ -156,12 +156,7 @@ class FakeJobs:
         job = self.put(
             a_job(id=f"job_{number}", account=account.id, workload=new.workload, cap=new.cap, build=new.build)
         )
-        if idempotency is not None:
-            status, body = idempotency.render(job)
-            digest = idempotency.body_digest
-            self.answers[idempotency.key] = Answer(
-                id=idempotency.key, body_digest=digest, status=status, body=body, created_at=NOW
-            )
+        await self.storage.write(lambda tx: keep_answer(tx, account, idempotency, job, NOW))
         return job, None
 
     def get(self, account: Account, id: str) -> Job:
@@ -188,10 +183,16 @@ class FakeJobs:
         after: tuple[int, str] | None,
         offset: int = 0,
     ) -> tuple[list[Job], int]:
-        own = [job for job in self.all.values() if job.account == account.id and (not states or job.state in states)]
-        own.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        own = self._own(account, states)
         behind = [job for job in own if after is None or (job.created_at, job.id) < after]
         return behind[offset : offset + limit], len(own)
+
+    async def of_kind(self, account: Account, *, builds: bool, states: tuple[JobState, ...] = ()) -> Any:
+        return [job for job in self._own(account, states) if (job.build is not None) is builds]
+
+    def _own(self, account: Account, states: tuple[JobState, ...]) -> Any:
+        own = [job for job in self.all.values() if job.account == account.id and (not states or job.state in states)]
+        return sorted(own, key=lambda job: (job.created_at, job.id), reverse=True)
 
     async def wait(self, account: Account, id: str, seconds: float) -> Job:
         self.waited.append(seconds)
@@ -261,30 +262,26 @@ class FakeSeries:
 class FakeRunner:
     """Runs of code as they are put here; a submitted one stays queued."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage | None = None) -> None:
         self.runs: dict[str, Run] = {}
-        self.answers: dict[str, Answer] = {}
+        self.storage = storage or MemoryStorage()
         self.running: set[str] = set()
+        self.offered = {"python": 2}
 
     async def submit(self, account: Account, language: str, code: str, inputs: tuple[str, ...]) -> Run:
-        if language != "python":
-            raise InvalidParameters("no provider runs it", field="language", value=language, expected=["python"])
+        language = language_of(language, self.offered, {})
         run = Run(id="ab" * 12, account=account.id, language=language, code=code, inputs=inputs, created_at=NOW)
         return self.put(run)
 
     async def submit_once(
         self, account: Account, language: str, code: str, inputs: tuple[str, ...], idempotency: Idempotency | None
     ) -> tuple[Run | None, Answer | None]:
-        known = self.answers.get(idempotency.key) if idempotency else None
+        language_of(language, self.offered, {})
+        known = known_answer(self.storage, account, idempotency)
         if known is not None:
             return None, known
         run = await self.submit(account, language, code, inputs)
-        if idempotency is not None:
-            status, body = idempotency.render(run)
-            answer = Answer(
-                id=idempotency.key, body_digest=idempotency.body_digest, status=status, body=body, created_at=NOW
-            )
-            self.answers[idempotency.key] = answer
+        await self.storage.write(lambda tx: keep_answer(tx, account, idempotency, run, NOW))
         return run, None
 
     def put(self, run: Run) -> Run:
@@ -329,16 +326,21 @@ class FakeRunner:
         return run.id in self.running
 
     def languages(self) -> dict[str, int]:
-        return {"python": 2}
+        return self.offered
 
 
 class FakeFiles:
     """Keeps what was uploaded."""
 
     def __init__(self) -> None:
+        self.is_full = False
         self.stored: list[bytes] = []
 
-    async def store(self, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
+    def must_have_room(self, account: Account) -> None:
+        if self.is_full:
+            raise QuotaExceeded("an account may have 5 bytes of files", limit=5)
+
+    async def store(self, account: Account, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
         content = b"".join([chunk async for chunk in chunks])
         self.stored.append(content)
         return OutputFile(path="", digest="cd" * 32, size=len(content))
@@ -370,7 +372,7 @@ class FakeMarket:
         return price_ranges([offer for offer, _ in self.offers], NOW)
 
     def asks(self) -> list[Offer]:
-        return sorted((offer for offer, _ in self.offers), key=lambda offer: offer.prices.cpu)
+        return sorted((offer for offer, _ in self.offers), key=price_place)
 
     def orders(self) -> list[Order]:
         return [an_order()]
@@ -440,7 +442,7 @@ class FakeWallets:
         return found
 
     async def transactions(self) -> list[dict[str, Any]]:
-        return [{"hash": "0x01", "gas_used": 21_000}]
+        return [{"hash": "0x01", "nonce": 0, "gas_used": 21_000}]
 
     async def refund(self) -> list[RefundResult]:
         return [RefundResult(channel="ab" * 32, payee=PROVIDER, amount=Amount(1_500_000), transaction="0x02")]
@@ -492,7 +494,7 @@ class FakeBinaries:
     def __init__(self) -> None:
         self.known = {"https://storage.example/my-agent": File(path="agent", digest="ef" * 32, size=9)}
 
-    async def fetch(self, url: str) -> File:
+    async def fetch(self, account: Account, url: str) -> File:
         if url not in self.known:
             raise InvalidParameters("binary_url must be a host with public addresses", field="binary_url", value=url)
         return self.known[url]
@@ -504,8 +506,12 @@ class FakePosts:
     def __init__(self) -> None:
         self.posted: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.silence: asyncio.Event | None = None
+        """Set when the name servers answer."""
 
     async def check(self, url: str) -> None:
+        if self.silence is not None:
+            await self.silence.wait()
         if not url.startswith("https://") or ".example" not in url:
             raise InvalidParameters("url must be an https URL", field="url", value=url[:200], expected="https")
 
@@ -538,8 +544,9 @@ class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
     def __init__(self, limits: Rules | None = None, **settings: Any) -> None:
-        self.jobs = FakeJobs()
-        self.runner = FakeRunner()
+        self.storage = MemoryStorage()
+        self.jobs = FakeJobs(self.storage)
+        self.runner = FakeRunner(self.storage)
         self.series = FakeSeries()
         nowhere: Any = None
         self.consoles = Consoles(nowhere, lambda account, id: self.jobs.lease_of(self.jobs.get(account, id)))
@@ -548,7 +555,6 @@ class World:
         self.wallets = FakeWallets()
         self.health = FakeHealth()
         self.clock = FixedClock()
-        self.storage = MemoryStorage()
         self.happenings = Happenings(tell)
         self.posts, self.seal = FakePosts(), NodeSeal(bytes(32))
         self.ledger = Ledger(grant=200, run_price=1000)
@@ -574,6 +580,7 @@ class World:
             billing=Billing(self.engine),
             health=self.health,
             people=self.people,
+            answers=Answers(self.storage),
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),

@@ -1,11 +1,13 @@
 """Agents and pods over HTTP: other names for the same services, with other casings, words and errors."""
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from market.services import Service
+from node.records import Happened
 from tests.node.api.fakes import OTHER_KEY, World, pods_run, pods_say
 
 pytestmark = pytest.mark.anyio
@@ -165,6 +167,17 @@ async def test_output_is_read_like_that_of_jobs(client: httpx.AsyncClient, world
 
 
 # --- pods ---
+
+
+async def test_what_is_told_of_a_pod_names_it_as_it_is_asked_for(client: httpx.AsyncClient, world: World) -> None:
+    agent = await created(client, config={"replicas": 2})
+    await pods_run(world, agent["id"])
+    told = [happened for happened in world.storage.find(Happened) if happened.event.startswith("pod.")]
+    assert [happened.event for happened in told] == ["pod.created"] * 2 + ["pod.started"] * 2
+    for happened in told:
+        data = json.loads(happened.body)
+        pod = (await client.get(f"/v1/pods/{data['pod_id']}")).json()
+        assert (pod["id"], pod["name"], pod["deployment_id"]) == (data["pod_id"], data["name"], data["deployment_id"])
 
 
 async def test_pods_are_listed_stopped_started_and_deleted(client: httpx.AsyncClient, world: World) -> None:

@@ -6,11 +6,12 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from market.builds import BuildOrder
 from market.dialogue import RunEnd
 from market.ledger import MONEY
 from market.runs import Run, RunState
 from tests.builders import NOW, PROVIDER
-from tests.node.api.fakes import ALICE, OTHER_KEY, World
+from tests.node.api.fakes import ALICE, OTHER_KEY, World, a_job
 
 pytestmark = pytest.mark.anyio
 ID = "ab" * 12
@@ -60,7 +61,7 @@ async def test_a_run_is_shown_with_what_it_cost_and_how_it_ended(client: httpx.A
         "exitCode": 0,
         "files": [],
     }
-    assert (await client.get(f"/v1/jobs/{ID}/bids")).json() == {"bids": []}
+    assert (await client.get(f"/v1/jobs/{ID}/bids")).json()["bids"] == []
     assert (await client.get(f"/v1/jobs/{ID}/explain")).status_code == 409
 
 
@@ -101,9 +102,69 @@ async def test_runs_are_listed_as_a_kind_of_their_own(client: httpx.AsyncClient,
     assert ([job["id"][-1] for job in second["jobs"]], second["pagination"]["hasMore"]) == (["0"], False)
     ended = (await client.get("/v1/jobs?kind=code&status=success")).json()
     assert ended["pagination"]["total"] == 2
-    assert (await client.get("/v1/jobs")).json()["jobs"] == []
     assert (await client.get("/v1/jobs?kind=code&status=resting")).status_code == 400
     assert (await client.get("/v1/jobs?kind=pods")).status_code == 400
+
+
+async def shown(client: httpx.AsyncClient, query: str) -> list[tuple[str, str]]:
+    jobs = (await client.get(f"/v1/jobs?{query}")).json()["jobs"]
+    return [(job["id"], job["status"]) for job in jobs]
+
+
+async def test_code_that_was_just_posted_is_among_the_jobs(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_job(created_at=NOW - 1))
+    await client.post("/v1/jobs", json=CODE)
+    listed = (await client.get("/v1/jobs")).json()
+    assert [job["kind"] for job in listed["jobs"]] == ["code", "image"]
+    assert listed["pagination"]["total"] == 2
+
+
+async def test_pages_of_all_kinds_follow_each_other_without_loss(client: httpx.AsyncClient, world: World) -> None:
+    for number in range(4):
+        world.jobs.put(a_job(id=f"job_{number:016d}", created_at=NOW + number * 3))
+        world.runner.put(replace(ENDED, id=f"{number:024x}", created_at=NOW + number * 2))
+    whole = [id for id, _ in await shown(client, "limit=100")]
+    assert len(whole) == 8
+    seen: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = (await client.get(f"/v1/jobs?limit=3{cursor and f'&cursor={cursor}'}")).json()
+        seen += [job["id"] for job in page["jobs"]]
+        cursor = page["pagination"].get("nextCursor")
+    assert seen == whole
+    for offset in range(9):
+        assert [id for id, _ in await shown(client, f"limit=2&offset={offset}")] == whole[offset : offset + 2]
+
+
+async def test_each_kind_is_listed_by_itself(client: httpx.AsyncClient, world: World) -> None:
+    world.jobs.put(a_job(id="job_image"))
+    world.jobs.put(a_job(id="job_build", build=BuildOrder(project="p")))
+    world.runner.put(ENDED)
+    found = {kind: await shown(client, f"kind={kind}") for kind in ("image", "build", "code")}
+    assert found == {
+        "image": [("job_image", "pending")],
+        "build": [("job_build", "pending")],
+        "code": [(ID, "success")],
+    }
+    assert await shown(client, "kind=build&status=success") == []
+
+
+async def test_a_filter_finds_what_is_shown_under_its_word(client: httpx.AsyncClient, world: World) -> None:
+    ids = ("a" * 24, "b" * 24, "c" * 24)
+    for id, state in zip(ids, (RunState.QUEUED, RunState.QUEUED, RunState.SUCCEEDED), strict=True):
+        world.runner.put(replace(ENDED, id=id, state=state))
+    world.runner.running.add(ids[1])
+    words = dict(zip(ids, ("queued", "running", "success"), strict=True))
+    for wanted in ("queued", "running", "success", "pending", "running,success", "queued,running", "failed"):
+        expected = [(id, word) for id, word in sorted(words.items(), reverse=True) if word in wanted.split(",")]
+        assert await shown(client, f"kind=code&status={wanted}") == expected
+        assert await shown(client, f"status={wanted}") == expected
+
+
+async def test_there_are_no_results_before_a_run_has_ended(client: httpx.AsyncClient, world: World) -> None:
+    await client.post("/v1/jobs", json=CODE)
+    early = await client.get(f"/v1/jobs/{ID}/results")
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "CONFLICT")
 
 
 async def test_a_run_is_cancelled_once(client: httpx.AsyncClient) -> None:

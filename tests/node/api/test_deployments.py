@@ -404,3 +404,9 @@ async def test_a_chosen_node_may_be_named_by_its_address(client: httpx.AsyncClie
     for node in (REQUESTER, f"node_{REQUESTER[2:]}"):
         made = await created(client, nodeId=node)
         assert stored(world, made["id"]).constraints.only == (REQUESTER,)
+
+
+async def test_a_node_that_is_listed_is_the_one_that_a_deployment_shows(client: httpx.AsyncClient) -> None:
+    nodes = [node["id"] for node in (await client.get("/v1/nodes")).json()["providers"]]
+    made = [(await created(client, nodeId=node))["nodeId"] for node in nodes]
+    assert made == nodes

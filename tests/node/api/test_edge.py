@@ -1,12 +1,15 @@
 """What holds for every route: keys, envelopes, ids, limits, HEAD, sizes."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
 from node.actions.keys import NewKey
+from node.api import edge
 from node.api.bodies import read_body
+from node.api.edge import SIGN_IN_LIMIT
 from node.api.submissions import SubmitJob
 from node.ports import GpuUse, Window
 from tests.node.api.fakes import ALICE, KEY, OTHER_KEY, World, a_done_job
@@ -153,10 +156,60 @@ async def test_a_body_that_grows_too_large_is_cut(method: str, path: str) -> Non
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
+@pytest.mark.parametrize("is_announced", [True, False])
+async def test_who_signs_in_sends_little(world: World, is_announced: bool) -> None:
+    body = b'{"device_code": "x"}' + b" " * SIGN_IN_LIMIT
+
+    async def chunks() -> Any:
+        for start in range(0, len(body), 10_000):
+            yield body[start : start + 10_000]
+
+    sent = body if is_announced else chunks()
+    client = caller(world, **{"Content-Type": "application/json"})
+    answer = await client.post("/v1/auth/device/token", content=sent)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
+    assert (await client.post("/v1/auth/device/token", content=body[:SIGN_IN_LIMIT])).json()["error"] == "expired_token"
+    assert (await client.post("/v1/jobs", content=body)).status_code == 401
+
+
+async def test_a_body_that_drips_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "SLOWEST", 10**6)
+    world, sent = World(body_within=0.3), []
+
+    async def drops() -> Any:
+        while True:
+            sent.append(await asyncio.sleep(0.05))  # the client's own slowness is what is tested
+            yield b" "
+
+    client = caller(world, **{"X-API-Key": KEY, "Content-Type": "application/json"})
+    async with asyncio.timeout(10):
+        for method, path in (("POST", "/v1/jobs"), ("PUT", "/v1/files")):
+            sent.clear()
+            answer = await client.request(method, path, content=drops())
+            assert (answer.status_code, answer.json()["error"]["code"]) == (408, "REQUEST_TIMEOUT")
+            assert sent, "each piece came in time"
+
+
 async def test_an_upload_is_stored_under_its_digest(client: httpx.AsyncClient, world: World) -> None:
     answer = await client.put("/v1/files", content=b"hello")
     assert (answer.status_code, answer.json()) == (201, {"digest": "cd" * 32, "size": 5})
     assert world.files.stored == [b"hello"]
+
+
+async def test_uploads_have_a_limit_of_their_own() -> None:
+    client = caller(World(limits={"free": {"upload": (Window(1, 3600),)}}), **{"X-API-Key": KEY})
+    answers = [await client.put("/v1/files", content=b"hello") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429]
+    assert (await client.get("/v1/jobs")).status_code == 200
+
+
+async def test_an_account_without_room_is_told_so_before_it_sends_anything(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    world.files.is_full = True
+    answer = await client.put("/v1/files", content=b"hello")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "QUOTA_EXCEEDED")
+    assert world.files.stored == []
 
 
 async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> None:
@@ -172,6 +225,20 @@ async def test_the_call_above_the_limit_is_a_429_until_the_window_moves() -> Non
     assert (await caller(world, **{"X-API-Key": OTHER_KEY}).get("/v1/jobs")).status_code == 200
     world.clock.time += 60_001
     assert (await client.get("/v1/jobs")).status_code == 200
+
+
+async def test_a_job_counts_as_what_its_body_makes_it() -> None:
+    rules = {"general": (Window(6, 60),), "deploy": (Window(1, 3600),), "code-submit": (Window(2, 60),)}
+    client = caller(World(limits={"free": rules}), **{"X-API-Key": KEY})
+    code, image = {"code": "1", "language": "python"}, {"image": "busybox", "maxPrice": "1.0"}
+    answers = [await client.post("/v1/jobs", json=body) for body in (code, code, code, image, image)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429, 201, 429]
+    told = [answer.headers.get_list("ratelimit-policy") for answer in answers]
+    sent, deployed = ['"code-submit";q=2;w=60'], ['"deploy";q=1;w=3600']
+    assert told == [sent, sent, sent, deployed, deployed]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0", "0", "0"]
+    last = await client.post("/v1/jobs", json={"image": 1})
+    assert (last.status_code, last.headers["ratelimit-policy"]) == (400, '"general";q=6;w=60')
 
 
 async def test_query_names_are_read_in_either_casing(client: httpx.AsyncClient) -> None:

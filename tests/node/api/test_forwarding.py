@@ -15,7 +15,7 @@ from node.api import forwarding
 from node.api.app import AT_NODE, RATHER_AT_NODE, create_app
 from node.api.forwarding import NodeDoor
 from node.api.server import bind, serve
-from node.config import ApiSettings
+from node.config_api import ApiSettings
 from node.ports import Window
 from tests.node.api.fakes import KEY, World
 

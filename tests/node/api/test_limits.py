@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from market.errors import ConfigError, RateLimited
+from node.actions.access import TIERS
 from node.api.limit_file import FILE, load_limits
 from node.api.limits import Limiter, standing_of
 from node.ports import Standing, Window
@@ -50,16 +51,19 @@ def test_the_shipped_limits_are_those_that_are_documented() -> None:
     assert free["general"] == (Window(100, 60), Window(1000, 86_400))
     assert pro["general"] == (Window(1000, 60), Window(10_000, 86_400))
     assert (free["deploy"], free["power"]) == ((Window(10, 3600),), (Window(30, 3600),))
+    assert (free["upload"], pro["upload"]) == ((Window(60, 3600),), (Window(600, 3600),))
     assert (free["key-create"], free["code-submit"], free["auth"]) == (
         (Window(5, 3600),),
         (Window(60, 60),),
         (Window(10, 60),),
     )
+    assert (free["withdraw"], pro["withdraw"]) == ((Window(5, 3600),), (Window(20, 3600),))
 
 
 def test_the_other_dialects_numbers_are_a_file_too() -> None:
     found = load_limits(FILE.with_name("limits.neoengine.toml"))
     assert found["free"]["general"][0] == Window(60, 60)
+    assert all(found[tier]["withdraw"] for tier in TIERS), "the node pays for each of them"
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,13 @@ def test_a_file_that_is_none_is_refused_by_name(tmp_path: Path, text: str, said:
     file.write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_limits(file)
+
+
+def test_what_a_call_is_may_be_counted_after_the_call_itself() -> None:
+    limiter = Limiter(RULES)
+    assert left(limiter.hit("a", "free", "general", NOW)) == 2
+    assert left(limiter.hit_also("a", "free", "deploy", NOW)) == 0
+    with pytest.raises(RateLimited):
+        limiter.hit_also("a", "free", "deploy", NOW)
+    assert limiter.hit_also("a", "free", "power", NOW) is None
+    assert left(limiter.hit("a", "free", "general", NOW)) == 1, "one call was one call"

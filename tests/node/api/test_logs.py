@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from market.runs import Run
+from node.api.journal_view import entry_view
 from node.api.present import level_of
 from node.api.streams import Closing, Frame, _wire
 from node.ports import LogLine
 from node.records import Entry
-from tests.builders import NOW
-from tests.node.api.fakes import KEY, World, a_done_job, a_job
+from tests.builders import NOW, a_file, a_lease, a_workload
+from tests.node.api.fakes import ALICE, KEY, World, a_done_job, a_job
 
 pytestmark = pytest.mark.anyio
 
@@ -98,8 +101,9 @@ async def test_a_stream_resumes_behind_the_last_id(client: httpx.AsyncClient, li
     assert [frame.get("id") for frame in frames((await client.get(LOGS, headers=headers)).text)] == ["2", None]
 
 
-async def test_a_strange_last_id_is_a_400(client: httpx.AsyncClient, lines: World) -> None:
-    headers = {"Accept": "text/event-stream", "Last-Event-ID": "x"}
+@pytest.mark.parametrize("last", [b"x", b"\xb2", b"-1", b"9" * 19])
+async def test_a_strange_last_id_is_a_400(client: httpx.AsyncClient, lines: World, last: bytes) -> None:
+    headers = {b"Accept": b"text/event-stream", b"Last-Event-ID": last}
     answer = await client.get(LOGS, headers=headers)
     assert answer.status_code == 400
 
@@ -120,6 +124,32 @@ async def test_events_are_the_journal(client: httpx.AsyncClient, world: World) -
     sent = frames((await client.get("/v1/jobs/job_0000000000000001/events", headers={"Last-Event-ID": "7"})).text)
     assert [(frame.get("id"), frame["event"]) for frame in sent] == [("8", "LeaseAgreed"), (None, "end")]
     assert json.loads(sent[0]["data"])["body"] == {"rate": 1}
+
+
+async def test_the_journal_shows_no_secrets(client: httpx.AsyncClient, world: World) -> None:
+    secret = a_workload(env={"DB_PASSWORD": "hunter2"}, owner="0xyz", inputs=(a_file(),))
+    job = world.jobs.put(msgspec.structs.replace(a_done_job(), workload=secret, nonce="5e" * 16))
+    lease = a_lease(side="requester", job=job.id, workload=secret, nonce="6f" * 16)
+    world.jobs.entries = [created(noun, number) for number, noun in enumerate((job, lease), 1)]
+    answer = await client.get(f"/v1/jobs/{job.id}/events")
+    bodies = [json.loads(frame["data"])["body"] for frame in frames(answer.text)[:2]]
+    assert [body["workload"]["env"] for body in bodies] == [{"DB_PASSWORD": "***"}] * 2
+    assert [(body["nonce"], body["workload"]["owner"]) for body in bodies] == [("***", "***")] * 2
+    assert bodies[0]["workload"]["inputs"] == [msgspec.to_builtins(a_file())], "what is no secret is shown"
+    assert not [each for each in ("hunter2", job.nonce, lease.nonce, "0xyz") if each in answer.text]
+
+
+async def test_the_journal_of_code_keeps_the_code(client: httpx.AsyncClient, world: World) -> None:
+    run = Run(id="ab" * 12, account=ALICE.id, language="python", code="key = 1", inputs=("a", "b"), created_at=NOW)
+    body = entry_view(created(run, 1))["body"]
+    assert (body["code"], body["inputs"], body["language"]) == ("***", ["***", "***"], "python")
+    failed = Entry(seq=2, noun="Run", subject=run.id, at=NOW, event="RunMisplaced", body=b'{"code":"GONE"}')
+    assert entry_view(failed)["body"] == {"code": "GONE"}
+
+
+def created(noun: Any, seq: int) -> Entry:
+    body = msgspec.json.encode(noun)
+    return Entry(seq=seq, noun=type(noun).__name__, subject=noun.id, at=NOW, event="Created", body=body)
 
 
 async def test_frames_that_wait_are_sent_together_and_none_is_lost() -> None:

@@ -1,18 +1,21 @@
 """Providers, prices, wallet and keys."""
 
+import dataclasses
 from typing import Any
 
 import httpx
 import pytest
 from msgspec.structs import replace
 
-from market.ledger import Transfer, between, paid_account, user_account
+from market.ledger import CHAIN, Transfer, between, paid_account, user_account
 from market.summaries import MarketPrices
 from node.actions.billing import month_of
 from node.actions.ledger import post
+from node.actions.treasury import Treasury
+from node.ports import Window
 from node.records import ApiKey, Payout, Traffic
 from tests.builders import NOW, PROVIDER, REQUESTER, an_offer
-from tests.node.api.fakes import ALICE, BOB, OTHER_KEY, World
+from tests.node.api.fakes import ALICE, BOB, KEY, OTHER_KEY, World
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +116,8 @@ async def test_more_than_was_earned_is_a_402(root: httpx.AsyncClient) -> None:
 
 
 async def test_transactions_and_refunds_are_told(root: httpx.AsyncClient) -> None:
-    assert (await root.get("/v1/wallet/transactions")).json() == {"transactions": [{"hash": "0x01", "gasUsed": 21_000}]}
+    [sent] = (await root.get("/v1/wallet/transactions")).json()["transactions"]
+    assert sent == {"hash": "0x01", "nonce": 0, "gasUsed": 21_000}
     refund = (await root.post("/v1/wallet/refund")).json()
     assert (refund["refunds"][0]["amount"], refund["refunds"][0]["problem"]) == ("1.5", None)
 
@@ -154,7 +158,24 @@ async def test_a_user_sees_what_he_may_spend_and_where_to_send_more(client: http
     )
     assert (await client.get("/v1/wallet/earnings")).json()["total"] == "0.0"
     [line] = (await client.get("/v1/wallet/transactions")).json()["transactions"]
-    assert (line["kind"], line["amount"]) == ("deposit", "1000000.0")
+    assert (line["kind"], line["amount"], line["currency"]) == ("deposit", "1000000.0", "TUSD")
+
+
+async def test_every_movement_of_a_balance_can_be_reached(client: httpx.AsyncClient, world: World) -> None:
+    for number in range(150):
+        world.clock.time += number % 2
+        postings = between(CHAIN, user_account(ALICE.id), 1)
+        post(world.storage, Transfer(id=f"d{number}", kind="deposit", subject="", postings=postings), world.clock.time)
+    seen: list[str] = []
+    query = ""
+    while query is not None:
+        page = (await client.get(f"/v1/wallet/transactions?{query}")).json()
+        seen += [line["id"] for line in page["transactions"]]
+        cursor = page["pagination"].get("nextCursor")
+        query = cursor and f"cursor={cursor}"
+    assert (len(seen), len(set(seen)), page["pagination"]["total"]) == (151, 151, 151)
+    by_offset = (await client.get("/v1/wallet/transactions?offset=149")).json()["transactions"]
+    assert [line["id"] for line in by_offset] == seen[149:]
 
 
 async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncClient, world: World) -> None:
@@ -166,7 +187,9 @@ async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncCli
     for _ in range(2):
         made = await client.post("/v1/wallet/withdraw", json={"amount": "2.5"}, headers=key)
         assert (made.status_code, made.json()["status"], made.json()["to"]) == (201, "confirmed", REQUESTER)
-    assert (await client.post("/v1/wallet/withdraw", json={"amount": "3"}, headers=key)).status_code == 422
+    for other_body in ({"amount": "3"}, {}, {"amount": "2.5", "to": REQUESTER}):
+        other_request = await client.post("/v1/wallet/withdraw", json=other_body, headers=key)
+        assert (other_request.status_code, other_request.json()["error"]["code"]) == (422, "IDEMPOTENCY_MISMATCH")
     assert (await client.get(made.headers["location"])).json()["amount"] == "2.5"
     assert (await client.get("/v1/wallet/balance")).json()["balance"] == "999997.5"
     other = {"X-API-Key": OTHER_KEY}
@@ -174,6 +197,24 @@ async def test_a_user_is_paid_out_to_his_own_wallet_alone(client: httpx.AsyncCli
     elsewhere = await client.post("/v1/wallet/withdraw", json={"to": PROVIDER})
     assert elsewhere.status_code == 409
     assert (await client.post("/v1/wallet/withdraw", json={"amount": "9999999"})).status_code == 402
+
+
+async def test_withdrawals_have_windows_of_their_own() -> None:
+    world = World(limits={"free": {"withdraw": (Window(1, 3600),)}})
+    world.storage.put(replace(ALICE, wallet=REQUESTER))
+    transport = httpx.ASGITransport(app=world.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://node", headers={"X-API-Key": KEY}) as client:
+        answers = [await client.post("/v1/wallet/withdraw", json={"amount": "1"}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 429]
+        assert (await client.get("/v1/wallet/withdraw")).json()["pagination"]["total"] == 1
+
+
+async def test_less_than_the_node_pays_out_is_a_400(client: httpx.AsyncClient, world: World) -> None:
+    world.storage.put(replace(ALICE, wallet=REQUESTER))
+    treasury = Treasury(world.engine, world.chain, world.happenings, 10**6)
+    world.app.app.state.services = dataclasses.replace(world.services, treasury=treasury)
+    answer = await client.post("/v1/wallet/withdraw", json={"amount": "0.999999"})
+    assert (answer.status_code, answer.json()["error"]["details"]["expected"]) == (400, ">= 1.0")
 
 
 def payouts_of(world: World, account: str, count: int) -> None:
@@ -263,9 +304,11 @@ async def test_a_period_that_is_none_is_refused(client: httpx.AsyncClient, perio
 
 async def test_nodes_are_the_providers_under_another_name(client: httpx.AsyncClient) -> None:
     providers = (await client.get("/v1/providers?gpu=true")).json()
-    assert (await client.get("/v1/nodes?gpu=true")).json()["providers"] == providers["providers"]
-    id = providers["providers"][0]["id"]
-    assert (await client.get(f"/v1/nodes/{id}")).json() == (await client.get(f"/v1/providers/{id}")).json()
+    [provider] = providers["providers"]
+    id, node = provider["id"], f"node_{provider['address'][2:]}"
+    assert (await client.get("/v1/nodes?gpu=true")).json()["providers"] == [{**provider, "id": node}]
+    by_either = [(await client.get(f"/v1/nodes/{name}")).json() for name in (id, node)]
+    assert by_either == [(await client.get(f"/v1/providers/{id}")).json() | {"id": node}] * 2
     offers = (await client.get(f"/v1/providers/{id}/offers")).json()["offers"]
     assert offers == (await client.get(f"/v1/providers/{id}")).json()["offers"]
     assert (await client.get("/v1/nodes/prov_none")).status_code == 404
@@ -289,12 +332,12 @@ async def test_an_ask_by_hand_is_shown_replaced_and_taken_back(root: httpx.Async
     ask = posted.json()
     assert posted.status_code == 201
     assert ask["prices"] == {"cpu": 0.05, "memory": 0.01, "disk": 0.0, "gpu": 2.0}
-    assert (await root.get("/v1/market/asks")).json() == {"asks": [ask]}
+    assert (await root.get("/v1/market/asks")).json()["asks"] == [ask]
     later = (await root.post("/v1/market/asks", json={"prices": {"cpu": 1, "memory": 1}})).json()
     assert later["expiresAt"] is None
     assert (await root.delete(f"/v1/market/asks/{ask['id']}")).status_code == 404
     assert (await root.delete(f"/v1/market/asks/{later['id']}")).status_code == 200
-    assert (await root.get("/v1/market/asks")).json() == {"asks": []}
+    assert (await root.get("/v1/market/asks")).json()["asks"] == []
 
 
 @pytest.mark.parametrize(
@@ -311,4 +354,4 @@ async def test_an_ask_by_hand_is_shown_replaced_and_taken_back(root: httpx.Async
 async def test_an_ask_that_can_not_be_is_refused(root: httpx.AsyncClient, change: dict[str, Any], field: str) -> None:
     refused = await root.post("/v1/market/asks", json={**HAND, **change})
     assert (refused.status_code, refused.json()["error"]["details"]["field"]) == (400, field)
-    assert (await root.get("/v1/market/asks")).json() == {"asks": []}
+    assert (await root.get("/v1/market/asks")).json()["asks"] == []

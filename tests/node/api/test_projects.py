@@ -8,10 +8,12 @@ import pytest
 from market.builds import STREAM, BuildOrder, step_begins, step_ends
 from market.dialogue import Line
 from market.jobs import JobState
-from market.workloads import WorkloadKind
+from market.workloads import Source, WorkloadKind
 from node.actions.logs import keep_lines
+from node.actions.projects import MAX_PROJECTS
+from node.records import Project
 from tests.builders import NOW
-from tests.node.api.fakes import OTHER_KEY, World, a_job
+from tests.node.api.fakes import ALICE, OTHER_KEY, World, a_job
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +124,7 @@ async def test_a_build_may_say_what_it_may_cost_and_use(client: httpx.AsyncClien
     assert new.workload.source is not None
     assert (new.workload.source.ref, new.cap, new.workload.timeout) == ("v2", 500_000, 600)
     assert (new.workload.resources.disk, new.constraints.region) == (2 * 2**30, "eu")
-    assert new.build == BuildOrder(project=id)
+    assert new.build == BuildOrder(project=id, gpus=0)
 
 
 @pytest.mark.parametrize(
@@ -188,3 +190,12 @@ async def test_a_job_shows_the_steps_of_its_build(client: httpx.AsyncClient, wor
         ("pay", "waiting"),
     ]
     assert answer.json()["steps"][2]["finishedAt"] == "2025-06-15T15:06:40.040Z"
+
+
+async def test_all_projects_of_an_account_are_on_one_page(client: httpx.AsyncClient, world: World) -> None:
+    source = Source(url=URL)
+    for number in range(MAX_PROJECTS):
+        world.storage.put(Project(id=f"{number}", account=ALICE.id, name="app", source=source, created_at=NOW))
+    listed = (await client.get("/v1/projects")).json()
+    assert (len(listed["projects"]), listed["pagination"]["hasMore"]) == (MAX_PROJECTS, False)
+    assert len((await client.get("/v1/projects?limit=5")).json()["projects"]) == 5

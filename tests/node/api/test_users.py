@@ -4,7 +4,7 @@ import httpx
 import msgspec
 import pytest
 
-from node.records import Happened
+from node.records import Account, Happened
 from tests.node.api.fakes import ALICE, BOB, ROOT, World
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +76,17 @@ async def test_a_lesser_key_opens_no_greater_way_into_its_account(
         await owner.post("/v1/auth/wallet", json={"message": "m", "signature": "0x"}, headers=lesser),
     ):
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("scopes", [["admin"], ["read", "compute", "account", "admin"]])
+async def test_a_lesser_key_of_an_administrator_makes_no_users(
+    scopes: list[str], root: httpx.AsyncClient, world: World
+) -> None:
+    made = (await root.post("/v1/keys", json={"name": "a", "scopes": scopes})).json()
+    for role in ("admin", "developer"):
+        answer = await root.post("/v1/users", json={**ANN, "role": role}, headers={"X-API-Key": made["key"]})
+        assert (answer.status_code, answer.json()["error"]["details"]["scope"]) == (403, "all")
+    assert not [each for each in world.storage.find(Account) if each.email == ANN["email"]]
 
 
 @pytest.mark.parametrize(

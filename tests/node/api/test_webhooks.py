@@ -42,6 +42,16 @@ async def test_a_webhook_is_made_as_documented_and_looked_after(client: httpx.As
     assert (await client.get(path)).status_code == 404
 
 
+async def test_who_may_not_read_lets_nobody_be_told(client: httpx.AsyncClient) -> None:
+    path = (await client.post("/v1/webhooks", json=DOCUMENTED)).headers["location"]
+    lesser = {"X-API-Key": (await client.post("/v1/keys", json={"name": "a", "scopes": ["account"]})).json()["key"]}
+    for answer in (
+        await client.post("/v1/webhooks", json=DOCUMENTED, headers=lesser),
+        await client.patch(path, json={"url": "https://hooks.example/mine"}, headers=lesser),
+    ):
+        assert (answer.status_code, answer.json()["error"]["details"]["scope"]) == (403, "read")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -61,3 +71,24 @@ async def test_what_is_no_webhook_is_refused_by_field(
     assert answer.json()["error"]["details"]["field"] == field
     assert "short" not in answer.text
     assert (await client.get("/v1/webhooks")).json()["total"] == 0
+
+
+async def test_deliveries_come_in_pages_newest_first(client: httpx.AsyncClient) -> None:
+    path = (await client.post("/v1/webhooks", json=DOCUMENTED)).headers["location"]
+    sent = [(await client.post(f"{path}/test")).json()["id"] for _ in range(5)]
+    shown, cursor = list[str](), ""
+    while True:
+        page = (
+            await client.get(f"{path}/deliveries", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        shown += [delivery["id"] for delivery in page["deliveries"]]
+        assert (page["total"], page["limit"], page["has_more"]) == (5, 2, len(shown) < 5)
+        if not page["has_more"]:
+            break
+        cursor = page["pagination"]["nextCursor"]
+    assert sorted(shown) == sorted(sent)
+    assert len(shown) == 5
+    last = (await client.get(f"{path}/deliveries", params={"limit": 2, "page": 3})).json()
+    assert [delivery["id"] for delivery in last["deliveries"]] == shown[4:]
+    assert last["offset"] == 4
+    assert (await client.get(f"{path}/deliveries", params={"cursor": "x"})).status_code == 400

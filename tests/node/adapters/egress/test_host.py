@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.egress.host import POOL, addresses_of, free_subnets, is_within, own_networks, routes_of
+from node.adapters.egress.host import (
+    POOL,
+    addresses_of,
+    free_subnets,
+    is_within,
+    own_networks,
+    own_networks6,
+    routes_of,
+)
 
 HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
 TRIE = """Main:
@@ -42,6 +50,14 @@ def kernel(tmp_path: Path) -> Path:
 
 def test_the_hosts_addresses_and_networks_are_found_and_those_behind_a_gateway_are_not(kernel: Path) -> None:
     assert own_networks(kernel) == ("127.0.0.1", "198.19.0.0/17", "51.15.0.0/24", "51.15.0.7")
+
+
+def test_networks_of_ipv6_are_found_and_a_link_to_everywhere_is_its_own_address_alone(kernel: Path) -> None:
+    assert own_networks6(kernel) == ()
+    lines = ["2a0104f8000100020000000000000003 02 40 00 80 eth0", "2a01000000000000000000000000000a 05 00 00 80 tun0"]
+    (kernel / "if_inet6").write_text("\n".join(lines) + "\n")
+    assert own_networks6(kernel) == ("2a01:4f8:1:2::/64", "2a01::a/128")
+    assert is_within("2a01:4f8:1:2::99", own_networks6(kernel))
 
 
 def test_an_address_is_within_the_networks_or_not(kernel: Path) -> None:

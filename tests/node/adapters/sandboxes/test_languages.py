@@ -56,6 +56,8 @@ def test_names_and_aliases_are_found_whatever_their_case_and_nothing_else_is(tmp
     for wrong in ("", "cobol", "python\0", "p" * 10_000):
         with pytest.raises(NotFound):
             languages.named(wrong)
+    words = languages.words()
+    assert {word: languages.named(word) for word in words} == words
 
 
 def test_an_image_with_packages_is_built_here_and_one_without_is_pulled(tmp_path: Path) -> None:
