@@ -24,7 +24,7 @@ from node.api.replies import (
     reply,
     reply_unless_known,
 )
-from node.api.runner import status_of
+from node.api.runner import status_of, times_of
 from node.api.services import Call
 from node.api.streams import Frame, event_stream
 from node.api.submissions import SubmitJob, source_of
@@ -152,8 +152,8 @@ def _view(request: Call, run: Run) -> JobView:
         expires_at=iso(run.created_at + RUN_WITHIN),
         started_at=iso_or_none(run.started_at),
         finished_at=iso_or_none(run.finished_at),
-        queue_time_ms=run.started_at - run.created_at if run.started_at else None,
-        execution_time_ms=sum(result.milliseconds for result in run.results) if run.results else None,
+        queue_time_ms=times_of(run)[0] if run.started_at else None,
+        execution_time_ms=times_of(run)[1] if run.results else None,
         exit_code=_exit_code(run),
         output_digest=None,
         max_price=format_amount(Amount(most)),
