@@ -24,23 +24,30 @@ from node.api.views import Deleted
 TAGS: Final = ["Sign-in"]
 NO_STORE: Final = {"Cache-Control": "no-store"}
 Short = Annotated[str, Meta(min_length=1, max_length=256)]
+Message = Annotated[str, Meta(min_length=1, max_length=4096)]
+Signature = Annotated[str, Meta(min_length=1, max_length=200)]
 UserCode = Annotated[str, Meta(min_length=1, max_length=16)]
 
 
 class TokenBody(Body, frozen=True, kw_only=True):
-    """Email and password; or, with the grant type "refresh_token", the refresh token that came last."""
+    """Email and password; or, by `grant_type`, what one has instead.
+
+    With "refresh_token" that is the refresh token that came last, with "siwe" what POST /v1/auth/siwe takes.
+    """
 
     email: Short | None = None
     password: Short | None = None
     grant_type: Annotated[str, Meta(max_length=32)] = "password"
     refresh_token: Short | None = None
+    message: Message | None = None
+    signature: Signature | None = None
 
 
 class SignedBody(Body, frozen=True, kw_only=True):
     """A Sign-In with Ethereum message (EIP-4361), and the wallet's signature in hex."""
 
-    message: Annotated[str, Meta(min_length=1, max_length=4096)]
-    signature: Annotated[str, Meta(min_length=1, max_length=200)]
+    message: Message
+    signature: Signature
 
 
 class DeviceBody(Body, frozen=True, kw_only=True):
@@ -120,18 +127,21 @@ class DeviceRefusal(Struct, frozen=True, kw_only=True):
 
 @post("/auth/token", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
 async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[TokenView]:
-    """A token for email and password, or a new pair for a refresh token, which is good for one use."""
-    sign_in = request.services.people.sign_in
+    """A token for email and password or a signed message, or a new pair for a refresh token, which is good once."""
+    people = request.services.people
     if data.grant_type == "refresh_token":
-        return _granted(await sign_in.refresh(_given(data.refresh_token, "refresh_token")))
+        return _granted(await people.sign_in.refresh(_given(data.refresh_token, "refresh_token")))
+    if data.grant_type == "siwe":
+        message, signature = _given(data.message, "message"), _given(data.signature, "signature")
+        return _granted(await people.wallets.by_message(message, signature))
     if data.grant_type != "password":
-        expected = "password or refresh_token"
+        expected = "password, refresh_token or siwe"
         raise InvalidParameters(
             f"grant_type must be {expected}", field="grant_type", value=data.grant_type, expected=expected
         )
     email = _given(data.email, "email")
     request.app.state.limiter.hit(f"email:{email.lower()}", "anonymous", "auth", request.now)
-    return _granted(await sign_in.by_password(email, _given(data.password, "password")))
+    return _granted(await people.sign_in.by_password(email, _given(data.password, "password")))
 
 
 @post("/auth/logout", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404))

@@ -51,6 +51,8 @@ async def test_email_and_password_become_a_token_as_documented(
         ({"password": "x"}, 400, "email"),
         ({"grant_type": "refresh_token"}, 400, "refresh_token"),
         ({"grant_type": "implicit"}, 400, "grant_type"),
+        ({"grant_type": "siwe", "signature": "0x"}, 400, "message"),
+        ({"grant_type": "siwe", "message": "x"}, 400, "signature"),
         ({"grant_type": "refresh_token", "refresh_token": "x"}, 401, None),
         ({**ANN, "otp": "1"}, 400, "otp"),
     ],
@@ -64,7 +66,10 @@ async def test_what_is_no_sign_in_is_refused_in_the_documented_envelope(
     assert error["details"].get("field") == field
 
 
-async def test_a_wallet_signs_in(world: World, anon: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/auth/siwe", {}), ("/v1/auth/token", {"grant_type": "siwe"})], ids=["siwe", "a grant"]
+)
+async def test_a_wallet_signs_in(world: World, anon: httpx.AsyncClient, path: str, more: dict[str, str]) -> None:
     wallet = Signer(b"w" * 32)
     nonce = (await anon.get("/v1/auth/nonce")).json()
     message = SignInMessage(
@@ -76,10 +81,10 @@ async def test_a_wallet_signs_in(world: World, anon: httpx.AsyncClient) -> None:
         issued_at=world.clock.now(),
     )
     text = write_message(message)
-    body = {"message": text, "signature": wallet.sign(digest_of_text(text)).hex()}
-    token = (await anon.post("/v1/auth/siwe", json=body)).json()["access_token"]
+    body = {"message": text, "signature": wallet.sign(digest_of_text(text)).hex(), **more}
+    token = (await anon.post(path, json=body)).json()["access_token"]
     assert (await anon.get("/v1/auth/me", headers=bearer(token))).json()["user"]["wallet"] == wallet.address
-    assert (await anon.post("/v1/auth/siwe", json=body)).status_code == 401
+    assert (await anon.post(path, json=body)).status_code == 401
 
 
 async def test_a_device_is_let_in(client: httpx.AsyncClient, anon: httpx.AsyncClient) -> None:
