@@ -12,7 +12,7 @@ from market.errors import InvalidParameters
 from node.actions.access import SCOPES
 from node.actions.device_sign_in import GOOD_FOR, DevicePending, granted_to
 from node.actions.sign_in import Grant
-from node.api.auth import SECURITY, address_of, known_or_not, manages, signed_in, signs_in
+from node.api.auth import SECURITY, address_of, known_or_not, lets_in, signed_in, signs_in
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import reply
@@ -167,7 +167,7 @@ async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Resp
 
 @post(
     "/auth/wallet",
-    guards=[manages],
+    guards=[lets_in],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -206,7 +206,10 @@ async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[De
     responses={**problems(), 400: ResponseSpec(DeviceRefusal, description="Bad Request", generate_examples=False)},
 )
 async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[TokenView]:
-    """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`."""
+    """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`.
+
+    A device asks again and again and its code is not to be guessed, so that this is limited like any other request.
+    """
     try:
         _, key = await request.services.people.devices.collect(data.device_code)
     except DevicePending as pending:
@@ -215,7 +218,7 @@ async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) ->
     return reply(TokenView(access_token=key, expires_in=90 * 86_400), 200, NO_STORE)
 
 
-@get("/auth/device/{user_code:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404))
+@get("/auth/device/{user_code:str}", guards=[lets_in], tags=TAGS, security=SECURITY, responses=problems(404))
 async def show_device(request: Call, user_code: FromPath[str]) -> Response[WaitingView]:
     """The device that shows this code, to be looked at before it is let in."""
     login = request.services.people.devices.waiting(user_code)
@@ -232,7 +235,7 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
 
 @post(
     "/auth/device/decision",
-    guards=[manages],
+    guards=[lets_in],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

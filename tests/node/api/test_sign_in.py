@@ -143,6 +143,19 @@ async def test_who_guesses_is_told_to_wait() -> None:
         assert (await anon.get("/v1/version")).status_code == 200
 
 
+async def test_codes_of_devices_are_guessed_slowly_and_asked_for_as_often_as_a_device_must() -> None:
+    rules = {"general": (Window(100, 60),), "auth": (Window(3, 60),)}
+    world = World(limits={"anonymous": rules, "free": rules})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://node") as client:
+        key, code = {"X-API-Key": KEY}, {"user_code": "BBBB-BBBB", "approve": True}
+        looks = [await client.get(f"/v1/auth/device/BBBB-BBB{letter}", headers=key) for letter in "BCD"]
+        decided = await client.post("/v1/auth/device/decision", headers=key, json=code)
+        linked = await client.post("/v1/auth/wallet", headers=key, json={"message": "x", "signature": "x"})
+        asked = [await client.post("/v1/auth/device/token", json={"device_code": "x"}) for _ in range(12)]
+    assert [answer.status_code for answer in (*looks, decided, linked)] == [404, 404, 404, 429, 429]
+    assert {answer.json()["error"] for answer in asked} == {"expired_token"}
+
+
 async def test_who_guesses_keys_is_told_to_wait() -> None:
     world = World(limits={"anonymous": {"general": (Window(3, 60),)}, "free": {}})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=world.app), base_url="http://node") as anon:
