@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from typing import Any, Final, TypeVar, get_args
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,9 @@ from node.api.errors import UnsupportedMediaType
 from node.api.expectations import misfit
 
 S = TypeVar("S", bound=Struct)
+FORM: Final = "application/x-www-form-urlencoded"
+"""The media type; a handler with it among its options takes its body in this form too."""
+MAX_FIELDS: Final = 32
 _PLACE: Final = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
 _SECRET: Final = re.compile(r"password|secret|token|^env", re.IGNORECASE)
 _UNKNOWN: Final = re.compile(r"^Object contains unknown field `(.*)`$")
@@ -32,6 +36,28 @@ def read_body(body: bytes, media_type: str, kind: type[S]) -> S:
         return _read_again(body, kind, error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameters(f"the body is not valid JSON: {error}", field="body", expected="JSON") from None
+
+
+def read_form(body: bytes, kind: type[S]) -> S:
+    """A form (application/x-www-form-urlencoded) as a `kind` whose fields are texts.
+
+    As RFC 6749 (3.2) has it for OAuth, what is unknown is passed over, what is empty counts as left out, and nothing
+    may come twice. Raises InvalidParameters.
+    """
+    try:
+        pairs = parse_qsl(body.decode(), max_num_fields=MAX_FIELDS, errors="strict")
+    except ValueError as error:
+        raise InvalidParameters(f"the body is no form: {error}", field="body", expected="a form") from None
+    known = {*kind.__struct_fields__, *kind.__struct_encode_fields__}
+    found = [(name, value) for name, value in pairs if name in known]
+    if len(dict(found)) < len(found):
+        raise InvalidParameters("a field may come once", field=_twice([name for name, _ in found]))
+    return read_body(msgspec.json.encode(dict(found)), "", kind)
+
+
+def is_form(media_type: str) -> bool:
+    """Whether a Content-Type says a form."""
+    return media_type.partition(";")[0].strip().lower() == FORM
 
 
 def is_json(media_type: str) -> bool:

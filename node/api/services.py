@@ -29,7 +29,7 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
-from node.api.bodies import read_body
+from node.api.bodies import FORM, is_form, read_body, read_form
 from node.api.streams import Closing
 from node.api.template_file import Template
 from node.ports import Clock
@@ -117,4 +117,6 @@ class Call(Request[Account, Caller, State]):
         field = self.route_handler.parsed_data_field
         if field is None:
             raise InvalidParameters("this route takes no body", field="body")
-        return read_body(body, self.headers.get("content-type", ""), field.annotation)
+        media_type, kind = self.headers.get("content-type", ""), field.annotation
+        is_read_as_form = is_form(media_type) and FORM in self.route_handler.opt
+        return read_form(body, kind) if is_read_as_form else read_body(body, media_type, kind)

@@ -13,6 +13,7 @@ from node.actions.access import SCOPES
 from node.actions.device_sign_in import GOOD_FOR, DevicePending, granted_to
 from node.actions.sign_in import Grant
 from node.api.auth import SECURITY, address_of, known_or_not, lets_in, signed_in, signs_in
+from node.api.bodies import FORM
 from node.api.errors import problems
 from node.api.present import iso
 from node.api.replies import reply
@@ -22,10 +23,13 @@ from node.api.users import UserView, user_view
 from node.api.views import Deleted
 
 TAGS: Final = ["Sign-in"]
+FORMS: Final = {FORM: True}
+"""RFC 8628 has devices send forms."""
 NO_STORE: Final = {"Cache-Control": "no-store"}
 Short = Annotated[str, Meta(min_length=1, max_length=256)]
 Message = Annotated[str, Meta(min_length=1, max_length=4096)]
 Signature = Annotated[str, Meta(min_length=1, max_length=200)]
+ClientId = Annotated[str, Meta(max_length=256)]
 UserCode = Annotated[str, Meta(min_length=1, max_length=16)]
 
 
@@ -51,16 +55,21 @@ class SignedBody(Body, frozen=True, kw_only=True):
 
 
 class DeviceBody(Body, frozen=True, kw_only=True):
-    """How the device calls itself, and what it wants to do: scopes with spaces between them, "" = all that you may."""
+    """How the device calls itself, and what it wants to do: scopes with spaces between them, "" = all that you may.
+
+    Nobody is registered here: `client_id`, which RFC 8628 demands, may be any.
+    """
 
     client_name: Annotated[str, Meta(min_length=1, max_length=64)] = "device"
+    client_id: ClientId = ""
     scope: Annotated[str, Meta(max_length=64)] = ""
 
 
 class DeviceCodeBody(Body, frozen=True, kw_only=True):
-    """The device's own code."""
+    """The device's own code; `client_id` may be any."""
 
     device_code: Short
+    client_id: ClientId = ""
     grant_type: Annotated[str, Meta(max_length=64)] = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -180,7 +189,15 @@ async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[Use
     return reply(user_view(linked))
 
 
-@post("/auth/device", guards=[signs_in], tags=TAGS, security=[{}], status_code=200, responses=problems())
+@post(
+    "/auth/device",
+    guards=[signs_in],
+    tags=TAGS,
+    security=[{}],
+    status_code=200,
+    responses=problems(),
+    opt=FORMS,
+)
 async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
     """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
     scopes = tuple(dict.fromkeys(data.scope.split()))
@@ -204,6 +221,7 @@ async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[De
     security=[{}],
     status_code=200,
     responses={**problems(), 400: ResponseSpec(DeviceRefusal, description="Bad Request", generate_examples=False)},
+    opt=FORMS,
 )
 async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[TokenView]:
     """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`.

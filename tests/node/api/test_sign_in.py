@@ -102,6 +102,52 @@ async def test_a_device_is_let_in(client: httpx.AsyncClient, anon: httpx.AsyncCl
     assert me["user"]["id"] == ALICE.id
 
 
+async def test_a_device_may_ask_in_the_words_and_the_form_of_rfc_8628(
+    client: httpx.AsyncClient, anon: httpx.AsyncClient
+) -> None:
+    asked = {"client_id": "some-cli", "client_name": "laptop", "scope": "", "audience": "unknown here"}
+    started = (await anon.post("/v1/auth/device", data=asked)).json()
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "client_id": "some-cli"}
+    code = {**form, "device_code": started["device_code"]}
+    waiting = await anon.post("/v1/auth/device/token", data=code)
+    assert (waiting.status_code, waiting.json()["error"]) == (400, "authorization_pending")
+    shown = (await client.get(f"/v1/auth/device/{started['user_code']}")).json()
+    assert shown["client_name"] == "laptop"
+    await client.post("/v1/auth/device/decision", json={"user_code": started["user_code"], "approve": True})
+    token = (await anon.post("/v1/auth/device/token", json=code)).json()
+    assert (token["token_type"], token["expires_in"]) == ("Bearer", 90 * 86_400)
+    assert (await anon.get("/v1/auth/me", headers=bearer(token["access_token"]))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"client_name=" + b"x" * 65, "clientName"),
+        (b"scope=everything", "scope"),
+        (b"scope=read&scope=money", "scope"),
+        (b"client_name=%ff", "body"),
+        (b"&".join(b"a=%d" % n for n in range(40)), "body"),
+    ],
+)
+async def test_a_form_is_held_to_the_same_bounds(anon: httpx.AsyncClient, content: bytes, field: str) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await anon.post("/v1/auth/device", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["details"]["field"]) == (400, field)
+
+
+async def test_a_form_is_taken_where_it_is_said_and_nowhere_else(anon: httpx.AsyncClient) -> None:
+    assert (await anon.post("/v1/auth/token", data=ANN)).status_code == 415
+    assert (await anon.post("/v1/auth/device", content=b"x", headers={"Content-Type": "text/plain"})).status_code == 415
+    document = (await anon.get("/docs/openapi.json")).json()
+    formed = [
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if "application/x-www-form-urlencoded" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert formed == ["startDevice", "collectDeviceToken"]
+
+
 async def test_a_key_of_whatever_scope_ends_itself_and_no_other(client: httpx.AsyncClient) -> None:
     key = (await client.post("/v1/keys", json={"name": "a", "scopes": ["read"]})).json()
     out = await client.post("/v1/auth/logout", headers={"X-API-Key": key["key"]})
