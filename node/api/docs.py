@@ -1,5 +1,6 @@
 """The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 from msgspec import Struct
 
+from node.api.bodies import FORM
 from node.api.envelopes import FlatProblem
 from node.api.errors import MEDIA_TYPE
 from node.api.policy import hash_of
@@ -82,6 +84,9 @@ OF_STATUS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503"
 EITHER: Final = "The envelope of this API, or of the platform that the caller's key is for."
 UPLOADS: Final = {"storeFile": "application/octet-stream", "writeFiles": "application/x-tar"}
 """Operations that read their body as it comes."""
+_SNAKE: Final = re.compile("(?=[A-Z])")
+FORMED: Final = ("startDevice", "collectDeviceToken")
+"""Operations that take their body as a form too."""
 STREAMS: Final = (
     "/v1/events",
     "/v1/jobs/{job_id}/logs",
@@ -175,8 +180,17 @@ def _of_bodies(method: str, operation: dict[str, Any], schemas: dict[str, Any]) 
     elif body:
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         body["required"] = bool(schemas[name].get("required"))
+        if operation["operationId"] in FORMED:
+            body["content"][FORM] = {"schema": _formed(schemas[name])}
         return (408, 413, 415)
     return (408, 413) if method in ("post", "put", "patch") else ()
+
+
+def _formed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the same body as a form: in OAuth's casing, and what is unknown in it is passed over."""
+    fields = {_SNAKE.sub("_", name).lower(): field for name, field in schema["properties"].items()}
+    required = [_SNAKE.sub("_", name).lower() for name in schema.get("required", ())]
+    return {"type": "object", "properties": fields, "required": required}
 
 
 def _reference(noun: type[Struct]) -> dict[str, str]:

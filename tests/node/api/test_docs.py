@@ -21,7 +21,11 @@ from tests.node.api.fakes import ALICE, World, a_done_job
 pytestmark = pytest.mark.anyio
 
 METHODS = ("get", "post", "put", "patch", "delete")
-BODIES: dict[str, list[Any]] = {"SubmitCode": [{"code": "1", "language": "python"}], "CreditsBody": [{"amount": 1}]}
+BODIES: dict[str, list[Any]] = {
+    "SubmitCode": [{"code": "1", "language": "python"}],
+    "CreditsBody": [{"amount": 1}],
+    "ScaleBody": [{"replicas": 1}],
+}
 """Of operations whose bodies have no example in the document."""
 
 
@@ -139,22 +143,41 @@ async def test_a_key_for_repeats_is_described_where_it_is_honoured(document: Any
     honouring = {_camel(handler.handler_name) for handler in handlers if honours_keys(handler)}
     described = described_keys(document)
     assert described.keys() == honouring
-    assert {"submitJob", "createDeployment", "createAgent", "submitCode", "withdraw", "giveCredits"} <= honouring
+    assert {
+        "submitJob",
+        "createDeployment",
+        "createAgent",
+        "submitCode",
+        "withdraw",
+        "giveCredits",
+        "refund",
+    } <= honouring
+    powered = {f"{what}{kind}" for what in ("start", "restart", "scale") for kind in ("Deployment", "Agent")}
+    assert {*powered, "startPod"} <= honouring
     for path, parameter in described.values():
         assert (parameter["required"], parameter["schema"]["maxLength"]) == (False, MAX_KEY)
         assert "IDEMPOTENCY_MISMATCH" in parameter["description"]
         assert "422" in document["paths"][path]["post"]["responses"]
 
 
+def example_of(operation: Any) -> Any:
+    """A body that the operation takes; None where it takes none."""
+    if "requestBody" not in operation:
+        return None
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    name = reference.rpartition("/")[2]
+    return (BODIES.get(name) or EXAMPLES[name])[0]
+
+
 async def test_a_key_is_refused_as_it_is_described(document: Any, root: httpx.AsyncClient) -> None:
     for path, parameter in described_keys(document).values():
-        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        [body, *_] = BODIES.get(name := reference.rpartition("/")[2]) or EXAMPLES[name]
+        body = example_of(document["paths"][path]["post"])
+        address = re.sub(r"{\w+}", ALICE.id, path)
         fits = re.compile(parameter["schema"]["pattern"]).match
         for key, is_fit in (("a b", False), ("ä", False), ("!" * 256, False), ("!~" * 127, True), ("", True)):
             assert is_fit == bool(fits(key) and len(key) <= parameter["schema"]["maxLength"])
             headers = {"Idempotency-Key": key.encode("latin-1")}
-            answer = await root.post(path.format(user_id=ALICE.id), json=body, headers=headers)
+            answer = await root.post(address, json=body, headers=headers)
             is_refused = answer.status_code == 400 and "Idempotency-Key" in answer.text
             assert is_refused != is_fit, (path, key, answer.text)
 
