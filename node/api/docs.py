@@ -1,6 +1,5 @@
 """The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +11,10 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 from msgspec import Struct
 
+from node.api.body_schemas import complete_bodies, needs_body
 from node.api.envelopes import FlatProblem
 from node.api.errors import MEDIA_TYPE
 from node.api.policy import hash_of
-from node.api.submissions import Body
 from node.api.views import Problem
 from node.version import VERSION
 
@@ -23,7 +22,8 @@ FILE: Final = Path(__file__).with_name("docs.html")
 _DESCRIPTION: Final = """A node of a decentralized compute marketplace: post priced jobs, follow them, withdraw.
 
 Money is a decimal string in tokens. Every refusal is RFC 9457 problem details with `error.code`, `error.message` and
-`error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves."""
+`error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves.
+Names in bodies may be in camel or in snake case."""
 _TAGS: Final = {
     "Jobs": "Priced one-shot orders: post, follow, cancel, fetch results.",
     "Deployments": "Services that stay up: from a template or an image, with replicas, endpoints and volumes.",
@@ -138,9 +138,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name, examples in EXAMPLES.items():
         schemas[name]["examples"] = examples
-    for body in _bodies(Body):
-        if body.__name__ in schemas:
-            schemas[body.__name__]["additionalProperties"] = False
+    complete_bodies(schemas)
     document["components"]["headers"] = HEADERS
     schemas["Refusal"] = {"oneOf": [_reference(Problem), _reference(FlatProblem)], "description": EITHER}
     for path in document["paths"].values():
@@ -174,7 +172,7 @@ def _of_bodies(method: str, operation: dict[str, Any], schemas: dict[str, Any]) 
         operation["requestBody"] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
     elif body:
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        body["required"] = bool(schemas[name].get("required"))
+        body["required"] = needs_body(schemas[name])
         return (413, 415)
     return (413,) if method in ("post", "put", "patch") else ()
 
@@ -196,12 +194,6 @@ def _tidy(value: Any) -> None:
             del value["oneOf"]
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _tidy(item)
-
-
-def _bodies(body: type[Body]) -> Iterator[type[Body]]:
-    for child in body.__subclasses__():
-        yield child
-        yield from _bodies(child)
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: Any, _path: Any) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import msgspec
 import pytest
 from litestar.handlers.base import BaseRouteHandler
@@ -100,10 +101,39 @@ async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: A
     schemas = document["components"]["schemas"]
     assert document["openapi"].startswith("3.1")
     assert schemas["SubmitJob"]["additionalProperties"] is False
-    assert schemas["NewProject"]["required"] == ["repoUrl"]
     assert set(EXAMPLES) <= schemas.keys()
     assert schemas["SubmitJob"]["properties"]["inputs"]["items"] == {"$ref": "#/components/schemas/InputBody"}
     assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob), no_project, {}).cap == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "fits"),
+    [
+        ("NewProject", {"repo_url": "https://github.com/user/repo", "name": "My Project"}, True),
+        ("NewProject", {"repoUrl": "https://github.com/user/repo"}, True),
+        ("NewProject", {"repoUrl": "https://a.example/b", "repo_url": "https://a.example/b"}, False),
+        ("NewProject", {"name": "My Project"}, False),
+        ("NewProject", {"repo_url": ""}, False),
+        ("SubmitJob", {"project_id": "x", "gpu_config": {"enabled": True, "min_vram_gb": 8}}, True),
+        ("SubmitJob", {"project_id": "x", "gpuConfig": {"min_vram_gb": 8}}, True),
+        ("SubmitJob", {"project_id": "x", "gpu_config": {"min_vram_gb": 8, "minVramGb": 8}}, False),
+        ("SubmitJob", {"project-id": "x"}, False),
+        ("NewAgent", {"name": "a", "runtime": "rust", "binary_url": "https://a.example/b"}, True),
+        ("TokenBody", {"grant_type": "refresh_token", "refresh_token": "x"}, True),
+        ("DeviceCodeBody", {"device_code": "x"}, True),
+        ("UserChanges", {"is_blocked": True}, True),
+    ],
+)
+async def test_bodies_are_described_in_either_spelling_and_never_in_both(
+    document: Any, name: str, body: dict[str, Any], fits: bool
+) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    assert jsonschema_rs.is_valid(schema, body) is fits
+
+
+async def test_what_needs_a_body_says_so(document: Any) -> None:
+    for path, is_needed in (("/v1/projects", True), ("/v1/auth/device/token", True), ("/v1/auth/device", False)):
+        assert document["paths"][path]["post"]["requestBody"]["required"] is is_needed
 
 
 async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:
