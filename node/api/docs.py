@@ -72,10 +72,32 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
     "NewUser": [{"email": "ann@example.org", "password": "correct horse battery", "role": "developer"}],
 }
 
+
+def _header(description: str, type: str, *, required: bool = False) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": type}}
+
+
 HEADERS: Final[dict[str, Any]] = {
     "X-Request-Id": {"description": "Finds this request in the logs.", "required": True, "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to sign in.", "required": True, "schema": {"type": "string"}},
+    "ETag": _header("The version that is shown: give it as `If-None-Match`.", "string", required=True),
+    "X-RateLimit-Limit": _header("How many calls the window has room for that is fullest.", "integer"),
+    "X-RateLimit-Remaining": _header("How many are left in it.", "integer"),
+    "X-RateLimit-Reset": _header("When it has room for all again, in seconds since 1970.", "integer"),
+    "RateLimit": _header("The same as the IETF writes it: what is left, and the seconds to wait.", "string"),
+    "RateLimit-Policy": _header("The window: how many calls in how many seconds.", "string"),
+}
+LIMITS: Final = tuple(name for name in HEADERS if "RateLimit" in name)
+"""Of the answers to calls that are counted."""
+VERSIONED: Final = ("showJob", "showDeployment")
+"""Operations that answer 304 to who holds the version that there is."""
+KNOWN: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "Versions that you hold, as `ETag` named them: 304 without a body when it is one of them.",
+    "required": False,
+    "schema": {"type": "string"},
 }
 OF_STATUS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
 """The headers of answers with that status, beside the one that all have."""
@@ -158,9 +180,15 @@ def _complete(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -
         refusal = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     for status in _of_bodies(method, operation, schemas):
         answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": {}}
+    is_versioned = operation["operationId"] in VERSIONED
+    if is_versioned:
+        answers["304"] = {"description": HTTPStatus.NOT_MODIFIED.phrase, "content": {}}
+        operation["parameters"] = [*(each for each in operation["parameters"] if each != KNOWN), KNOWN]
     for status, answer in answers.items():
         answer["content"] |= refusal if status >= "400" else {}
-        names = ("X-Request-Id", *OF_STATUS.get(status, ()))
+        names = ["X-Request-Id", *OF_STATUS.get(status, ())]
+        names += LIMITS if status < "400" or status == "429" else ()
+        names += ["ETag"] if is_versioned and status < "400" else []
         answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     operation["responses"] = dict(sorted(answers.items()))
 
