@@ -61,6 +61,12 @@ def test_a_service_is_heard_of_under_the_name_that_its_user_knows(kind: str) -> 
     assert (happening.data[f"{kind}_id"], happening.data["name"]) == ("dep_1", "web")
 
 
+def test_a_service_that_ended_for_lack_of_money_is_heard_of_with_the_reason() -> None:
+    dry = a_service(state=ServiceState.STOPPED, is_wanted=False, code="INSUFFICIENT_FUNDS", message="too little")
+    [happening] = happenings_of(a_service(state=ServiceState.STOPPING, is_wanted=False), dry)
+    assert (happening.data["code"], happening.data["message"]) == ("INSUFFICIENT_FUNDS", "too little")
+
+
 def test_every_name_that_is_told_is_in_the_list() -> None:
     for state in ServiceState:
         for kind in ("deployment", "agent", "pod"):
