@@ -18,6 +18,7 @@ from node.engine import Engine
 
 _log = structlog.get_logger("extending")
 EVERY: Final = 5.0
+NO_TERM: Final = "the balance does not cover another term"
 TRIES: Final = 16
 """How often a lease may ask within half of a term: one that is refused asks again, but not all the time."""
 
@@ -55,7 +56,7 @@ async def _ask(engine: Engine, lease: Lease, job: Job) -> None:
         left = term_ends_at(lease) - engine.clock.now()
         _log.info("no money for another term", lease=lease.id, job=job.id, left=left, **error.details)
         if left <= _pause(job) + 2 * EVERY * 1000:
-            await engine.attempt("Service", job.service, FundsEnded(message=error.message))
+            await engine.attempt("Service", job.service, FundsEnded(message=NO_TERM))
 
 
 def _pause(job: Job) -> int:

@@ -50,7 +50,7 @@ class Desk:
 
     def of_wallet(self, wallet: Address) -> Account:
         """Whoever signs in with that wallet, new or not."""
-        account = run(self.people.accounts.of_wallet(wallet, may_join=True))
+        account = run(self.people.accounts.of_wallet(wallet, joins=60))
         assert account is not None
         return account
 

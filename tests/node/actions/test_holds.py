@@ -42,7 +42,7 @@ from market.tenancy_events import (
 )
 from market.units import Amount
 from node.actions.ledger import held_by, post
-from node.loops.extending import extend_services
+from node.loops.extending import NO_TERM, extend_services
 from node.records import Balance
 from tests.builders import NOW, a_file
 from tests.node.actions.books import ANN, Books
@@ -324,7 +324,7 @@ def test_who_can_not_pay_for_another_term_runs_to_the_end_of_his_own_and_is_told
     works_for(books, 20_000)
     assert look_for_late_leases(books).extension is None
     service = books.storage.find(Service)[0]
-    assert (service.is_wanted, service.code) == (False, "INSUFFICIENT_FUNDS")
+    assert (service.is_wanted, service.code, service.message) == (False, "INSUFFICIENT_FUNDS", NO_TERM)
     books.perform_pods()
     books.finish(seconds=52, due=520)
     assert books.ann() == (679, 0, 520)

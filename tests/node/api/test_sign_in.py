@@ -122,7 +122,7 @@ async def test_a_device_may_ask_in_the_words_and_the_form_of_rfc_8628(
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        (b"client_name=" + b"x" * 65, "clientName"),
+        (b"client_name=" + b"x" * 65, "client_name"),
         (b"scope=everything", "scope"),
         (b"scope=read&scope=money", "scope"),
         (b"client_name=%ff", "body"),
