@@ -50,7 +50,7 @@ def log_query_of(
     request: Request[Any, Any, Any],
     tail: Annotated[int, QueryParameter(ge=1, le=MAX_TAIL)] = 100,
     since: Annotated[str, QueryParameter(max_length=64)] = "",
-    stream: Annotated[str, QueryParameter(pattern="^(stdout|stderr|node)?$")] = "",
+    stream: Annotated[str, QueryParameter(pattern="^(stdout|stderr|node|build)?$")] = "",
     level: Annotated[str, QueryParameter(max_length=8)] = "",
     follow: Annotated[bool, QueryParameter()] = False,
 ) -> LogQuery:
