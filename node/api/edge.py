@@ -17,7 +17,7 @@ from litestar.routes import BaseRoute
 from litestar.types import Message, Receive, Scope, Send
 
 from node.api.auth import HEADERS, profile_of
-from node.api.errors import MEDIA_TYPE, REQUEST_ID, RequestTimeout, problem_body
+from node.api.errors import MEDIA_TYPE, PROFILE_OF, REQUEST_ID, RequestTimeout, problem_body
 from node.api.heads import FORWARDED_FOR
 from node.api.metrics import Metrics
 from node.api.streams import LEAVE, Closing
@@ -73,11 +73,14 @@ class Edge:
     async def _answer(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
         limit = self._limit_on(scope["path"])
+        scope[PROFILE_OF] = self._profile_of
         if exchange.announced_size() > limit:
-            profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
-            await exchange.refuse(limit, profile, self.app.cors_config)
+            await exchange.refuse(limit, self._profile_of(scope), self.app.cors_config)
         else:
             await self.app(scope, exchange.receive, exchange.send)
+
+    def _profile_of(self, scope: Scope) -> str:
+        return profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
 
     def _limit_on(self, path: str) -> int:
         if path.endswith(UPLOADS):
