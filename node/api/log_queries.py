@@ -27,6 +27,8 @@ class LogQuery(msgspec.Struct, frozen=True):
     stream: str
     levels: tuple[str, ...]
     follow: bool
+    is_cut: bool
+    """Whether `tail` was given: who follows gets all lines without it."""
 
     @property
     def depth(self) -> int:
@@ -43,7 +45,11 @@ class LogQuery(msgspec.Struct, frozen=True):
 
     def records(self, lines: Iterable[LogLine]) -> tuple[LogRecord, ...]:
         """The last `tail` of the lines that are wanted."""
-        return tuple(log_record(line) for line in lines if self.has(line))[-self.tail :]
+        return tuple(log_record(line) for _, line in self.cut((0, line) for line in lines))
+
+    def cut(self, lines: Iterable[tuple[int, LogLine]]) -> list[tuple[int, LogLine]]:
+        """The same of lines with their numbers."""
+        return [each for each in lines if self.has(each[1])][-self.tail :]
 
 
 def log_query_of(
@@ -56,7 +62,14 @@ def log_query_of(
 ) -> LogQuery:
     """The query of a route of logs; InvalidParameters names what does not fit."""
     now = request.app.state.services.clock.now()
-    return LogQuery(tail=tail, since=since_of(since, now), stream=stream, levels=_levels(level), follow=follow)
+    return LogQuery(
+        tail=tail,
+        since=since_of(since, now),
+        stream=stream,
+        levels=_levels(level),
+        follow=follow,
+        is_cut="tail" in request.query_params,
+    )
 
 
 def wants_events(request: Request[Any, Any, Any]) -> bool:

@@ -96,6 +96,19 @@ async def test_following_sends_numbered_lines_and_an_end(client: httpx.AsyncClie
     assert json.loads(sent[-1]["data"]) == {"id": "job_0000000000000001", "status": "success", "exitCode": 0}
 
 
+async def test_who_follows_with_a_tail_begins_with_the_last_lines(client: httpx.AsyncClient, lines: World) -> None:
+    async def ids(query: str, **headers: str) -> list[str | None]:
+        answer = await client.get(f"{LOGS}?follow=true{query}", headers=headers)
+        return [frame.get("id") for frame in frames(answer.text)][:-1]
+
+    assert await ids("&tail=1") == ["2"]
+    assert await ids("&tail=2&stream=stdout") == ["0", "2"]
+    assert await ids("&tail=1&level=error") == ["1"]
+    assert await ids("&tail=9") == ["0", "1", "2"]
+    assert await ids("") == ["0", "1", "2"]
+    assert await ids("&tail=1", **{"Last-Event-ID": "0"}) == ["1", "2"], "a reconnect misses nothing"
+
+
 async def test_lines_of_a_build_are_asked_for_by_their_stream(client: httpx.AsyncClient, lines: World) -> None:
     lines.jobs.lines = [*lines.jobs.lines, LogLine(NOW, "build", "Step 1")]
     found = (await client.get(f"{LOGS}?stream=build")).json()["logs"]
