@@ -30,6 +30,7 @@ class Callers:
         self._storage = storage
         self._clock = clock
         self._tokens = tokens
+        self._profiles = profiles
         self._prefixes = (PREFIX, *profiles.values())
         self._known: dict[str, _Known] = {}
         """By the digest of the credential."""
@@ -46,6 +47,17 @@ class Callers:
             self._known.clear()
         self._known[digest] = _Known(caller, min(now + FRESH, caller.ends or now + FRESH))
         return caller
+
+    def profile_of(self, credential: str) -> str:
+        """The platform whose client brings this, though it may be good no longer; "" where none is known.
+
+        Nobody is let in by it.
+        """
+        named = next((name for name, prefix in self._profiles.items() if credential.startswith(prefix)), "")
+        if named or not is_well_formed(credential, self._prefixes):
+            return named
+        found = self._storage.find(ApiKey, digest=digest_of(credential), limit=1)
+        return found[0].profile if found else ""
 
     def forget(self, account: str) -> None:
         """Look again at whoever comes for this account: something about it, its keys or its sessions has changed."""

@@ -29,7 +29,7 @@ from node.actions.holdings import Holdings
 from node.actions.ids import new_id
 from node.actions.journals import follow_journal
 from node.actions.ledger import must_cover
-from node.actions.logs import last_lines, next_line, read_lines
+from node.actions.logs import last_lines, last_numbered, next_line, read_lines
 from node.actions.placing import Placing
 from node.actions.resting import check_resting
 from node.actions.totals import Totals
@@ -187,6 +187,15 @@ class Jobs:
         """The last `tail` lines of the present attempt, from `since` (ms) on."""
         job = self.get(account, id)
         return last_lines(self._storage, job.lease, tail, since, stream) if job.lease and tail else []
+
+    def last(
+        self, account: Account, id: str, *, tail: int, since: int = 0, stream: str = ""
+    ) -> tuple[builtins.list[tuple[int, LogLine]], int]:
+        """The same with the numbers under which they are followed, and the number of the next line."""
+        job = self.get(account, id)
+        first = (job.attempt - 1) * ATTEMPT_LINES
+        found = last_numbered(self._storage, job.lease, tail, since, stream) if job.lease else []
+        return [(first + number, line) for number, line in found], first + next_line(self._storage, job.lease)
 
     async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
         """Numbered lines from `after` on as they come, to the end of the job; numbers that are left out were dropped.

@@ -89,13 +89,20 @@ def read_lines(reader: Reader, lease: str, after: int = 0) -> Iterator[tuple[int
 
 def last_lines(reader: Reader, lease: str, count: int, since: int = 0, stream: str = "") -> list[LogLine]:
     """The last `count` lines of `stream` ("" = all) from `since` (ms) on, read from the end."""
-    found: list[LogLine] = []
+    return [line for _, line in last_numbered(reader, lease, count, since, stream)]
+
+
+def last_numbered(
+    reader: Reader, lease: str, count: int, since: int = 0, stream: str = ""
+) -> list[tuple[int, LogLine]]:
+    """The same, each with its number."""
+    found: list[tuple[int, LogLine]] = []
     place: tuple[int, str] | None = None
     while chunks := reader.find(LogChunk, lease=lease, after=place, limit=PAGE, newest=True):
         for chunk in chunks:
-            lines = [line for _, line in _numbered(chunk)]
-            found += [line for line in reversed(lines) if line.at >= since and stream in ("", line.stream)]
-            if len(found) >= count or all(line.at < since for line in lines):
+            lines = list(_numbered(chunk))
+            found += [each for each in reversed(lines) if each[1].at >= since and stream in ("", each[1].stream)]
+            if len(found) >= count or all(line.at < since for _, line in lines):
                 return found[:count][::-1]
         place = chunks[-1].first, chunks[-1].id
     return found[::-1]

@@ -1,12 +1,13 @@
 """The output of services: the lines of all their pods, or of one, in order of their times."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from heapq import merge
+from types import MappingProxyType
 from typing import Final
 
 from market.services import Service, pod_of
-from node.actions.logs import last_lines_of, read_lines
+from node.actions.logs import last_lines_of, next_line, read_lines
 from node.actions.services import Hosting
 from node.engine import Engine
 from node.ports import LogLine
@@ -14,6 +15,7 @@ from node.records import Account
 
 PAUSE: Final = 0.5
 """The longest that a follower waits before it looks again, in seconds: pods come and go."""
+NOWHERE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Output:
@@ -30,9 +32,19 @@ class Output:
         leases = _leases(self._hosting.get(account, service), pod)
         return last_lines_of(self._engine.storage, leases, tail, since, stream)
 
-    async def follow(self, account: Account, service: str, pod: str = "", since: int = 0) -> AsyncIterator[LogLine]:
-        """Lines from `since` (ms) on as they come, for as long as there is such a service; NotFound is the end."""
-        places: dict[str, int] = {}
+    def ends(self, account: Account, service: str, pod: str = "") -> dict[str, int]:
+        """The places behind all lines that are there, for a follower who has them already."""
+        leases = _leases(self._hosting.get(account, service), pod)
+        return {lease: next_line(self._engine.storage, lease) for lease in leases}
+
+    async def follow(
+        self, account: Account, service: str, pod: str = "", since: int = 0, behind: Mapping[str, int] = NOWHERE
+    ) -> AsyncIterator[LogLine]:
+        """Lines from `since` (ms) and `behind` these places on, as they come, for as long as there is such a service.
+
+        NotFound is the end.
+        """
+        places = dict(behind)
         while True:
             leases = _leases(self._hosting.get(account, service), pod)
             news = [_unread(self._engine, lease, places.get(lease, 0)) for lease in leases]

@@ -60,7 +60,7 @@ from node.ports import Calls
 
 COMPRESSED_FROM: Final = 1024
 """Bytes; less is not worth it."""
-STREAMS: Final = ["/logs$", "/events$", "/results/", "/files$"]
+STREAMS: Final = ["/events$", "/results/", "/files$"]
 """What is sent as it comes, or is a file of its own kind."""
 EXPOSED: Final = [
     "ETag",

@@ -12,7 +12,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import SecurityRequirement
 
 from market.audit import Actor
-from market.errors import RateLimited, Unauthorized
+from market.errors import NeugridError, RateLimited, Unauthorized
 from node.actions.access import Caller
 from node.actions.acting import ACTING
 from node.actions.callers import Callers
@@ -106,8 +106,8 @@ def count_as(connection: Connection, action: str) -> None:
 def profile_of(connection: Connection, callers: Callers) -> str:
     """The platform whose errors the caller reads, by the credential alone: nobody is let in by it, nothing counted."""
     try:
-        return next((callers.of(each).profile for each in _credentials_of(connection)), "")
-    except Unauthorized:
+        return next((callers.profile_of(each) for each in _credentials_of(connection)), "")
+    except NeugridError:  # no credentials that are any, or a storage that is away: the answer must come nonetheless
         return ""
 
 

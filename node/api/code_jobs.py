@@ -78,9 +78,9 @@ def follow_code(request: Call, id: str, wanted: LogQuery) -> Stream:
 async def _frames(request: Call, run: Run, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:
     while run.state not in DONE:
         run = await request.services.runner.wait(request.account, run.id, FOLLOWED)
-    for number, line in enumerate(_lines(run)):
-        if number > last and wanted.has(line):
-            yield Frame("log", log_record(line), number)
+    lines = [(number, line) for number, line in enumerate(_lines(run)) if number > last and wanted.has(line)]
+    for number, line in wanted.cut(lines) if wanted.is_cut and last < 0 else lines:
+        yield Frame("log", log_record(line), number)
     yield code_end(request, run.id)
 
 

@@ -17,7 +17,7 @@ from litestar.routes import BaseRoute
 from litestar.types import Message, Receive, Scope, Send
 
 from node.api.auth import HEADERS, profile_of
-from node.api.errors import MEDIA_TYPE, REQUEST_ID, RequestTimeout, problem_body
+from node.api.errors import MEDIA_TYPE, PROFILE_OF, REQUEST_ID, RequestTimeout, problem_body
 from node.api.heads import FORWARDED_FOR
 from node.api.metrics import Metrics
 from node.api.streams import LEAVE, Closing
@@ -25,6 +25,8 @@ from node.api.views import ErrorBody
 from node.version import API_VERSION
 
 _ID: Final = re.compile(rb"^[A-Za-z0-9._:-]{1,128}$")
+LOGS: Final = "/logs"
+"""How the paths end whose answers are lists, or streams that go on."""
 _SNAKE: Final = re.compile(rb"(?:^|&)[^=&]*_[^=&]*")
 _COMMON: Final = ((b"x-api-version", API_VERSION.encode()), (b"x-content-type-options", b"nosniff"))
 JSON_LIMIT: Final = 8 * 2**20
@@ -71,11 +73,14 @@ class Edge:
     async def _answer(self, exchange: "_Exchange") -> None:
         scope = exchange.scope
         limit = self._limit_on(scope["path"])
+        scope[PROFILE_OF] = self._profile_of
         if exchange.announced_size() > limit:
-            profile = profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
-            await exchange.refuse(limit, profile, self.app.cors_config)
+            await exchange.refuse(limit, self._profile_of(scope), self.app.cors_config)
         else:
             await self.app(scope, exchange.receive, exchange.send)
+
+    def _profile_of(self, scope: Scope) -> str:
+        return profile_of(ASGIConnection(scope), self.app.state.services.people.callers)
 
     def _limit_on(self, path: str) -> int:
         if path.endswith(UPLOADS):
@@ -152,8 +157,14 @@ class _Exchange:
         self.scope[REQUEST_ID] = given.decode() if _ID.match(given) else f"req_{secrets.token_hex(8)}"
         if self._is_head:  # in a copy: the server must still know that the answer has no body
             self.scope = {**self.scope, "method": "GET"}
+        if self.scope["path"].endswith(LOGS) and self._asks_for_events():
+            kept = [(name, value) for name, value in self.scope["headers"] if name != b"accept-encoding"]
+            self.scope["headers"] = kept  # what is compressed comes when its block is full
         if b"_" in self.scope["query_string"]:
             self.scope["query_string"] = _camel_names(self.scope["query_string"])
+
+    def _asks_for_events(self) -> bool:
+        return b"follow=" in self.scope["query_string"] or b"text/event-stream" in self._headers.get(b"accept", b"")
 
     def _kept(self, headers: Any) -> Any:
         """The headers of the answer; to OPTIONS the framework names the first handler of a path alone."""

@@ -21,6 +21,8 @@ REQUEST_ID: Final = "neugrid.request_id"
 """Where the edge leaves the request's id in the ASGI scope."""
 PROFILE: Final = "neugrid.profile"
 """Where the guards leave the platform whose errors the caller reads."""
+PROFILE_OF: Final = "neugrid.profile_of"
+"""Where the edge leaves how to find it out of a scope in which no guard has let anybody in."""
 NAMING: Final = "neugrid.naming"
 """Where the request leaves how its client calls the fields of the body."""
 _log = structlog.get_logger("api")
@@ -143,9 +145,13 @@ def problem_body(status: int, error: ErrorBody, path: str, id: str, profile: str
 
 
 def _answer(request: Request[Any, Any, Any], status: int, error: ErrorBody, headers: dict[str, str]) -> Response[bytes]:
-    profile = str(request.scope.get(PROFILE, ""))
-    body = problem_body(status, error, request.scope["path"], request_id(request), profile)
+    body = problem_body(status, error, request.scope["path"], request_id(request), _profile(request))
     return Response(content=body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _profile(request: Request[Any, Any, Any]) -> str:
+    found, find = request.scope.get(PROFILE), request.scope.get(PROFILE_OF)
+    return str(find(request.scope)) if found is None and callable(find) else str(found or "")
 
 
 def _sentence(request: Request[Any, Any, Any], error: HTTPException) -> str:

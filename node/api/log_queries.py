@@ -27,6 +27,8 @@ class LogQuery(msgspec.Struct, frozen=True):
     stream: str
     levels: tuple[str, ...]
     follow: bool
+    is_cut: bool
+    """Whether `tail` was given: who follows gets all lines without it."""
 
     @property
     def depth(self) -> int:
@@ -43,20 +45,31 @@ class LogQuery(msgspec.Struct, frozen=True):
 
     def records(self, lines: Iterable[LogLine]) -> tuple[LogRecord, ...]:
         """The last `tail` of the lines that are wanted."""
-        return tuple(log_record(line) for line in lines if self.has(line))[-self.tail :]
+        return tuple(log_record(line) for _, line in self.cut((0, line) for line in lines))
+
+    def cut(self, lines: Iterable[tuple[int, LogLine]]) -> list[tuple[int, LogLine]]:
+        """The same of lines with their numbers."""
+        return [each for each in lines if self.has(each[1])][-self.tail :]
 
 
 def log_query_of(
     request: Request[Any, Any, Any],
     tail: Annotated[int, QueryParameter(ge=1, le=MAX_TAIL)] = 100,
     since: Annotated[str, QueryParameter(max_length=64)] = "",
-    stream: Annotated[str, QueryParameter(pattern="^(stdout|stderr|node)?$")] = "",
+    stream: Annotated[str, QueryParameter(pattern="^(stdout|stderr|node|build)?$")] = "",
     level: Annotated[str, QueryParameter(max_length=8)] = "",
     follow: Annotated[bool, QueryParameter()] = False,
 ) -> LogQuery:
     """The query of a route of logs; InvalidParameters names what does not fit."""
     now = request.app.state.services.clock.now()
-    return LogQuery(tail=tail, since=since_of(since, now), stream=stream, levels=_levels(level), follow=follow)
+    return LogQuery(
+        tail=tail,
+        since=since_of(since, now),
+        stream=stream,
+        levels=_levels(level),
+        follow=follow,
+        is_cut="tail" in request.query_params,
+    )
 
 
 def wants_events(request: Request[Any, Any, Any]) -> bool:

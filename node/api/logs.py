@@ -31,8 +31,8 @@ async def read_logs(request: Call, job_id: FromPath[str], lines: NamedDependency
 
     A line of the stream "node" says that lines are missing in its place.
 
-    With `follow=true` or `Accept: text/event-stream` the lines come as server-sent events until the job ends; a
-    reconnect with `Last-Event-ID` goes on behind that line.
+    With `follow=true` or `Accept: text/event-stream` the lines come as server-sent events until the job ends: all,
+    or the last `tail` and what follows where that is given. A reconnect with `Last-Event-ID` goes on behind that line.
     """
     if is_code(job_id):
         is_stream = lines.follow or wants_events(request)
@@ -69,9 +69,16 @@ async def follow_events(request: Call, job_id: FromPath[str]) -> Response[str]:
 
 
 async def _lines(request: Call, job: Job, wanted: LogQuery, last: int) -> AsyncIterator[Frame]:
-    lines = request.services.jobs.follow(request.account, job.id, last + 1)
+    jobs = request.services.jobs
     try:
-        async for number, line in lines:
+        if wanted.is_cut and last < 0:
+            found, after = jobs.last(
+                request.account, job.id, tail=wanted.depth, since=wanted.since, stream=wanted.stream
+            )
+            for number, line in wanted.cut(found):
+                yield Frame("log", log_record(line), number)
+            last = after - 1
+        async for number, line in jobs.follow(request.account, job.id, last + 1):
             if wanted.has(line):
                 yield Frame("log", log_record(line), number)
         yield _end(request, job)

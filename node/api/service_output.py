@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from litestar import Response
 
 from market.errors import NeugridError, NotFound
+from node.actions.service_logs import NOWHERE
 from node.api.log_queries import LogQuery, resume_point, wants_events
 from node.api.present import log_record
 from node.api.replies import reply
@@ -22,15 +23,20 @@ def show_output(request: Call, query: LogQuery, service: str, pod: str = "") -> 
     output = request.services.output
     if query.follow or wants_events(request):
         request.services.hosting.get(request.account, service)
-        since = max(query.since, resume_point(request))
-        return request.follow(_lines(request, query, service, pod, since))  # type: ignore[return-value]
+        return request.follow(_lines(request, query, service, pod, resume_point(request)))  # type: ignore[return-value]
     lines = output.last(request.account, service, pod, tail=query.depth, since=query.since, stream=query.stream)
     return reply(LogList(logs=query.records(lines)))
 
 
-async def _lines(request: Call, query: LogQuery, service: str, pod: str, since: int) -> AsyncIterator[Frame]:
+async def _lines(request: Call, query: LogQuery, service: str, pod: str, last: int) -> AsyncIterator[Frame]:
+    account, output, behind = request.account, request.services.output, NOWHERE
     try:
-        async for line in request.services.output.follow(request.account, service, pod, since):
+        if query.is_cut and last < 0:
+            behind = output.ends(account, service, pod)
+            found = output.last(account, service, pod, tail=query.depth, since=query.since, stream=query.stream)
+            for _, line in query.cut((0, line) for line in found):
+                yield Frame("log", log_record(line), line.at)
+        async for line in output.follow(account, service, pod, max(query.since, last), behind):
             if query.has(line):
                 yield Frame("log", log_record(line), line.at)
     except NotFound:

@@ -215,6 +215,17 @@ def test_a_key_made_for_this_page_reads_flat_errors_on_shared_paths_too(http: ht
     must_fit(http.post("/v1/jobs/none/cancel", headers=headers).json(), flat("NOT_FOUND", 404))
 
 
+def test_it_reads_them_where_nobody_has_looked_at_the_key_too(http: httpx.Client, world: World) -> None:
+    headers = profiled(http)
+    must_fit(http.get("/v1/nothing", headers=headers).json(), flat("NOT_FOUND", 404))
+    must_fit(http.delete("/v1/jobs", headers=headers).json(), flat("METHOD_NOT_ALLOWED", 405))
+    world.clock.time += 30 * 86_400_000
+    must_fit(http.get("/v1/jobs", headers=headers).json(), flat("UNAUTHORIZED", 401))
+    must_fit(http.get("/v1/jobs", headers={"X-API-Key": NEORUN_KEY}).json(), flat("UNAUTHORIZED", 401))
+    for other in (HEADERS, {}, {"Authorization": "Basic x"}):
+        assert isinstance(http.get("/v1/nothing", headers=other).json()["error"], dict)
+
+
 def test_ten_deploys_an_hour(http: httpx.Client, world: World, limited: Callable[[str], None]) -> None:
     body = {"project_id": a_project(http), "gpu_config": GPU}
     headers = profiled(http)

@@ -106,6 +106,11 @@ def test_beyond_the_limit_the_newest_lines_are_kept_and_a_follower_goes_on(tmp_p
         kept = service.texts()
         assert kept == numbered(3000 - len(kept), 3000)
         assert 100 <= len(kept) < 2000
+        found, after = service.buyer.jobs.last(ACCOUNT, service.job.id, tail=2)
+        assert ([(number, line.text) for number, line in found], after) == (
+            [(2998, "line 2998"), (2999, "line 2999")],
+            3000,
+        )
         late = [number async for number, _ in first_of(service, 5, after=10)]
         assert late == list(range(3000 - len(kept), 3005 - len(kept)))
 

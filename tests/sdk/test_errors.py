@@ -97,7 +97,7 @@ async def test_the_real_refusals_of_all_three_shapes(aclient: AsyncClient) -> No
         assert caught.value.request_id.startswith("req_")
     with pytest.raises(InvalidParameters) as unfit:
         await aclient.jobs.submit(image="busybox", max_price="free")
-    assert unfit.value.details["field"] == "max_price"
+    assert unfit.value.details["field"] == "max_price", "as it was sent"
     with pytest.raises(InvalidParameters) as lower:
         await aclient.agents.list(sort="secret").page()
     assert (lower.value.code, lower.value.details["field"]) == ("INVALID_PARAMETERS", "sort")

@@ -208,6 +208,11 @@ class FakeJobs:
         self.get(account, id)
         return [line for line in self.lines if line.at >= since and stream in ("", line.stream)][-tail:]
 
+    def last(self, account: Account, id: str, *, tail: int, since: int = 0, stream: str = "") -> Any:
+        self.get(account, id)
+        found = [each for each in enumerate(self.lines) if each[1].at >= since and stream in ("", each[1].stream)]
+        return found[-tail:], len(self.lines)
+
     async def follow(self, account: Account, id: str, after: int = 0) -> AsyncIterator[tuple[int, LogLine]]:
         try:
             for number, line in enumerate(self.lines):

@@ -85,6 +85,8 @@ async def test_what_a_run_wrote_are_its_logs(client: httpx.AsyncClient, world: W
         "event: log",
         "event: end",
     ]
+    cut = (await client.get(f"/v1/jobs/{ID}/logs?follow=true&tail=1")).text
+    assert [line for line in cut.splitlines() if line.startswith("id")] == ["id: 2"]
     events = (await client.get(f"/v1/jobs/{ID}/events", headers={"Last-Event-ID": "1"})).text
     assert "event: RunEnded" in events
     assert "event: Created" not in events

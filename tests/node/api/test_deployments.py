@@ -267,8 +267,8 @@ async def test_a_reconnect_goes_on_with_the_millisecond_of_the_last_line(
     await pods_say(world, id, "one", "two", "three")
     follow = type(world.services.output).follow
 
-    async def until_deleted(self: Any, account: Any, service: str, pod: str = "", since: int = 0) -> Any:
-        lines = follow(self, account, service, pod, since)
+    async def until_deleted(self: Any, account: Any, service: str, pod: str = "", *places: Any) -> Any:
+        lines = follow(self, account, service, pod, *places)
         async for line in lines:
             yield line
             if line.text == "three":
@@ -279,6 +279,27 @@ async def test_a_reconnect_goes_on_with_the_millisecond_of_the_last_line(
     sent = frames(answer.text)
     assert [json.loads(frame["data"]).get("message") for frame in sent] == ["two", "three", None]
     assert sent[-1]["event"] == "end"
+
+
+async def test_who_follows_with_a_tail_begins_with_the_last_lines_and_misses_none(
+    client: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = (await created(client))["id"]
+    await pods_run(world, id)
+    said = ("one", "two", "three")
+    await pods_say(world, id, *said)
+    follow = type(world.services.output).follow
+
+    async def goes_on(self: Any, account: Any, service: str, *places: Any) -> Any:
+        await pods_say(world, id, *said, "four")
+        async for line in follow(self, account, service, *places):
+            yield line
+            if line.text == "four":
+                await world.hosting.delete(account, service)
+
+    monkeypatch.setattr(type(world.services.output), "follow", goes_on)
+    sent = frames((await client.get(f"/v1/deployments/{id}/logs?follow=true&tail=1")).text)
+    assert [json.loads(frame["data"]).get("message") for frame in sent] == ["three", "four", None]
 
 
 async def test_an_error_names_its_cause(client: httpx.AsyncClient, world: World) -> None:

@@ -96,6 +96,37 @@ async def test_following_sends_numbered_lines_and_an_end(client: httpx.AsyncClie
     assert json.loads(sent[-1]["data"]) == {"id": "job_0000000000000001", "status": "success", "exitCode": 0}
 
 
+async def test_who_follows_with_a_tail_begins_with_the_last_lines(client: httpx.AsyncClient, lines: World) -> None:
+    async def ids(query: str, **headers: str) -> list[str | None]:
+        answer = await client.get(f"{LOGS}?follow=true{query}", headers=headers)
+        return [frame.get("id") for frame in frames(answer.text)][:-1]
+
+    assert await ids("&tail=1") == ["2"]
+    assert await ids("&tail=2&stream=stdout") == ["0", "2"]
+    assert await ids("&tail=1&level=error") == ["1"]
+    assert await ids("&tail=9") == ["0", "1", "2"]
+    assert await ids("") == ["0", "1", "2"]
+    assert await ids("&tail=1", **{"Last-Event-ID": "0"}) == ["1", "2"], "a reconnect misses nothing"
+
+
+async def test_lines_of_a_build_are_asked_for_by_their_stream(client: httpx.AsyncClient, lines: World) -> None:
+    lines.jobs.lines = [*lines.jobs.lines, LogLine(NOW, "build", "Step 1")]
+    found = (await client.get(f"{LOGS}?stream=build")).json()["logs"]
+    assert [(line["stream"], line["message"]) for line in found] == [("build", "Step 1")]
+    assert (await client.get(f"{LOGS}?stream=other")).status_code == 400
+
+
+async def test_a_list_of_lines_is_compressed_and_a_stream_of_them_is_not(
+    client: httpx.AsyncClient, lines: World
+) -> None:
+    lines.jobs.lines = [LogLine(NOW, "stdout", "word " * 100)] * 20
+    listed = await client.get(LOGS)
+    assert (listed.headers["content-encoding"], len(listed.json()["logs"])) == ("gzip", 20)
+    for path, accept in ((f"{LOGS}?follow=true", "*/*"), (LOGS, "text/event-stream")):
+        followed = await client.get(path, headers={"Accept": accept})
+        assert ("content-encoding" in followed.headers, followed.text.count("event: log")) == (False, 20)
+
+
 async def test_a_stream_resumes_behind_the_last_id(client: httpx.AsyncClient, lines: World) -> None:
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
     assert [frame.get("id") for frame in frames((await client.get(LOGS, headers=headers)).text)] == ["2", None]
