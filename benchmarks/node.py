@@ -187,7 +187,7 @@ async def _served(stack: AsyncExitStack, node: Node, ports: Ports, plan: Plan) -
         webhooks=Webhooks(node.engine, node.happenings, GuardedPosts(), NodeSeal(bytes(32))),
         health=node.health,
         people=people,
-        answers=Answers(ports.storage),
+        answers=Answers(ports.storage, ports.clock),
         clock=ports.clock,
         templates={},
     )

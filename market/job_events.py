@@ -70,6 +70,19 @@ class LeaseLost(Event, frozen=True, tag=True, kw_only=True):
     paid: Amount
 
 
+class TermWanted(Event, frozen=True, tag=True, kw_only=True):
+    """Its lease asks for a longer term, in the same transaction; `cap` is what the lease may cost then."""
+
+    lease: str
+    cap: Amount
+
+
+class TermRefused(Event, frozen=True, tag=True, kw_only=True):
+    """The lease does not get the longer term."""
+
+    lease: str
+
+
 class TermExtended(Event, frozen=True, tag=True, kw_only=True):
     """The provider agreed to go on for longer; `cap` is the lease's new one."""
 

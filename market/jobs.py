@@ -27,6 +27,8 @@ from market.job_events import (
     Reason,
     TenantCancelled,
     TermExtended,
+    TermRefused,
+    TermWanted,
     WithdrawOrder,
     WorkloadBegan,
     WorkloadDone,
@@ -111,6 +113,8 @@ class Job(Struct, frozen=True, kw_only=True):
     health: str = ""
     build: BuildOrder | None = None
     """What it builds an image for, when it does."""
+    pledged: Amount = Amount(0)
+    """What it may cost at most with the longer term that its lease asks for; 0 = it asks for none."""
     is_owing: bool = False
     """It was cancelled under a lease that has not told yet what it costs: its cap stays set aside until then."""
 
@@ -158,6 +162,11 @@ def progress_of(job: Job, now: int, pulled: int = 0) -> int:
     if job.state is S.RUNNING:
         return 20 + max(0, min(75, 75 * (now - job.started_at) // (job.workload.timeout * 1000)))
     return 10 + pulled // 10 if job.state is S.PLACED else 0
+
+
+def most_left(job: Job) -> Amount:
+    """What it may cost beyond the attempts that have ended, with the longer term that its lease asks for."""
+    return Amount(max(job.cap, job.pledged) - job.spent)
 
 
 def may_cost(job: Job) -> bool:
@@ -213,9 +222,18 @@ def _begin(job: Job, event: WorkloadBegan, now: int) -> Step[Job]:
     return replace(job, state=S.RUNNING, started_at=event.at, health=first_health(job.workload)), []
 
 
+def _pledge(job: Job, event: TermWanted, now: int) -> Step[Job]:
+    pledged = Amount(job.spent + event.cap)
+    return (replace(job, pledged=pledged), []) if event.lease == job.lease else (job, [])
+
+
+def _pledge_no_more(job: Job, event: TermRefused, now: int) -> Step[Job]:
+    return (replace(job, pledged=Amount(0)), []) if event.lease == job.lease else (job, [])
+
+
 def _extend(job: Job, event: TermExtended, now: int) -> Step[Job]:
-    cap = max(job.cap, job.spent + event.cap)
-    return (replace(job, cap=Amount(cap)), []) if event.lease == job.lease else (job, [])
+    cap = Amount(max(job.cap, job.spent + event.cap))
+    return (replace(job, cap=cap, pledged=Amount(0)), []) if event.lease == job.lease else (job, [])
 
 
 def _note_health(job: Job, event: HealthReported, now: int) -> Step[Job]:
@@ -268,6 +286,7 @@ def _lose(job: Job, event: LeaseLost, now: int) -> Step[Job]:
         health="",
         spent=spent,
         cost=spent,
+        pledged=Amount(0),
         bids=(),
         constraints=_next_constraints(job),
         expires_at=max(job.expires_at, now + job.patience),
@@ -304,7 +323,8 @@ def _cancel(job: Job, event: CancelAsked, now: int) -> Step[Job]:
 
 def _cancel_leased(job: Job, event: CancelAsked, now: int) -> Step[Job]:
     after, _ = _cancel(job, event, now)
-    return replace(after, is_owing=True), [Tell(subject=job.lease, noun="Lease", event=TenantCancelled())]
+    told = Tell(subject=job.lease, noun="Lease", event=TenantCancelled())
+    return replace(after, is_owing=True, pledged=Amount(0)), [told]
 
 
 RULES: Rules[Job] = {
@@ -313,6 +333,8 @@ RULES: Rules[Job] = {
     (S.RESTING, BidReceived): _note_bid,
     **{(state, LeaseAgreed): _place for state in (S.PENDING, S.RESTING)},
     (S.PLACED, WorkloadBegan): _begin,
+    (S.RUNNING, TermWanted): _pledge,
+    (S.RUNNING, TermRefused): _pledge_no_more,
     (S.RUNNING, TermExtended): _extend,
     (S.RUNNING, HealthReported): _note_health,
     **{(state, WorkloadDone): _finish for state in (S.PLACED, S.RUNNING)},

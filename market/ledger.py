@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from market.jobs import Job, may_cost
+from market.jobs import Job, may_cost, most_left
 from market.leases import Lease, cost_so_far
 from market.resources import Resources
 from market.runs import Run, RunState
@@ -174,16 +174,17 @@ def _charge(kind: str, id: str, version: int, account: str, was: int, shall: int
     return Charge(id=f"{id}:{version}", kind=kind, subject=id, account=account, hold=shall - was, cost=cost)
 
 
-def charge_of_pod(before: Job | None, after: Job, held: int, cost: int, spare: int) -> Charge | None:
+def charge_of_pod(before: Job | None, after: Job, held: int, cost: int) -> Charge | None:
     """The job of a pod holds its cap like any other; `held` is there, and `cost` is what its lease has cost so far.
 
-    A new one gets what its service kept for it: `spare` is what the service needs no more.
+    A longer term is set aside when it is asked for, or refused.
     """
-    shall = max(0, after.cap - after.spent - cost) if may_cost(after) else 0
+    shall = max(0, most_left(after) - cost) if may_cost(after) else 0
     charge = _charge("pod", after.id, after.version, after.account, held, shall, 0)
-    is_new = before is None
-    facts = {"subject": after.service, "holder": after.id, "handed": spare if is_new else 0, "is_firm": is_new}
-    return replace(charge, **facts) if charge else None
+    if charge is None:
+        return None
+    is_wanted = before is None or after.pledged > before.pledged
+    return replace(charge, subject=after.service, holder=after.id, is_firm=is_wanted)
 
 
 def charge_of_lease(before: Lease | None, after: Lease, job: Job) -> Charge | None:

@@ -11,7 +11,16 @@ SETTLED   the provider confirmed the last voucher, or there is nothing to pay.
 from msgspec.structs import replace
 
 from market.billing import PROVIDER_FAULTS, USER_FAULTS
-from market.job_events import HealthReported, LeaseLost, TenantCancelled, TermExtended, WorkloadBegan, WorkloadDone
+from market.job_events import (
+    HealthReported,
+    LeaseLost,
+    TenantCancelled,
+    TermExtended,
+    TermRefused,
+    TermWanted,
+    WorkloadBegan,
+    WorkloadDone,
+)
 from market.leases import (
     ENDED,
     HEARD_EVERY,
@@ -124,16 +133,7 @@ def _commit_again(lease: Lease, event: CommitAcknowledged, now: int) -> Step[Lea
 
 
 def _refuse(lease: Lease, event: CommitRefused, now: int) -> Step[Lease]:
-    after = replace(
-        lease,
-        state=S.SETTLED,
-        outcome=S.LOST.value,
-        code="COMMIT_REFUSED",
-        message=event.reason,
-        ended_at=now,
-        deadline=0,
-    )
-    return after, [_tell(lease, _lost(after))]
+    return _settle_lost(lease, "COMMIT_REFUSED", event.reason, now)
 
 
 def _advance(lease: Lease, event: PhaseReported, now: int) -> Step[Lease]:
@@ -161,7 +161,8 @@ def _count(lease: Lease, event: RunSucceeded, now: int) -> Step[Lease]:
 
 
 def _ask_for_more(lease: Lease, event: ExtensionWanted, now: int) -> Step[Lease]:
-    return replace(lease, extension=event.terms), [SendExtension(subject=lease.id)]
+    wanted = _tell(lease, TermWanted(lease=lease.id, cap=Amount(event.terms.cap)))
+    return replace(lease, extension=event.terms), [wanted, SendExtension(subject=lease.id)]
 
 
 def _go_on(lease: Lease, event: ExtensionAgreed, now: int) -> Step[Lease]:
@@ -171,7 +172,8 @@ def _go_on(lease: Lease, event: ExtensionAgreed, now: int) -> Step[Lease]:
 
 
 def _go_no_longer(lease: Lease, event: ExtensionRefused, now: int) -> Step[Lease]:
-    return replace(lease, extension=None, message=event.reason[:1024]), []
+    refused = _tell(lease, TermRefused(lease=lease.id))
+    return replace(lease, extension=None, message=event.reason[:1024]), [refused]
 
 
 def _extend(lease: Lease, event: RenewalSent, now: int) -> Step[Lease]:
@@ -233,12 +235,15 @@ def _cancel(lease: Lease, event: TenantCancelled, now: int) -> Step[Lease]:
 
 
 def _lose(lease: Lease, event: DeadlinePassed, now: int) -> Step[Lease]:
-    message = "the provider was silent until the lease ran out"
+    return _settle_lost(lease, "PROVIDER_LOST", "the provider was silent until the lease ran out", now)
+
+
+def _settle_lost(lease: Lease, code: str, message: str, now: int) -> Step[Lease]:
     after = replace(
         lease,
         state=S.SETTLED,
         outcome=S.LOST.value,
-        code="PROVIDER_LOST",
+        code=code,
         message=message,
         due=lease.paid,
         ended_at=now,

@@ -254,7 +254,7 @@ def services_of(
         webhooks=webhooks,
         health=node.health,
         people=people,
-        answers=Answers(ports.storage),
+        answers=Answers(ports.storage, ports.clock),
         clock=ports.clock,
         hosting=node.hosting,
         projects=node.projects,

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from market.errors import Conflict, InvalidParameters, NotFound, RateLimited
 from market.jobs import LIVE, Job
+from market.runs import Run, RunState
 from market.services import LIVING, Service
 from market.units import Address, Amount
 from node.actions.access import ADMIN, ROLES, TIERS, is_admin
 from node.actions.ids import stable_id
-from node.actions.ledger import Ledger, adopt
+from node.actions.ledger import Ledger, adopt, require_settled
 from node.ports import Clock, Passwords, Reader, Storage, Tx
 from node.records import Account, ApiKey, Login, Session
 
@@ -80,17 +81,18 @@ class Accounts:
     async def delete(self, id: str) -> Account:
         """End an account: its keys, sessions and logins go; what it ran and paid stays in the books.
 
-        NotFound; Conflict for the last administrator, and while something of it runs.
+        NotFound; Conflict for the last administrator, while something of it runs, and while money or debts are left.
         """
 
         def work(tx: Tx) -> Account:
             account = self._found(tx, id)
-            if tx.count(Job, account=id, state=LIVE) or tx.count(Service, account=id, state=LIVING):
-                raise Conflict("something of this user still runs: end it first", id=id)
+            _require_ended(tx, account)
+            require_settled(tx, account)
             _keep_an_admin(tx, account, replace(account, is_blocked=True))
             for noun in (ApiKey, Session, Login):
                 for item in tx.find(noun, account=id):
                     tx.delete(noun, item.id)  # type: ignore[attr-defined]
+            self._ledger.part(tx, account, self._clock.now())
             gone = replace(account, email="", wallet="", is_blocked=True, is_deleted=True, updated_at=self._clock.now())
             tx.put(gone)
             return gone
@@ -188,6 +190,12 @@ def email_login(email: str) -> str:
 def wallet_login(wallet: Address) -> str:
     """The id of the login by this wallet."""
     return f"wallet:{wallet}"
+
+
+def _require_ended(tx: Tx, account: Account) -> None:
+    live: tuple[tuple[type[Struct], object], ...] = ((Job, LIVE), (Service, LIVING), (Run, RunState.QUEUED))
+    if any(tx.count(noun, account=account.id, state=state) for noun, state in live):
+        raise Conflict("something of this user still runs: end it first", id=account.id)
 
 
 def _new_id() -> str:

@@ -1,15 +1,16 @@
 """Answers that are kept for a day, so that a request with an Idempotency-Key can be repeated and does its work once."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from market.errors import IdempotencyMismatch
+from market.errors import Conflict, IdempotencyMismatch
 from market.units import Address, Amount, Timestamp
-from node.ports import Reader, Storage, Tx
+from node.ports import Clock, Reader, Storage, Tx
 from node.records import Account, Answer, Payout, Withdrawal
 
+T = TypeVar("T")
 ANSWER_KEPT: Final = 86_400_000
 """How long, in ms."""
 
@@ -26,12 +27,37 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 class Answers:
     """A first look, before a repeat is held against what has changed meanwhile; the noun's transaction decides."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
+        self._clock = clock
+        self._under_way: set[str] = set()
 
     def find(self, account: Account, route: str, key: str) -> Answer | None:
         """The stored answer under this key, if any, whatever body it came with."""
         return self._storage.get(Answer, _id(account, route, key))
+
+    async def once(
+        self, account: Account, idempotency: Idempotency | None, work: Callable[[], Awaitable[T]]
+    ) -> tuple[T | None, Answer | None]:
+        """What no transaction can hold, done once under a key: what came of it, or the stored answer for a repeat.
+
+        Raises IdempotencyMismatch, Conflict while the first is under way.
+        """
+        if idempotency is None:
+            return await work(), None
+        known = known_answer(self._storage, account, idempotency)
+        if known is not None:
+            return None, known
+        id = _id(account, idempotency.route, idempotency.key)
+        if id in self._under_way:
+            raise Conflict("the first request under this Idempotency-Key is under way", retry_after=1)
+        self._under_way.add(id)
+        try:
+            found = await work()
+            await self._storage.write(lambda tx: keep_answer(tx, account, idempotency, found, self._clock.now()))
+        finally:
+            self._under_way.discard(id)
+        return found, None
 
 
 def known_answer(tx: Reader, account: Account, idempotency: Idempotency | None) -> Answer | None:

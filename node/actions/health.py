@@ -71,7 +71,8 @@ class Health:
         self._funds = funds
         self._in_hand = in_hand
         self._started = clock.now()
-        self._looking = asyncio.Lock()
+        self._looking, self._asking = asyncio.Lock(), asyncio.Lock()
+        self._chain_seen: tuple[int, dict[str, Any]] = (0, {})
         self._seen: tuple[int, tuple[Part, ...]] = (0, ())
         self._audited: tuple[int, dict[str, int]] = (0, {})
         """Until when this is believed."""
@@ -182,6 +183,15 @@ class Health:
         return {"available": health.is_ok, "version": health.version, "reason": health.reason}
 
     async def _chain_state(self) -> dict[str, Any]:
+        """What the chain's RPC said at most PARTS_FRESH ago: it is a service that counts our questions."""
+        async with self._asking:
+            until, state = self._chain_seen
+            if self._clock.now() >= until:
+                state = await self._ask_chain()
+                self._chain_seen = self._clock.now() + PARTS_FRESH, state
+            return state
+
+    async def _ask_chain(self) -> dict[str, Any]:
         try:
             await self._chain.earned(self._chain.channels)
         except NeugridError as error:

@@ -3,19 +3,28 @@
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Final
 
 from market.errors import OutputRefused
 from market.leases import Lease
 from market.workloads import File, Workload, archive_of
 from node.actions.files import Files
 
+MANY: Final = 10_000
+"""Files whose bringers are remembered; then it begins anew, and they are brought once more."""
+
 
 class Inputs:
-    """One folder a lease below `folder`; the files come from `files`, which keeps them for the next lease."""
+    """One folder a lease below `folder`; the files come from `files`, which keeps them for the next lease.
+
+    That is for another lease of the same requester: who names a digest that others brought has to bring it, too.
+    """
 
     def __init__(self, files: Files, folder: Path) -> None:
         self._files = files
         self._folder = folder
+        self._brought: set[tuple[str, str]] = set()
+        """Requesters, and the digests of what they brought in this life of the node."""
 
     def of(self, lease: Lease) -> Path:
         """What is mounted at /input."""
@@ -28,9 +37,17 @@ class Inputs:
         """
         image = archive_of(workload)
         for file in workload.inputs:
-            source = await self._files.fetch(lease.terms.requester_peer, lease.id, file)
+            source = await self._fetch(lease, file)
             if file != image:
                 await asyncio.to_thread(place, source, self.of(lease), file)
+
+    async def _fetch(self, lease: Lease, file: File) -> Path:
+        bringer = (lease.terms.requester, file.digest)
+        source = await self._files.fetch(lease.terms.requester_peer, lease.id, file, is_known=bringer in self._brought)
+        if len(self._brought) >= MANY:
+            self._brought.clear()
+        self._brought.add(bringer)
+        return source
 
     def path(self, file: File) -> Path:
         """Where a fetched input is kept."""

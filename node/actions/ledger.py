@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from market.errors import IdempotencyMismatch, InsufficientFunds, InvalidParameters
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, InvalidParameters
 from market.jobs import LIVE, Job, may_cost
 from market.leases import Lease, LeaseState, cost_so_far
 from market.ledger import (
@@ -34,7 +34,7 @@ from market.runs import Run
 from market.services import LIVING, Service, kept_for, with_posted
 from node.actions.access import is_admin
 from node.ports import Reader, Tx
-from node.records import Account, Balance, Posted
+from node.records import Account, Balance, Mark, Payout, Posted
 
 UNTOLD: Final = (LeaseState.FINISHED, LeaseState.CANCELLED)
 """The states in which a lease of a cancelled job may not have told yet what it costs."""
@@ -56,9 +56,23 @@ class Ledger:
             _settle(tx, charge, held, now)
 
     def welcome(self, tx: Tx, account: Account, now: int) -> None:
-        """Give a new account its credits."""
-        if self._grant and not is_admin(account):
+        """Give a new account its credits; a wallet that was here before gets none."""
+        was_here = account.wallet and tx.get(Mark, _parted(account.wallet)) is not None
+        if self._grant and not is_admin(account) and not was_here:
             self.give(tx, account, "welcome", self._grant, now)
+
+    def part(self, tx: Tx, account: Account, now: int) -> None:
+        """Take back the credits of an account that ends; its wallet is remembered, so that it gets no new ones."""
+        owner = user_account(account.id)
+        left = balance(tx, owner, CREDITS)
+        if left:
+            postings = between(owner, GRANTS, left)
+            transfer = Transfer(
+                id=f"{account.id}:parted", kind="parted", subject=account.id, currency=CREDITS, postings=postings
+            )
+            post(tx, transfer, now)
+        if account.wallet:
+            tx.put(Mark(id=_parted(account.wallet), value=account.id))
 
     def give(self, tx: Tx, account: Account, gift: str, amount: int, now: int) -> int:
         """Give an account credits, once for each name of a gift; what it has then.
@@ -107,12 +121,15 @@ class Ledger:
 
 def _charge_of_pod(tx: Tx, before: Job | None, after: Job) -> Charge | None:
     lease = tx.get(Lease, after.lease) if after.lease and may_cost(after) else None
-    cost, spare = cost_so_far(lease) if lease else 0, _spare(tx, after) if before is None else 0
-    return charge_of_pod(before, after, _held(tx, before), cost, spare)
+    charge = charge_of_pod(before, after, _held(tx, before), cost_so_far(lease) if lease else 0)
+    return replace(charge, handed=_spare(tx, after)) if charge and charge.hold > 0 else charge
 
 
 def _spare(tx: Tx, job: Job) -> int:
-    """What the service of a pod has set aside beyond what it needs once this job of its is posted."""
+    """What the service of a pod has set aside beyond what it needs once this job of its is posted.
+
+    That is what it kept for the job; or, where an older node booked it, all that its pods hold.
+    """
     service = tx.get(Service, job.service)
     return max(0, _held(tx, service) - kept_for(with_posted(service, job.id))) if service is not None else 0
 
@@ -134,8 +151,8 @@ def _settle(tx: Tx, charge: Charge, held: int, now: int) -> None:
         postings = between(HOUSE, paid_account(charge.account), charge.cost) if charge.cost else ()
     else:
         if charge.hold > 0 and not charge.is_firm:
-            available = balance(tx, user_account(charge.account), charge.currency)
-            charge = replace(charge, hold=max(0, min(charge.hold, available)))
+            available = max(0, balance(tx, user_account(charge.account), charge.currency))
+            charge = replace(charge, hold=min(charge.hold, available + charge.handed))
         postings = postings_of(charge, held)
         if charge.hold > 0:
             _require(tx, charge, postings)
@@ -163,6 +180,22 @@ def post(tx: Tx, transfer: Transfer, now: int, seconds: int = 0, storage: int = 
         )
         tx.insert(line)
         _move(tx, posting, transfer.currency)
+
+
+def require_settled(reader: Reader, account: Account) -> None:
+    """Conflict while the account has money or debts, or anything of it is still to be paid."""
+    left = {
+        "balance": balance(reader, user_account(account.id)),
+        "held": held_by(reader, account),
+        "owing": len(owing_jobs(reader, account.id)),
+        "payouts": reader.count(Payout, account=account.id, state="pending"),
+    }
+    if any(left.values()):
+        raise Conflict("money of this user is left, or owed: settle it first", id=account.id, **left)
+
+
+def _parted(wallet: str) -> str:
+    return f"parted:{wallet}"
 
 
 def stray_account(wallet: str) -> str:

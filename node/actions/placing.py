@@ -16,7 +16,7 @@ from market.dialogue import Accepted, BidMade, Done, Propose, Release
 from market.errors import NeugridError, NotFound, Refused
 from market.explanations import Explanation
 from market.job_events import BidReceived, LeaseAgreed, OrderRested, PlaceJob, Reason, WithdrawOrder
-from market.jobs import DONE, Job, JobState, order_id, order_of
+from market.jobs import Job, JobState, order_id, order_of
 from market.leases import Lease, Terms
 from market.messages import Envelope, Kind
 from market.orders import Order
@@ -33,6 +33,7 @@ from node.engine import Changes, Engine
 _accepted = msgspec.json.Decoder(Accepted)
 _done = msgspec.json.Decoder(Done)
 _log = structlog.get_logger("placing")
+WAITING: Final = (JobState.PENDING, JobState.RESTING)
 ANSWER_WITHIN: Final = 5.0
 LOOK_AGAIN: Final = 2.0
 LOOKS: Final = 200
@@ -136,7 +137,7 @@ class Placing:
 
     def _waiting(self, effect: PlaceJob) -> Job | None:
         job = self._engine.storage.get(Job, effect.subject)
-        is_waiting = job is not None and job.state in (JobState.PENDING, JobState.RESTING)
+        is_waiting = job is not None and job.state in WAITING
         return job if job is not None and is_waiting and job.attempt == effect.attempt else None
 
     def _order(self, job: Job) -> Order:
@@ -226,8 +227,8 @@ class Placing:
         return newer
 
     def _is_live(self, job: Job) -> bool:
-        now = self._engine.storage.get(Job, job.id)
-        return now is not None and now.state not in DONE and now.attempt == job.attempt
+        """Asked at every look, so that nothing is read of it: its workload may be large."""
+        return self._engine.storage.count(Job, id=job.id, state=WAITING) > 0
 
     async def _agree(self, job: Job, order: Order, asks: list[Ask]) -> bool:
         """Propose to all at once and commit to the best that accepts; the rest is released. True when one is stored."""
@@ -298,7 +299,7 @@ class Placing:
             present = changes.tx.get(Job, job.id)
             if present is None or present.attempt != job.attempt or changes.tx.get(Lease, lease.id) is not None:
                 return False
-            if present.state not in (JobState.PENDING, JobState.RESTING):
+            if present.state not in WAITING:
                 return False
             changes.apply("Job", job.id, event)
             changes.create(lease, commit)

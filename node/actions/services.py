@@ -84,6 +84,10 @@ class Amendment(Struct, frozen=True, kw_only=True):
     amend: Callable[[Workload], Workload] | None = None
 
 
+Made = tuple[Service | None, Answer | None]
+"""The service as it is now, or the stored answer for a repeated key."""
+
+
 class Hosting:
     """Services of accounts; a service of somebody else is answered like one that does not exist."""
 
@@ -93,9 +97,7 @@ class Hosting:
         self._storage = engine.storage
         self._costs = Costs(engine.storage)
 
-    async def create(
-        self, account: Account, new: NewService, idempotency: Idempotency | None = None
-    ) -> tuple[Service | None, Answer | None]:
+    async def create(self, account: Account, new: NewService, idempotency: Idempotency | None = None) -> Made:
         """Store a service and answer only then: (service, None), or (None, the stored answer) for a repeated key.
 
         Raises IdempotencyMismatch, InsufficientFunds, InvalidParameters, QuotaExceeded.
@@ -103,7 +105,7 @@ class Hosting:
         _check_size(new.workload)
         id, secret = new_id(PREFIXES[new.kind], self._engine.clock.now()), secrets.token_hex(16)
 
-        def work(changes: Changes) -> tuple[Service | None, Answer | None]:
+        def work(changes: Changes) -> Made:
             known = known_answer(changes.tx, account, idempotency)
             if known is not None:
                 return None, known
@@ -139,21 +141,21 @@ class Hosting:
         found = self._storage.find(Service, limit=limit, after=after, offset=offset, newest=True, **where)
         return found, self._storage.count(Service, **where)
 
-    async def start(self, account: Account, id: str) -> Service:
+    async def start(self, account: Account, id: str, idempotency: Idempotency | None = None) -> Made:
         """Bring it up; one that is up stays so."""
-        return await self._tell(account, id, StartAsked())
+        return await self._tell_once(account, id, StartAsked(), idempotency)
 
     async def stop(self, account: Account, id: str) -> Service:
         """Take it down; name, settings and volumes stay."""
         return await self._tell(account, id, StopAsked())
 
-    async def restart(self, account: Account, id: str) -> Service:
+    async def restart(self, account: Account, id: str, idempotency: Idempotency | None = None) -> Made:
         """Replace every pod by a new one, one after the other."""
-        return await self._tell(account, id, RestartAsked())
+        return await self._tell_once(account, id, RestartAsked(), idempotency)
 
-    async def scale(self, account: Account, id: str, replicas: int) -> Service:
+    async def scale(self, account: Account, id: str, replicas: int, idempotency: Idempotency | None = None) -> Made:
         """Keep so many pods up."""
-        return await self._tell(account, id, ScaleAsked(replicas=replicas))
+        return await self._tell_once(account, id, ScaleAsked(replicas=replicas), idempotency)
 
     async def delete(self, account: Account, id: str) -> Service:
         """End it for good; what its pods used until then is paid."""
@@ -183,9 +185,10 @@ class Hosting:
         leases = self._storage.find(Lease, side="requester", job=tuple(job.id for job in jobs))
         return tuple(lease.id for lease in leases)
 
-    async def start_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
-        """Bring one pod up again."""
-        return await self._tell_pod(account, id, PodStartAsked(pod=id))
+    async def start_pod(self, account: Account, id: str, idempotency: Idempotency | None = None) -> Made:
+        """Bring one pod up again; its service comes back."""
+        service, _ = self.pod(account, id)
+        return await self._tell_once(account, service.id, PodStartAsked(pod=id), idempotency)
 
     async def stop_pod(self, account: Account, id: str) -> tuple[Service, Pod | None]:
         """Take one pod down; its place stays."""
@@ -228,24 +231,37 @@ class Hosting:
     async def _tell(self, account: Account, id: str, event: Event) -> Service:
         return await self._change(account, id, lambda _: (event,))
 
+    async def _tell_once(self, account: Account, id: str, event: Event, idempotency: Idempotency | None) -> Made:
+        """The same, once under a key; IdempotencyMismatch."""
+
+        def work(changes: Changes) -> Made:
+            known = known_answer(changes.tx, account, idempotency)
+            if known is not None:
+                return None, known
+            after = _changed(changes, account, id, lambda _: (event,))
+            keep_answer(changes.tx, account, idempotency, after, changes.now)
+            return after, None
+
+        return await self._engine.transact(work)
+
     async def _tell_pod(self, account: Account, id: str, event: Event) -> tuple[Service, Pod | None]:
         service, _ = self.pod(account, id)
         after = await self._change(account, service.id, lambda _: (event,))
         return after, next((pod for pod in after.pods if pod.id == id), None)
 
     async def _change(self, account: Account, id: str, decide: Callable[[Service], Sequence[Event]]) -> Service:
-        """Apply what is decided about the present service, within what the wallet covers."""
+        return await self._engine.transact(lambda changes: _changed(changes, account, id, decide))
 
-        def work(changes: Changes) -> Service:
-            before = after = _own(changes.tx, account, id)
-            for event in decide(before):
-                after = changes.apply("Service", id, event)
-            if after.workload != before.workload:
-                _check_settings(changes.tx, account, id, after.workload)
-            promise(changes.tx, promised(after) - promised(before))
-            return after
 
-        return await self._engine.transact(work)
+def _changed(changes: Changes, account: Account, id: str, decide: Callable[[Service], Sequence[Event]]) -> Service:
+    """Apply what is decided about the present service, within what the wallet covers."""
+    before = after = _own(changes.tx, account, id)
+    for event in decide(before):
+        after = changes.apply("Service", id, event)
+    if after.workload != before.workload:
+        _check_settings(changes.tx, account, id, after.workload)
+    promise(changes.tx, promised(after) - promised(before))
+    return after
 
 
 def _own(reader: Reader, account: Account, id: str) -> Service:

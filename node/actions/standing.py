@@ -36,6 +36,8 @@ USED_WITHIN: Final = 60_000
 """A lease that ran no code for so long, in ms, ends: an idle one keeps a provider's cores from others, for free..."""
 GIVES_WAY: Final = 5_000
 """...and after so long already when an order of ours waits for that provider to have room."""
+LOOKED: Final = 32
+"""Orders of ours that are looked at for it, those that rest last: this is done every few seconds."""
 ROOM: Final = frozenset({"cpu", "memory", "disk"})
 SHUN: Final = 5_000
 """A lease that refused a run is passed over for so long, in ms..."""
@@ -97,8 +99,9 @@ class Standing:
 
     async def extend(self) -> None:
         """Make longer what is in use and past half of its time, or past half of what it may cost; end what is idle."""
-        now, crowded = self._engine.clock.now(), self._crowded()
-        for lease in self._leases():
+        leases = self._leases()
+        now, crowded = self._engine.clock.now(), self._crowded() if leases else set()
+        for lease in leases:
             kept = GIVES_WAY if lease.terms.provider in crowded else USED_WITHIN
             if not self._busy[lease.id] and now - self._used.get(lease.id, lease.started_at) >= kept:
                 await self._engine.attempt("Job", lease.job, CancelAsked())
@@ -110,7 +113,7 @@ class Standing:
 
     def _crowded(self) -> set[str]:
         """The providers that could take an order of ours if only they had more room."""
-        resting = self._engine.storage.find(Job, state=JobState.RESTING)
+        resting = self._engine.storage.find(Job, state=JobState.RESTING, newest=True, limit=LOOKED)
         refusals = [reason for job in resting for reason in job.reasons]
         return {each.provider for each in refusals if ROOM & set(each.codes) and ROOM | {"price"} >= set(each.codes)}
 

@@ -22,7 +22,7 @@ from node.adapters.docker_engine.build_places import BuildPlaces
 from node.adapters.docker_engine.builds import DockerBuilder
 from node.adapters.docker_engine.calls import Engine, name_of
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import exit_of, has_ended, timestamp_of, vanished
+from node.adapters.docker_engine.exits import exit_of, has_ended, may_be_oom, timestamp_of, vanished
 from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
@@ -47,8 +47,6 @@ KILL_PATIENCE: Final = 10.0
 """Seconds that a SIGKILL may take under load before the engine is asked again."""
 GUARD_PERIOD: Final = 3.0
 """Seconds between two measurements of plain volumes."""
-LATE_OOM: Final = 0.3
-"""Seconds that the engine's word about a memory kill may come after the end of the container."""
 
 
 class DockerRuntime:
@@ -266,10 +264,11 @@ class DockerRuntime:
 
     async def _exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
         end = self._read_exit(name, seen)
-        if end is not None and end.reason == "engine":
-            await asyncio.sleep(LATE_OOM)
-            await self._engine.call(lambda _: self._engine.greet())
-            end = self._read_exit(name, await self._inspect(name), is_last=True)
+        if end is not None and may_be_oom(end):
+            await self._watch.late_oom(name)
+            if is_doubtful := end.reason == "engine":
+                await self._engine.call(lambda _: self._engine.greet())
+            end = self._read_exit(name, await self._inspect(name), is_last=is_doubtful)
         return end if end is None or end.finished_at else _ended_at(end, self._clock.now())
 
     def _read_exit(self, name: str, seen: dict[str, Any], *, is_last: bool = False) -> Exit | None:

@@ -27,7 +27,7 @@ class JobRow(Row, table=True):
     __tablename__ = "job"
     __table_args__ = (
         Index(None, "account", "service", "created", "id"),
-        Index(None, "state", "created", "id"),
+        Index(None, "state", "account", "created", "id"),
         Index(None, "service", "created", "id"),
     )
     id: str = Field(primary_key=True)
@@ -273,7 +273,7 @@ class BalanceRow(Row, table=True):
     id: str = Field(primary_key=True)
     account: str
     currency: str = Field(index=True)
-    amount: int = Field(sa_type=BigInteger)
+    amount: int = Field(sa_type=BigInteger, index=True)
 
 
 class PayoutRow(Row, table=True):

@@ -1,6 +1,7 @@
 """Routes of agents: services as another dialect names them, in snake_case, with `deploying` for what is coming up."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from node.api.replies import (
     page_of_hundred,
     replay,
     reply,
+    reply_once,
 )
 from node.api.service_bodies import ScaleBody
 from node.api.service_orders import AgentChanges, NewAgent, agent_amendment, agent_order
@@ -111,12 +113,12 @@ async def delete_agent(request: Call, agent_id: FromPath[str]) -> Response[Delet
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
-async def start_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+async def start_agent(request: Call, agent_id: FromPath[str], key: NamedDependency[str]) -> Response[AgentView]:
     """Bring it up again."""
-    agent = agent_of(request, agent_id)
-    return reply(_view(request, await request.services.hosting.start(request.account, agent.id)))
+    act = partial(request.services.hosting.start, request.account, agent_of(request, agent_id).id)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @post(
@@ -139,12 +141,12 @@ async def stop_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentVi
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
-async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[AgentView]:
+async def restart_agent(request: Call, agent_id: FromPath[str], key: NamedDependency[str]) -> Response[AgentView]:
     """Replace its pods by new ones, one after the other."""
-    agent = agent_of(request, agent_id)
-    return reply(_view(request, await request.services.hosting.restart(request.account, agent.id)))
+    act = partial(request.services.hosting.restart, request.account, agent_of(request, agent_id).id)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @post(
@@ -153,12 +155,14 @@ async def restart_agent(request: Call, agent_id: FromPath[str]) -> Response[Agen
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
-async def scale_agent(request: Call, agent_id: FromPath[str], data: JSONBody[ScaleBody]) -> Response[AgentView]:
+async def scale_agent(
+    request: Call, agent_id: FromPath[str], data: JSONBody[ScaleBody], key: NamedDependency[str]
+) -> Response[AgentView]:
     """Keep so many pods up."""
-    agent = agent_of(request, agent_id)
-    return reply(_view(request, await request.services.hosting.scale(request.account, agent.id, data.replicas)))
+    act = partial(request.services.hosting.scale, request.account, agent_of(request, agent_id).id, data.replicas)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @get("/agents/{agent_id:str}/logs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))

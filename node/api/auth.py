@@ -89,6 +89,8 @@ uploads: Final = Access("compute", "upload")
 submits_code: Final = Access("compute", "code-submit")
 pays: Final = Access("money", "withdraw")
 manages: Final = Access("account")
+lets_in: Final = Access("account", "auth")
+"""Where a credential brings a wallet or a device in: what can be guessed there is guessed slowly."""
 makes_keys: Final = Access("account", "key-create")
 administers: Final = Access("admin")
 known_or_not: Final = Open()

@@ -14,7 +14,7 @@ from market.units import Amount, Timestamp, format_amount
 from node.api.log_queries import LogQuery, resume_point
 from node.api.present import iso, iso_or_none, log_record, provider_id
 from node.api.replies import encode, idempotency_of, replay, reply, reply_unless_known
-from node.api.runner import status_of
+from node.api.runner import status_of, times_of
 from node.api.services import Call
 from node.api.streams import Frame
 from node.api.submissions import SubmitJob, source_of
@@ -125,8 +125,8 @@ def code_view(request: Call, run: Run) -> JobView:
         expires_at=iso(run.created_at + RUN_WITHIN),
         started_at=iso_or_none(run.started_at),
         finished_at=iso_or_none(run.finished_at),
-        queue_time_ms=run.started_at - run.created_at if run.started_at else None,
-        execution_time_ms=sum(result.milliseconds for result in run.results) if run.results else None,
+        queue_time_ms=times_of(run)[0] if run.started_at else None,
+        execution_time_ms=times_of(run)[1] if run.results else None,
         exit_code=_exit_code(run),
         output_digest=None,
         max_price=format_amount(Amount(most)),

@@ -1,5 +1,6 @@
 """Routes of deployments: services that stay up, with as many pods as their user wants."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, patch, post, put
@@ -22,6 +23,7 @@ from node.api.replies import (
     place_in,
     replay,
     reply,
+    reply_once,
     reply_unless_known,
 )
 from node.api.service_bodies import ScaleBody
@@ -140,11 +142,14 @@ async def delete_deployment(request: Call, deployment_id: FromPath[str]) -> Resp
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
-async def start_deployment(request: Call, deployment_id: FromPath[str]) -> Response[DeploymentAnswer]:
+async def start_deployment(
+    request: Call, deployment_id: FromPath[str], key: NamedDependency[str]
+) -> Response[DeploymentAnswer]:
     """Bring it up again, in its old places."""
-    return _answer(request, await request.services.hosting.start(request.account, deployment_id))
+    act = partial(request.services.hosting.start, request.account, deployment_id)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @post(
@@ -166,11 +171,14 @@ async def stop_deployment(request: Call, deployment_id: FromPath[str]) -> Respon
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
-async def restart_deployment(request: Call, deployment_id: FromPath[str]) -> Response[DeploymentAnswer]:
+async def restart_deployment(
+    request: Call, deployment_id: FromPath[str], key: NamedDependency[str]
+) -> Response[DeploymentAnswer]:
     """Replace every pod by a new one, one after the other, each once its successor works."""
-    return _answer(request, await request.services.hosting.restart(request.account, deployment_id))
+    act = partial(request.services.hosting.restart, request.account, deployment_id)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @post(
@@ -179,14 +187,14 @@ async def restart_deployment(request: Call, deployment_id: FromPath[str]) -> Res
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404),
+    responses=problems(402, 404, 422),
 )
 async def scale_deployment(
-    request: Call, deployment_id: FromPath[str], data: JSONBody[ScaleBody]
+    request: Call, deployment_id: FromPath[str], data: JSONBody[ScaleBody], key: NamedDependency[str]
 ) -> Response[DeploymentAnswer]:
     """Keep so many pods up."""
-    hosting = request.services.hosting
-    return _answer(request, await hosting.scale(request.account, deployment_id, data.replicas))
+    act = partial(request.services.hosting.scale, request.account, deployment_id, data.replicas)
+    return await reply_once(request, key, act, partial(_view, request))
 
 
 @get("/deployments/{deployment_id:str}/logs", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404))
@@ -217,4 +225,8 @@ async def _change(request: Call, id: str, body: DeploymentChanges) -> Response[D
 
 
 def _answer(request: Call, service: Service) -> Response[DeploymentAnswer]:
-    return reply(DeploymentAnswer(deployment=deployment_view(service, request.services)))
+    return reply(_view(request, service))
+
+
+def _view(request: Call, service: Service) -> DeploymentAnswer:
+    return DeploymentAnswer(deployment=deployment_view(service, request.services))

@@ -1,6 +1,6 @@
 """The documentation of the API: the OpenAPI document, and one page that renders it without any other server."""
 
-from collections.abc import Iterator
+import re
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +12,11 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 from msgspec import Struct
 
+from node.api.bodies import FORM
+from node.api.body_schemas import complete_bodies, needs_body
 from node.api.envelopes import FlatProblem
 from node.api.errors import MEDIA_TYPE
 from node.api.policy import hash_of
-from node.api.submissions import Body
 from node.api.views import Problem
 from node.version import VERSION
 
@@ -23,7 +24,8 @@ FILE: Final = Path(__file__).with_name("docs.html")
 _DESCRIPTION: Final = """A node of a decentralized compute marketplace: post priced jobs, follow them, withdraw.
 
 Money is a decimal string in tokens. Every refusal is RFC 9457 problem details with `error.code`, `error.message` and
-`error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves."""
+`error.details`. Lists page by `cursor`, `offset` or `page`. Send `Idempotency-Key` where money moves.
+Names in bodies may be in camel or in snake case."""
 _TAGS: Final = {
     "Jobs": "Priced one-shot orders: post, follow, cancel, fetch results.",
     "Deployments": "Services that stay up: from a template or an image, with replicas, endpoints and volumes.",
@@ -72,16 +74,41 @@ EXAMPLES: Final[dict[str, list[Any]]] = {
     "NewUser": [{"email": "ann@example.org", "password": "correct horse battery", "role": "developer"}],
 }
 
+
+def _header(description: str, type: str, *, required: bool = False) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": type}}
+
+
 HEADERS: Final[dict[str, Any]] = {
     "X-Request-Id": {"description": "Finds this request in the logs.", "required": True, "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}},
     "WWW-Authenticate": {"description": "How to sign in.", "required": True, "schema": {"type": "string"}},
+    "ETag": _header("The version that is shown: give it as `If-None-Match`.", "string", required=True),
+    "X-RateLimit-Limit": _header("How many calls the window has room for that is fullest.", "integer"),
+    "X-RateLimit-Remaining": _header("How many are left in it.", "integer"),
+    "X-RateLimit-Reset": _header("When it has room for all again, in seconds since 1970.", "integer"),
+    "RateLimit": _header("The same as the IETF writes it: what is left, and the seconds to wait.", "string"),
+    "RateLimit-Policy": _header("The window: how many calls in how many seconds.", "string"),
+}
+LIMITS: Final = tuple(name for name in HEADERS if "RateLimit" in name)
+"""Of the answers to calls that are counted."""
+VERSIONED: Final = ("showJob", "showDeployment")
+"""Operations that answer 304 to who holds the version that there is."""
+KNOWN: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "Versions that you hold, as `ETag` named them: 304 without a body when it is one of them.",
+    "required": False,
+    "schema": {"type": "string"},
 }
 OF_STATUS: Final = {"401": ("WWW-Authenticate",), "429": ("Retry-After",), "503": ("Retry-After",)}
 """The headers of answers with that status, beside the one that all have."""
 EITHER: Final = "The envelope of this API, or of the platform that the caller's key is for."
 UPLOADS: Final = {"storeFile": "application/octet-stream", "writeFiles": "application/x-tar"}
 """Operations that read their body as it comes."""
+_SNAKE: Final = re.compile("(?=[A-Z])")
+FORMED: Final = ("startDevice", "collectDeviceToken")
+"""Operations that take their body as a form too."""
 STREAMS: Final = (
     "/v1/events",
     "/v1/jobs/{job_id}/logs",
@@ -138,9 +165,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     schemas = document["components"]["schemas"]
     for name, examples in EXAMPLES.items():
         schemas[name]["examples"] = examples
-    for body in _bodies(Body):
-        if body.__name__ in schemas:
-            schemas[body.__name__]["additionalProperties"] = False
+    complete_bodies(schemas)
     document["components"]["headers"] = HEADERS
     schemas["Refusal"] = {"oneOf": [_reference(Problem), _reference(FlatProblem)], "description": EITHER}
     for path in document["paths"].values():
@@ -160,9 +185,15 @@ def _complete(method: str, operation: dict[str, Any], schemas: dict[str, Any]) -
         refusal = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Refusal"}}}
     for status in _of_bodies(method, operation, schemas):
         answers[str(status)] = {"description": HTTPStatus(status).phrase, "content": {}}
+    is_versioned = operation["operationId"] in VERSIONED
+    if is_versioned:
+        answers["304"] = {"description": HTTPStatus.NOT_MODIFIED.phrase, "content": {}}
+        operation["parameters"] = [*(each for each in operation["parameters"] if each != KNOWN), KNOWN]
     for status, answer in answers.items():
         answer["content"] |= refusal if status >= "400" else {}
-        names = ("X-Request-Id", *OF_STATUS.get(status, ()))
+        names = ["X-Request-Id", *OF_STATUS.get(status, ())]
+        names += LIMITS if status < "400" or status == "429" else ()
+        names += ["ETag"] if is_versioned and status < "400" else []
         answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     operation["responses"] = dict(sorted(answers.items()))
 
@@ -174,9 +205,23 @@ def _of_bodies(method: str, operation: dict[str, Any], schemas: dict[str, Any]) 
         operation["requestBody"] = {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
     elif body:
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        body["required"] = bool(schemas[name].get("required"))
+        body["required"] = needs_body(schemas[name])
+        if operation["operationId"] in FORMED:
+            body["content"][FORM] = {"schema": _formed(schemas[name])}
         return (408, 413, 415)
     return (408, 413) if method in ("post", "put", "patch") else ()
+
+
+def _snake(name: str) -> str:
+    return _SNAKE.sub("_", name).lower()
+
+
+def _formed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the same body as a form: in OAuth's casing, and what is unknown in it is passed over."""
+    either = [each["anyOf"][0]["required"][0] for each in schema.get("allOf", ())]
+    fields = {_snake(name): field for name, field in schema["properties"].items() if "_" not in name}
+    required = [_snake(name) for name in (*schema.get("required", ()), *either)]
+    return {"type": "object", "properties": fields, "required": required}
 
 
 def _reference(noun: type[Struct]) -> dict[str, str]:
@@ -196,12 +241,6 @@ def _tidy(value: Any) -> None:
             del value["oneOf"]
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _tidy(item)
-
-
-def _bodies(body: type[Body]) -> Iterator[type[Body]]:
-    for child in body.__subclasses__():
-        yield child
-        yield from _bodies(child)
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: Any, _path: Any) -> str:

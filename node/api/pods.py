@@ -1,5 +1,6 @@
 """Routes of pods: the single instances of deployments and agents. Errors are flat here, as documented."""
 
+from functools import partial
 from typing import Annotated, Final
 
 from litestar import Response, delete, get, post
@@ -7,12 +8,12 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter
 
 from market.errors import NotFound
-from market.services import Pod, Service, pod_state
+from market.services import Pod, Service, pod_of, pod_state
 from node.api.auth import SECURITY, computes, powers, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
 from node.api.log_queries import LogQuery
-from node.api.replies import Key, Page, cut, page_of_all, pagination_of, reply
+from node.api.replies import Key, Page, cut, page_of_all, pagination_of, reply, reply_once
 from node.api.service_output import show_output
 from node.api.service_present import pod_view, states_in
 from node.api.service_views import PodList, PodView
@@ -67,11 +68,12 @@ async def show_pod(request: Call, pod_id: FromPath[str]) -> Response[PodView]:
     tags=TAGS,
     security=SECURITY,
     status_code=200,
-    responses=problems(402, 404, shape=FlatProblem),
+    responses=problems(402, 404, 422, shape=FlatProblem),
 )
-async def start_pod(request: Call, pod_id: FromPath[str]) -> Response[PodView]:
+async def start_pod(request: Call, pod_id: FromPath[str], key: NamedDependency[str]) -> Response[PodView]:
     """Bring one pod up again; of a stopped service it starts alone."""
-    return _answer(pod_id, *await request.services.hosting.start_pod(request.account, pod_id))
+    act = partial(request.services.hosting.start_pod, request.account, pod_id)
+    return await reply_once(request, key, act, lambda service: pod_view(service, pod_of(service, pod_id)))
 
 
 @post(

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import msgspec
@@ -126,6 +126,21 @@ async def answer_repeated(request: Call) -> Response[Any] | None:
         return None
     must_match(known, key, await _digest_of(request))
     return replay(known)
+
+
+async def reply_once(
+    request: Call,
+    key: str,
+    act: Callable[[Idempotency | None], Awaitable[tuple[T | None, Answer | None]]],
+    view: Callable[[T], Any],
+    status: int = 200,
+) -> Response[Any]:
+    """Do what a repeat under the key must not do again, and answer with the view of what came of it."""
+    idempotency = await idempotency_of(request, key, lambda noun: (status, encode(view(noun))))
+    noun, stored = await act(idempotency)
+    if noun is None or stored is not None:
+        return replay(stored)  # type: ignore[arg-type]  # one of the two is always there
+    return reply(view(noun), status)
 
 
 async def idempotency_of(request: Call, key: str, render: Callable[[Any], tuple[int, bytes]]) -> Idempotency | None:

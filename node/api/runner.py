@@ -107,8 +107,7 @@ def _queued(run: Run) -> Submitted:
 def result_data(run: Run, status: str) -> ResultData:
     """The run in the documented fields; with several inputs the first that failed speaks for all, or the last."""
     told = next((result for result in run.results if result.error), run.results[-1] if run.results else None)
-    execution = sum(result.milliseconds for result in run.results)
-    queue = max(0, run.started_at - run.created_at) if run.started_at else 0
+    queue, execution = times_of(run)
     return ResultData(
         job_id=run.id,
         status=status,
@@ -117,7 +116,7 @@ def result_data(run: Run, status: str) -> ResultData:
         stderr=told.stderr if told else "",
         execution_time_ms=execution,
         queue_time_ms=queue,
-        total_time_ms=max(0, run.finished_at - run.created_at) if run.finished_at else 0,
+        total_time_ms=queue + execution if run.finished_at else 0,
         compile_time_ms=run.compiling,
         exit_code=told.exit_code if told else None,
         sandbox_error_type=(run.error or None) if run.state is RunState.FAILED else None,
@@ -137,6 +136,16 @@ def result_data(run: Run, status: str) -> ResultData:
             for result in run.results
         ),
     )
+
+
+def times_of(run: Run) -> tuple[int, int]:
+    """How long it waited for its sandbox, and how long it was compiled and ran there, in ms: together, all its time.
+
+    A run that never began has only waited.
+    """
+    began = run.started_at or run.finished_at
+    waited = max(0, began - run.created_at) if began else 0
+    return waited, max(0, run.finished_at - began) if run.finished_at else 0
 
 
 def status_of(request: Call, run: Run) -> str:

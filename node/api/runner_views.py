@@ -31,6 +31,7 @@ class RunView(View, frozen=True, kw_only=True):
 class ResultData(View, frozen=True, kw_only=True):
     """A run; times in ms, `runs` has one entry for each input.
 
+    The total is what it waited, its way to the provider included, and what it executed, the compiler included.
     `sandbox_error_type` is null, TLE, MLE, CompilationError, RuntimeError, SandboxError or InternalError.
     """
 

@@ -31,7 +31,7 @@ from node.actions.services import Hosting
 from node.actions.treasury import Treasury
 from node.actions.wallets import Wallets
 from node.actions.webhooks import Webhooks
-from node.api.bodies import as_sent, read_body
+from node.api.bodies import FORM, as_sent, is_form, read_body, read_form
 from node.api.envelopes import is_snake
 from node.api.errors import NAMING
 from node.api.streams import LEAVE, Closing, Followers, Frame, Watched, event_stream
@@ -132,5 +132,7 @@ class Call(Request[Account, Caller, State]):
         field = self.route_handler.parsed_data_field
         if field is None:
             raise InvalidParameters("this route takes no body", field="body")
-        self.scope[NAMING] = partial(as_sent, body, field.annotation, is_snake(self.scope["path"]))  # type: ignore[typeddict-unknown-key]
-        return read_body(body, self.headers.get("content-type", ""), field.annotation)
+        media_type, kind = self.headers.get("content-type", ""), field.annotation
+        self.scope[NAMING] = partial(as_sent, body, kind, is_snake(self.scope["path"]))  # type: ignore[typeddict-unknown-key]
+        is_read_as_form = is_form(media_type) and FORM in self.route_handler.opt
+        return read_form(body, kind) if is_read_as_form else read_body(body, media_type, kind)

@@ -12,7 +12,8 @@ from market.errors import InvalidParameters
 from node.actions.access import SCOPES
 from node.actions.device_sign_in import GOOD_FOR, DevicePending, granted_to
 from node.actions.sign_in import Grant
-from node.api.auth import SECURITY, address_of, known_or_not, manages, signed_in, signs_in
+from node.api.auth import SECURITY, address_of, known_or_not, lets_in, signed_in, signs_in
+from node.api.bodies import FORM
 from node.api.edge import SIGN_IN_LIMIT
 from node.api.errors import problems
 from node.api.present import iso
@@ -23,38 +24,53 @@ from node.api.users import UserView, user_view
 from node.api.views import Deleted
 
 TAGS: Final = ["Sign-in"]
+FORMS: Final = {FORM: True}
+"""RFC 8628 has devices send forms."""
 NO_STORE: Final = {"Cache-Control": "no-store"}
 Short = Annotated[str, Meta(min_length=1, max_length=256)]
+Message = Annotated[str, Meta(min_length=1, max_length=4096)]
+Signature = Annotated[str, Meta(min_length=1, max_length=200)]
+ClientId = Annotated[str, Meta(max_length=256)]
 UserCode = Annotated[str, Meta(min_length=1, max_length=16)]
 
 
 class TokenBody(Body, frozen=True, kw_only=True):
-    """Email and password; or, with the grant type "refresh_token", the refresh token that came last."""
+    """Email and password; or, by `grant_type`, what one has instead.
+
+    With "refresh_token" that is the refresh token that came last, with "siwe" what POST /v1/auth/siwe takes.
+    """
 
     email: Short | None = None
     password: Short | None = None
     grant_type: Annotated[str, Meta(max_length=32)] = "password"
     refresh_token: Short | None = None
+    message: Message | None = None
+    signature: Signature | None = None
 
 
 class SignedBody(Body, frozen=True, kw_only=True):
     """A Sign-In with Ethereum message (EIP-4361), and the wallet's signature in hex."""
 
-    message: Annotated[str, Meta(min_length=1, max_length=4096)]
-    signature: Annotated[str, Meta(min_length=1, max_length=200)]
+    message: Message
+    signature: Signature
 
 
 class DeviceBody(Body, frozen=True, kw_only=True):
-    """How the device calls itself, and what it wants to do: scopes with spaces between them, "" = all that you may."""
+    """How the device calls itself, and what it wants to do: scopes with spaces between them, "" = all that you may.
+
+    Nobody is registered here: `client_id`, which RFC 8628 demands, may be any.
+    """
 
     client_name: Annotated[str, Meta(min_length=1, max_length=64)] = "device"
+    client_id: ClientId = ""
     scope: Annotated[str, Meta(max_length=64)] = ""
 
 
 class DeviceCodeBody(Body, frozen=True, kw_only=True):
-    """The device's own code."""
+    """The device's own code; `client_id` may be any."""
 
     device_code: Short
+    client_id: ClientId = ""
     grant_type: Annotated[str, Meta(max_length=64)] = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -129,18 +145,21 @@ class DeviceRefusal(Struct, frozen=True, kw_only=True):
     responses=problems(),
 )
 async def give_token(request: Call, data: JSONBody[TokenBody]) -> Response[TokenView]:
-    """A token for email and password, or a new pair for a refresh token, which is good for one use."""
-    sign_in = request.services.people.sign_in
+    """A token for email and password or a signed message, or a new pair for a refresh token, which is good once."""
+    people = request.services.people
     if data.grant_type == "refresh_token":
-        return _granted(await sign_in.refresh(_given(data.refresh_token, "refresh_token")))
+        return _granted(await people.sign_in.refresh(_given(data.refresh_token, "refresh_token")))
+    if data.grant_type == "siwe":
+        message, signature = _given(data.message, "message"), _given(data.signature, "signature")
+        return _granted(await people.wallets.by_message(message, signature))
     if data.grant_type != "password":
-        expected = "password or refresh_token"
+        expected = "password, refresh_token or siwe"
         raise InvalidParameters(
             f"grant_type must be {expected}", field="grant_type", value=data.grant_type, expected=expected
         )
     email = _given(data.email, "email")
     request.app.state.limiter.hit(f"email:{email.lower()}", "anonymous", "auth", request.now)
-    return _granted(await sign_in.by_password(email, _given(data.password, "password")))
+    return _granted(await people.sign_in.by_password(email, _given(data.password, "password")))
 
 
 @post("/auth/logout", guards=[signed_in], tags=TAGS, security=SECURITY, status_code=200, responses=problems(404))
@@ -175,7 +194,7 @@ async def sign_in_with_wallet(request: Call, data: JSONBody[SignedBody]) -> Resp
 @post(
     "/auth/wallet",
     request_max_body_size=SIGN_IN_LIMIT,
-    guards=[manages],
+    guards=[lets_in],
     tags=TAGS,
     security=SECURITY,
     status_code=200,
@@ -196,6 +215,7 @@ async def link_wallet(request: Call, data: JSONBody[SignedBody]) -> Response[Use
     security=[{}],
     status_code=200,
     responses=problems(),
+    opt=FORMS,
 )
 async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[DeviceView]:
     """A device asks to be let in: show `user_code`, and ask for the token every `interval` seconds."""
@@ -221,9 +241,13 @@ async def start_device(request: Call, data: JSONBody[DeviceBody]) -> Response[De
     security=[{}],
     status_code=200,
     responses={**problems(), 400: ResponseSpec(DeviceRefusal, description="Bad Request", generate_examples=False)},
+    opt=FORMS,
 )
 async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) -> Response[TokenView]:
-    """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`."""
+    """The key of a device that was let in, as `access_token`, once; until then 400 with RFC 8628's `error`.
+
+    A device asks again and again and its code is not to be guessed, so that this is limited like any other request.
+    """
     try:
         _, key = await request.services.people.devices.collect(data.device_code)
     except DevicePending as pending:
@@ -232,7 +256,7 @@ async def collect_device_token(request: Call, data: JSONBody[DeviceCodeBody]) ->
     return reply(TokenView(access_token=key, expires_in=90 * 86_400), 200, NO_STORE)
 
 
-@get("/auth/device/{user_code:str}", guards=[manages], tags=TAGS, security=SECURITY, responses=problems(404))
+@get("/auth/device/{user_code:str}", guards=[lets_in], tags=TAGS, security=SECURITY, responses=problems(404))
 async def show_device(request: Call, user_code: FromPath[str]) -> Response[WaitingView]:
     """The device that shows this code, to be looked at before it is let in."""
     login = request.services.people.devices.waiting(user_code)
@@ -250,7 +274,7 @@ async def show_device(request: Call, user_code: FromPath[str]) -> Response[Waiti
 @post(
     "/auth/device/decision",
     request_max_body_size=SIGN_IN_LIMIT,
-    guards=[manages],
+    guards=[lets_in],
     tags=TAGS,
     security=SECURITY,
     status_code=200,

@@ -150,7 +150,10 @@ async def update_user(request: Call, user_id: FromPath[str], data: JSONBody[User
     responses=problems(404, 409),
 )
 async def delete_user(request: Call, user_id: FromPath[str]) -> Response[Deleted]:
-    """End the account: its keys, sessions and logins go. 409 while something of it runs."""
+    """End the account: its keys, sessions and logins go.
+
+    409 while something of it runs, and while money or debts are left: `details` say what.
+    """
     user = _user(request, user_id)
     request.caller.must_be_whole()
     await request.services.people.accounts.delete(user.id)

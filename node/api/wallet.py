@@ -1,6 +1,6 @@
 """Routes of the node's wallet: balance, earnings, withdrawals, transactions, refunds."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Annotated, Any, Final
 
 from litestar import Response, get, post
@@ -11,12 +11,23 @@ from msgspec import Meta
 from market.errors import InvalidParameters
 from market.units import Address, Amount, format_amount, parse_address
 from node.actions.access import ADMIN, is_admin
+from node.actions.answers import Idempotency
 from node.actions.wallets import RefundResult, WalletEarnings
 from node.api.auth import SECURITY, administers, pays, signed_in
 from node.api.errors import problems
 from node.api.present import iso, provider_id
 from node.api.providers import camelled
-from node.api.replies import Page, cursor_of, cut, cut_ahead, page_of_hundred, pagination_of, place_in, reply
+from node.api.replies import (
+    Page,
+    cursor_of,
+    cut,
+    cut_ahead,
+    page_of_hundred,
+    pagination_of,
+    place_in,
+    reply,
+    reply_once,
+)
 from node.api.services import Call
 from node.api.submissions import Body, Number, price_of_text
 from node.api.wallet_views import (
@@ -28,7 +39,7 @@ from node.api.wallet_views import (
     WithdrawalList,
     WithdrawalView,
 )
-from node.records import Payout, Posted, Withdrawal
+from node.records import Answer, Payout, Posted, Withdrawal
 
 TAGS: Final = ["Wallet"]
 _NONE: Final = Amount(0)
@@ -143,12 +154,21 @@ async def list_transactions(request: Call, wanted: NamedDependency[Page]) -> Res
     return reply(TransactionList(transactions=lines, pagination=pagination_of(wanted, total, len(lines), following)))
 
 
-@post("/wallet/refund", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(503))
-async def refund(request: Call) -> Response[RefundList]:
-    """Take unused deposits back: at once where the provider releases them, else by an exit after its delay."""
-    found = await request.services.wallets.refund()
-    currency = request.services.currency
-    return reply(RefundList(refunds=tuple(_refund(item) for item in found), currency=currency), 201)
+@post("/wallet/refund", guards=[administers], tags=TAGS, security=SECURITY, responses=problems(409, 422, 503))
+async def refund(request: Call, key: NamedDependency[str]) -> Response[RefundList]:
+    """Take unused deposits back: at once where the provider releases them, else by an exit after its delay.
+
+    A repeat under an `Idempotency-Key` is told what came of the first; 409 while that is still under way.
+    """
+    services = request.services
+
+    def view(found: list[RefundResult]) -> RefundList:
+        return RefundList(refunds=tuple(_refund(item) for item in found), currency=services.currency)
+
+    def act(idempotency: Idempotency | None) -> Awaitable[tuple[list[RefundResult] | None, Answer | None]]:
+        return services.answers.once(request.account, idempotency, services.wallets.refund)
+
+    return await reply_once(request, key, act, view, 201)
 
 
 def _payable(to: Address) -> Address:

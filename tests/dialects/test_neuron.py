@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from market.dialogue import RunEnd
-from market.runs import Run, RunState
+from market.runs import Run, RunCancelled, RunEnded, RunState, step
 from tests.builders import NOW
 from tests.dialects.shapes import Always, Maybe, must_fit
 from tests.node.api.fakes import KEY, OTHER_KEY, ROOT_KEY, FakeRunner, World
@@ -98,6 +99,43 @@ def test_code_is_submitted_and_its_result_fetched(http: httpx.Client, world: Wor
     data = answer.json()["data"]
     assert (data["jobId"], data["status"], data["exitCode"], data["sandboxErrorType"]) == (id, "success", 0, None)
     assert data["totalTimeMs"] == data["queueTimeMs"] + data["executionTimeMs"]
+
+
+def finished(run: Run, now: int, **changes: Any) -> Run:
+    """The run when a provider's answer has come."""
+    told: dict[str, Any] = {"results": (RunEnd(milliseconds=300),), "waited": 20, "compiling": 500}
+    return step(run, RunEnded(lease="lse_000001", provider="0xab", **{**told, **changes}), now)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "queue", "execution"),
+    [
+        ({}, 200, 800),
+        ({"compiling": 0}, 700, 300),
+        ({"results": (RunEnd(milliseconds=200),) * 2}, 100, 900),
+        ({"compiling": 5000}, 0, 1000),
+    ],
+    ids=["compiled", "not compiled", "two inputs", "more than there was time for"],
+)
+def test_the_total_is_the_wait_and_the_execution_with_its_compiler(
+    http: httpx.Client, world: World, changes: dict[str, Any], queue: int, execution: int
+) -> None:
+    id = submitted(http)
+    run = replace(world.runner.runs[id], inputs=("",) * len(changes.get("results", "1")))
+    world.runner.put(finished(run, NOW + 1000, **changes))
+    data = http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": KEY}).json()["data"]
+    assert (data["queueTimeMs"], data["executionTimeMs"], data["totalTimeMs"]) == (queue, execution, 1000)
+    at = [datetime.fromisoformat(data[name]) for name in ("queuedAt", "startedAt", "finishedAt")]
+    assert [(later - at[0]) / timedelta(milliseconds=1) for later in at[1:]] == [queue, 1000]
+    job = http.get(f"/v1/jobs/{id}", headers={"X-API-KEY": KEY}).json()
+    assert (job["queueTimeMs"], job["executionTimeMs"]) == (queue, execution)
+
+
+def test_a_run_that_was_given_up_has_only_waited(http: httpx.Client, world: World) -> None:
+    id = submitted(http)
+    world.runner.put(step(world.runner.runs[id], RunCancelled(), NOW + 40)[0])
+    data = http.get(f"{BASE}/{id}/result", headers={"X-API-KEY": KEY}).json()["data"]
+    assert (data["queueTimeMs"], data["executionTimeMs"], data["totalTimeMs"]) == (40, 0, 40)
 
 
 def test_every_status_is_one_of_the_documented_four(http: httpx.Client, world: World) -> None:

@@ -44,7 +44,10 @@ LIMITED: Final = {
     "power": ("POST /v1/pods/{}/stop", "POST /v1/pods/{}/start"),
     "key-create": ("POST /v1/keys",),
     "code-submit": ("POST /v1/jobs", "POST /api/v1/runner/submit"),
-    "auth": ("POST /v1/auth/token", "POST /v1/auth/siwe"),
+    "auth": (
+        *("POST /v1/auth/token", "POST /v1/auth/siwe", "GET /v1/auth/nonce", "POST /v1/auth/wallet"),
+        *("POST /v1/auth/device", "GET /v1/auth/device/{}", "POST /v1/auth/device/decision"),
+    ),
 }
 """What the texts limit apart from the rest, by the names of configs/limits.toml."""
 

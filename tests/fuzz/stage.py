@@ -127,7 +127,7 @@ class Stage:
             webhooks=Webhooks(node.engine, node.happenings, posts, seal),
             health=node.health,
             people=people,
-            answers=Answers(self.storage),
+            answers=Answers(self.storage, self.world.clock),
             clock=self.world.clock,
             hosting=node.hosting,
             projects=node.projects,

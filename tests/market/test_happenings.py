@@ -126,6 +126,12 @@ def test_a_pod_says_why_it_does_not_work() -> None:
     assert (happening.subject, happening.account) == ("pod_11", "user_1")
 
 
+def test_a_service_that_ended_for_lack_of_money_is_heard_of_with_the_reason() -> None:
+    dry = a_service(state=ServiceState.STOPPED, is_wanted=False, code="INSUFFICIENT_FUNDS", message="too little")
+    [happening] = happenings_of(a_service(state=ServiceState.STOPPING, is_wanted=False), dry)
+    assert (happening.data["code"], happening.data["message"]) == ("INSUFFICIENT_FUNDS", "too little")
+
+
 def test_every_name_that_is_told_is_in_the_list() -> None:
     for state in ServiceState:
         for kind in ("deployment", "agent", "pod"):

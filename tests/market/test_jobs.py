@@ -20,11 +20,26 @@ from market.job_events import (
     Reason,
     TenantCancelled,
     TermExtended,
+    TermRefused,
+    TermWanted,
     WithdrawOrder,
     WorkloadBegan,
     WorkloadDone,
 )
-from market.jobs import DONE, LIVE, MAX_ATTEMPTS, RULES, Job, JobState, order_id, order_of, post_job, progress_of, step
+from market.jobs import (
+    DONE,
+    LIVE,
+    MAX_ATTEMPTS,
+    RULES,
+    Job,
+    JobState,
+    most_left,
+    order_id,
+    order_of,
+    post_job,
+    progress_of,
+    step,
+)
 from market.machines import DeadlinePassed, Event, Tell
 from market.orders import Constraints
 from market.service_events import PodMoved
@@ -217,6 +232,22 @@ def test_every_attempt_waits_as_long_as_the_first() -> None:
 
 def test_an_early_loss_does_not_shorten_the_waiting() -> None:
     assert step(running(), lost(), NOW - 1)[0].deadline == NOW + 60_000
+
+
+# --- longer terms ---
+
+
+def test_a_longer_term_is_pledged_until_it_is_agreed_to_or_refused() -> None:
+    wanted, _ = step(running(spent=Amount(5)), TermWanted(lease=LEASE, cap=Amount(1200)), NOW)
+    assert (wanted.pledged, wanted.cap, most_left(wanted)) == (1205, 1000, 1200)
+    refused, _ = step(wanted, TermRefused(lease=LEASE), NOW)
+    assert (refused.pledged, most_left(refused)) == (0, 995)
+    agreed_to, _ = step(wanted, TermExtended(lease=LEASE, cap=Amount(1200)), NOW)
+    assert (agreed_to.pledged, agreed_to.cap) == (0, 1205)
+    for event in (lost(), CancelAsked()):
+        assert step(wanted, event, NOW)[0].pledged == 0
+    for other in (TermWanted(lease="lse_other", cap=Amount(1)), TermRefused(lease="lse_other")):
+        assert step(wanted, other, NOW)[0].pledged == 1205
 
 
 # --- cancelled ---

@@ -118,18 +118,18 @@ def test_only_wishes_for_more_are_refused_for_lack_of_money(changes: dict[str, A
 
 def test_the_job_of_a_pod_sets_its_cap_aside_out_of_what_its_service_kept() -> None:
     new = a_job(service="dep_1")
-    charge = charge_of_pod(None, new, 0, 0, spare=70)
+    charge = charge_of_pod(None, new, 0, 0)
     assert charge is not None
-    assert postings_of(charge, 0) == (
+    assert postings_of(replace(charge, handed=70), 0) == (
         Posting(user_account("user_1"), -30),
         Posting(hold_account("dep_1"), -70),
         Posting(hold_account("job_1"), 100),
     )
     running = replace(new, state=JobState.RUNNING, version=3)
-    assert charge_of_pod(running, replace(running, version=4), 60, 40, spare=0) is None
+    assert charge_of_pod(running, replace(running, version=4), 60, 40) is None
     owing = replace(running, state=JobState.CANCELLED, is_owing=True, version=4)
-    assert charge_of_pod(running, owing, 60, 40, spare=0) is None
-    assert amounts(charge_of_pod(owing, replace(owing, is_owing=False, version=5), 60, 40, spare=0)) == (-60, 0)
+    assert charge_of_pod(running, owing, 60, 40) is None
+    assert amounts(charge_of_pod(owing, replace(owing, is_owing=False, version=5), 60, 40)) == (-60, 0)
 
 
 def test_a_pod_costs_what_its_lease_is_paid_and_the_rest_once_it_is_told() -> None:

@@ -10,9 +10,11 @@ from market.machines import DeadlinePassed, Effect, Event
 from market.orders import Constraints
 from market.service_events import (
     DeleteAsked,
+    FundsEnded,
     LaunchPod,
     PodDeleteAsked,
     PodMoved,
+    PodPosted,
     PodStartAsked,
     PodStopAsked,
     RestartAsked,
@@ -23,7 +25,7 @@ from market.service_events import (
     UpdateAsked,
 )
 from market.service_rules import RULES, post_service, step
-from market.services import Pod, Service, ServiceState, is_up, pod_of, pod_state, promised, regions_of
+from market.services import Pod, Service, ServiceState, is_up, kept_for, pod_of, pod_state, promised, regions_of
 from market.units import Amount
 from market.workloads import Probe, Volume
 from tests.builders import NOW, PROVIDER, REQUESTER, a_service, a_workload
@@ -348,6 +350,25 @@ def test_the_states_of_pods_are_those_of_services() -> None:
         ({"is_stopped": True, "job": ""}, S.STOPPED),
     ]
     assert [pod_state(service, replace(pod, **changes)) for changes, _ in cases] == [state for _, state in cases]
+
+
+def test_a_service_without_money_ends_like_one_that_is_stopped_and_says_why_until_it_is_started() -> None:
+    dry, effects = told(up(), FundsEnded(message="too little"))
+    assert (dry.is_wanted, dry.state, dry.code, dry.message) == (False, S.STOPPING, "INSUFFICIENT_FUNDS", "too little")
+    assert named(effects) == [("RetirePod", dry.pods[0].job)]
+    for event in (StartAsked(), RestartAsked(), PodStartAsked(pod=dry.pods[0].id)):
+        assert told(dry, event)[0].code == ""
+
+
+def test_a_cap_is_kept_for_each_place_whose_job_is_not_there_yet() -> None:
+    service, _ = posted(replicas=2)
+    first, second = (pod.job for pod in service.pods)
+    assert kept_for(service) == 2000
+    assert kept_for(told(service, PodPosted(job=first))[0]) == 1000
+    assert kept_for(told(service, PodPosted(job=first), moved(second))[0]) == 0
+    assert kept_for(told(up(), RestartAsked())[0]) == 1000
+    assert kept_for(told(up(workload=a_workload(volumes=VOLUMES)), RestartAsked())[0]) == 0
+    assert [kept_for(told(service, event)[0]) for event in (StopAsked(), DeleteAsked())] == [0, 0]
 
 
 def test_what_is_promised_is_a_cap_for_every_replica_that_is_wanted() -> None:

@@ -8,15 +8,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from market.jobs import Job
+from market.ledger import CHAIN, Transfer, between, paid_account, user_account
 from market.resources import Resources
 from market.services import Pod, Service, ServiceState, is_up, regions_of
 from market.units import GIB, Amount, Bytes, MilliCpu, Timestamp
 from market.workloads import Workload, WorkloadKind
+from node.actions.ledger import balance, held_by, post, sums
 from node.actions.service_logs import Output
 from node.actions.services import Amendment, NewService
 from node.adapters.clock import SystemClock
 from node.assembly import Node
-from node.ports import Exit
+from node.ports import Exit, Tx
+from node.records import Account
 from tests.fakes import MemoryStorage
 from tests.node.test_market_flow import ACCOUNT, until
 from tests.world import World
@@ -153,5 +156,37 @@ def test_a_node_that_was_away_goes_on_with_its_services(tmp_path: Path) -> None:
         await again.hosting.stop(ACCOUNT, service.id)
         await reaching(again, service.id, S.STOPPED)
         await until(lambda: not containers(world))
+
+    between_two_sellers(tmp_path, play)
+
+
+def test_a_user_pays_for_a_service_out_of_what_is_held_and_has_the_rest_again_in_the_end(tmp_path: Path) -> None:
+    ann = Account(id="user_ann", name="ann", created_at=Timestamp(0))
+    deposit = between(CHAIN, user_account(ann.id), 4 * 3_000_000)
+
+    async def play(world: World, buyer: Node) -> None:
+        storage, hosting = buyer.engine.storage, buyer.hosting
+
+        def has() -> tuple[int, int]:
+            return balance(storage, user_account(ann.id)), held_by(storage, ann)
+
+        def open_account(tx: Tx) -> None:
+            tx.put(ann)
+            post(tx, Transfer(id="d", kind="deposit", subject="d", postings=deposit), 0)
+
+        await storage.write(open_account)
+        service, _ = await hosting.create(ann, a_new_service(replicas=2))
+        assert service is not None
+        await reaching(buyer, service.id, S.RUNNING)
+        paid = balance(storage, paid_account(ann.id))
+        assert has() == (2 * 3_000_000, 2 * 3_000_000 - paid)
+        newer = Amendment(amend=lambda workload: replace(workload, command=("serve", "2")))
+        await hosting.update(ann, service.id, newer)
+        await until(lambda: containers(world) == ["serve 2", "serve 2"], 20)
+        await hosting.delete(ann, service.id)
+        await until(lambda: has()[1] == 0 and not containers(world), 20)
+        cost = balance(storage, paid_account(ann.id))
+        assert cost == hosting.cost(service) >= 4 * 2001
+        assert (has()[0], sums(storage)["money"]) == (4 * 3_000_000 - cost, 0)
 
     between_two_sellers(tmp_path, play)

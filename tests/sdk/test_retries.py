@@ -107,6 +107,9 @@ def calls(client: Client) -> Iterator[Any]:
     yield client.deployments.create
     yield client.agents.create
     yield client.wallet.withdraw
+    yield client.wallet.refund
+    yield lambda: client.deployments.restart("dep_1")
+    yield lambda: client.agents.restart("agt_1")
     yield lambda: client.runner.submit("1", "python")
 
 
@@ -116,13 +119,13 @@ def test_every_call_that_costs_money_has_a_key(slept: list[float]) -> None:
         for call in calls(client):
             with pytest.raises(NeugridError):
                 call()
-    assert (len(script.requests), len(set(script.headers("idempotency-key")))) == (5, 5)
+    assert (len(script.requests), len(set(script.headers("idempotency-key")))) == (8, 8)
 
 
 def test_what_would_be_done_twice_is_not_sent_twice(slept: list[float]) -> None:
     for act in (
         lambda client: client.keys.create("ci"),
-        lambda client: client.deployments.restart("dep_1"),
+        lambda client: client.webhooks.create("https://hooks.example/"),
         lambda client: client.jobs.cancel("job_1"),
         lambda client: client.projects.delete("prj_1"),
         lambda client: client.runner.run("1", "python"),

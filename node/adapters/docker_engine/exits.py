@@ -83,6 +83,11 @@ def exit_of(
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
 
 
+def may_be_oom(end: Exit) -> bool:
+    """Whether the engine's word about a memory kill, which comes by itself, would make another end of it."""
+    return end.reason == "engine" or (end.reason == "exited" and end.code == SIGNALLED[0])
+
+
 def _is_made_up(started: int, finished: int, told: Testimony) -> bool:
     """Whether the engine may have noted an end that it was not there for: its code is lost then."""
     if told.saw_end or told.sight is Sight.WHOLE:

@@ -17,6 +17,10 @@ from node.adapters.docker_engine.profile import NODE_LABEL, SANDBOX_LABEL
 from node.adapters.docker_engine.witness import Witness, booted_at, started_at
 
 RECONNECT_AFTER: Final = 0.5
+LATE_OOM: Final = 1.0
+"""Seconds that the engine's word about a memory kill may come after the end of the container, under load..."""
+LISTEN: Final = 0.1
+"""...and how often it is listened for."""
 OnReturn = Callable[[], Awaitable[None]]
 
 
@@ -47,6 +51,13 @@ class Watch:
     def had_oom(self, name: str) -> bool:
         """Whether the engine reported that a process of `name` was killed for memory."""
         return name in self._oom
+
+    async def late_oom(self, name: str) -> None:
+        """Until that is reported, or LATE_OOM seconds have passed after the end."""
+        for _ in range(round(LATE_OOM / LISTEN)):
+            if self.had_oom(name):
+                return
+            await asyncio.sleep(LISTEN)
 
     def starting(self, name: str) -> None:
         """`name` is about to be started: what happens to it from now on is seen, if the stream stands."""

@@ -26,7 +26,7 @@ def post(path: str, body: Mapping[str, Any] | None = None, *, is_repeatable: boo
     return _with_body("POST", path, body, is_repeatable)
 
 
-def paid(path: str, body: Mapping[str, Any], key: str, *, is_repeatable: bool = True) -> Request:
+def paid(path: str, body: Mapping[str, Any] | None, key: str, *, is_repeatable: bool = True) -> Request:
     """To do something that costs money, once however often it is sent: under the key, or one that is made here."""
     request = _with_body("POST", path, body, is_repeatable)
     return msgspec.structs.replace(request, headers={**request.headers, KEY: key or secrets.token_hex(16)})

@@ -60,17 +60,20 @@ test("every call that costs money has a key", async () => {
     () => client.deployments.create({ templateId: "redis" }),
     () => client.agents.create({ name: "a", image: "b" }),
     () => client.wallet.withdraw(),
+    () => client.wallet.refund(),
+    () => client.deployments.restart("dep_1"),
+    () => client.agents.restart("agt_1"),
     () => client.runner.run({ code: "1", language: "python" }),
   ];
   for (const call of calls) await assert.rejects(call(), sdk.InvalidParameters);
   const keys = script.headers("idempotency-key");
-  assert.deepEqual([keys[0], new Set(keys).size, keys.includes(null)], ["mine", 5, false]);
+  assert.deepEqual([keys[0], new Set(keys).size, keys.includes(null)], ["mine", 8, false]);
 });
 
 test("what would be done twice is not sent twice once it may have arrived", async () => {
   const calls = [
     (client: sdk.Neugrid) => client.keys.create("ci"),
-    (client: sdk.Neugrid) => client.deployments.restart("dep_1"),
+    (client: sdk.Neugrid) => client.webhooks.create({ url: "https://hooks.example/" }),
     (client: sdk.Neugrid) => client.jobs.cancel("job_1"),
     (client: sdk.Neugrid) => client.projects.delete("prj_1"),
     (client: sdk.Neugrid) => client.runner.submit({ code: "1", language: "python" }),

@@ -65,6 +65,7 @@ class Books:
             workload=a_workload(),
             cap=Amount(cap),
             replicas=replicas,
+            term=60,
             created_at=NOW,
         )
 

@@ -1,11 +1,21 @@
 """Accounts: one email each, roles that only fit, sessions and keys that end with what they rest on."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from market.errors import Conflict, InvalidParameters, NotFound, Unauthorized
+from market.jobs import JobState
+from market.leases import LeaseState
+from market.ledger import CHAIN, CREDITS, Transfer, between, hold_account, user_account
+from market.runs import Run
+from market.units import Address, Amount, Timestamp
 from node.actions.accounts import Wishes
-from tests.builders import REQUESTER, a_workload
+from node.actions.ledger import balance, post, sums
+from node.records import Account, Payout
+from tests import builders
+from tests.builders import NOW, REQUESTER, a_lease, a_workload
 from tests.node.actions.desk import Desk, run
 from tests.node.adapters.samples import a_job
 
@@ -131,6 +141,63 @@ def test_nobody_is_deleted_whose_work_runs() -> None:
     desk.storage.put(a_job(account=user.id, workload=a_workload()))
     with pytest.raises(Conflict):
         run(desk.people.accounts.delete(user.id))
+
+
+LEFT = (
+    ("balance", lambda desk, user: desk.pay(user, 200)),
+    ("balance", lambda desk, user: desk.pay(user, -9)),
+    ("payouts", lambda desk, user: desk.storage.put(a_payout(user))),
+    ("held", lambda desk, user: owe(desk, user, held=7)),
+    ("owing", lambda desk, user: owe(desk, user, held=0)),
+)
+
+
+def a_payout(user: Account) -> Payout:
+    return Payout(id="pay_1", account=user.id, to=REQUESTER, amount=Amount(5), created_at=Timestamp(NOW))
+
+
+def owe(desk: Desk, user: Account, held: int) -> None:
+    """A cancelled job whose lease has not told yet what it costs."""
+    job = builders.a_job(account=user.id, state=JobState.CANCELLED, lease="lse_000001", is_owing=True)
+    for noun in (job, a_lease("requester", state=LeaseState.CANCELLED, job=job.id)):
+        desk.storage.put(noun)
+    post(
+        desk.storage, Transfer(id="t", kind="x", subject="s", postings=between(CHAIN, hold_account(job.id), held)), NOW
+    )
+
+
+@pytest.mark.parametrize(("what", "leave"), LEFT)
+def test_nobody_is_deleted_while_money_of_his_is_left_or_owed(what: str, leave: Any) -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    leave(desk, user)
+    with pytest.raises(Conflict) as refused:
+        run(desk.people.accounts.delete(user.id))
+    assert refused.value.details[what] != 0
+    assert desk.people.accounts.get(user.id) == user
+
+
+def test_nobody_is_deleted_whose_code_waits() -> None:
+    desk = Desk()
+    user = desk.user(ANN)
+    desk.storage.put(Run(id="r", account=user.id, language="python", code="", inputs=("",), created_at=NOW))
+    with pytest.raises(Conflict):
+        run(desk.people.accounts.delete(user.id))
+
+
+def test_who_leaves_and_comes_back_with_his_wallet_gets_no_new_credits() -> None:
+    desk = Desk(grant=200)
+
+    def credits(account: Account) -> int:
+        return balance(desk.storage, user_account(account.id), CREDITS)
+
+    first = desk.of_wallet(REQUESTER)
+    assert credits(first) == 200
+    run(desk.people.accounts.delete(first.id))
+    again = desk.of_wallet(REQUESTER)
+    assert (again.id != first.id, credits(first), credits(again)) == (True, 0, 0)
+    assert credits(desk.of_wallet(Address("0x" + "77" * 20))) == 200
+    assert sums(desk.storage) == {"money": 0, "credits": 0}
 
 
 def test_a_wallet_belongs_to_one_account_and_an_account_has_one_wallet() -> None:

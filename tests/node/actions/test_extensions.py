@@ -94,7 +94,7 @@ def test_the_end_of_the_term_ends_a_service_and_stops_it(tmp_path: Path) -> None
 def test_the_requester_asks_when_half_of_the_term_is_left_and_not_again_at_once(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         await stage.put("buyer", a_job(lease=LEASE, state=JobState.RUNNING, term=60))
-        lease = await stage.lease("buyer", S.RUNNING, workload=SERVICE)
+        lease = await stage.lease("buyer", S.RUNNING, workload=SERVICE, paid=Amount(2001 * 30))
         times: dict[str, int] = {}
         await extend_services(stage.buyer.engine, times)
         assert stage.stored("buyer").extension is None

@@ -71,6 +71,7 @@ def test_however_many_ask_the_chain_is_asked_once_in_a_while_and_the_books_less_
         for _ in range(13):
             first, *others = await asyncio.gather(*(health.services() for _ in range(10)))
             assert others == [first] * 9
+            await asyncio.gather(*(health.full() for _ in range(10)))
             stage.clock.advance(PARTS_FRESH)
         assert (len(asked), len(summed)) == (13, 2)
         assert summed[1] - summed[0] == BOOKS_FRESH

@@ -1,5 +1,6 @@
 """What users' things may still cost is set aside, whatever happens, in whatever order; and it comes back in the end."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,8 +14,8 @@ from market.billing import PROVIDER_FAULTS
 from market.errors import InsufficientFunds, InvalidTransition, NotFound
 from market.job_events import CancelAsked
 from market.jobs import DONE, LIVE, Job
-from market.leases import OPEN, Lease, LeaseState, cost_so_far
-from market.ledger import hold_account, user_account
+from market.leases import OPEN, Lease, LeaseState, cost_so_far, extended
+from market.ledger import Transfer, between, hold_account, user_account
 from market.machines import DeadlinePassed
 from market.service_events import (
     DeleteAsked,
@@ -28,17 +29,29 @@ from market.service_events import (
     UpdateAsked,
 )
 from market.services import Service, ServiceState
-from market.tenancy_events import CommitRefused, OutputsLost, OutputsStored, PaymentConfirmed, UsageAcknowledged
+from market.tenancy_events import (
+    CommitRefused,
+    ExtensionAgreed,
+    ExtensionRefused,
+    ExtensionWanted,
+    HealthSeen,
+    OutputsLost,
+    OutputsStored,
+    PaymentConfirmed,
+    UsageAcknowledged,
+)
 from market.units import Amount
-from node.actions.ledger import held_by
+from node.actions.ledger import held_by, post
+from node.loops.extending import NO_TERM, extend_services
 from node.records import Balance
-from tests.builders import a_file
+from tests.builders import NOW, a_file
 from tests.node.actions.books import ANN, Books
 
 S = LeaseState
 CODES = ("", "", "TERM_ENDED", "UNPAID", "INFRASTRUCTURE", "IMAGE_NOT_FOUND")
+EXTENSIONS = ("ask", "go on", "go no longer")
 WISHES = ("stop", "start", "delete", "renew", "scale", "cap", "image", "stop pod", "start pod", "delete pod")
-DEEDS = ("agree", "begin", "pay", "finish", "outputs", "lost outputs", "refuse", "settle")
+DEEDS = ("agree", "begin", "pay", "finish", "outputs", "lost outputs", "refuse", "settle", *EXTENSIONS)
 
 
 class Chances(Books):
@@ -83,6 +96,9 @@ class Chances(Books):
             "finish": ((*OPEN, S.CANCELLED), lambda lease: self._end(lease, number)),
             "outputs": ((S.FINISHED,), lambda lease: self.tell("Lease", lease.id, OutputsStored())),
             "lost outputs": ((S.FINISHED,), lambda lease: self.tell("Lease", lease.id, OutputsLost(message="gone"))),
+            "ask": ((S.RUNNING,), self._ask),
+            "go on": ((S.RUNNING,), lambda lease: self.tell("Lease", lease.id, ExtensionAgreed())),
+            "go no longer": ((S.RUNNING,), lambda lease: self.tell("Lease", lease.id, ExtensionRefused(reason="no"))),
             "settle": ((S.FINISHED, S.FAILED, S.CANCELLED, S.LOST), self._settle),
         }
         if what == "agree":
@@ -104,6 +120,12 @@ class Chances(Books):
     def _pay(self, lease: Lease, number: int) -> None:
         paid = min(lease.terms.cap, lease.paid + 37 * number % 300)
         self.tell("Lease", lease.id, UsageAcknowledged(seconds=number, paid=Amount(paid)))
+
+    def _ask(self, lease: Lease) -> None:
+        """As the loop does, for pods alone."""
+        job = self.storage.get(Job, lease.job)
+        if job is not None and job.service and lease.extension is None:
+            self.tell("Lease", lease.id, ExtensionWanted(terms=extended(lease.terms, 20)))
 
     def _end(self, lease: Lease, number: int) -> None:
         """As much as `market.billing` would let a receipt ask for, at most."""
@@ -144,7 +166,8 @@ class Chances(Books):
     def _may_cost(self, lease: Lease) -> int:
         """What its provider can still make of it."""
         if lease.state in OPEN or (lease.state is S.CANCELLED and lease.receipt is None):
-            return lease.terms.cap - cost_so_far(lease)
+            terms = lease.extension or lease.terms if lease.state is S.RUNNING else lease.terms
+            return terms.cap - cost_so_far(lease)
         return 0 if lease.state is S.SETTLED else lease.due - cost_so_far(lease)
 
     def calm(self) -> None:
@@ -188,7 +211,7 @@ def test_nobody_can_owe_more_than_is_set_aside_and_all_of_it_comes_back(history:
 
 def a_running_pod(books: Books, money: int = 1000) -> Service:
     """A service of one pod at 600, which runs; `money` is what Ann had."""
-    books.take(1000 - money)
+    books.give(money - 1000)
     books.serve("dep_1", 600, 1)
     books.perform_pods()
     books.agree("job_1x2", "lse_000001")
@@ -258,3 +281,70 @@ def test_a_service_whose_next_job_nobody_can_pay_is_taken_down_and_says_why() ->
     books.tell("Service", "dep_1", StartAsked())
     assert books.storage.find(Service)[0].code == ""
     books.check()
+
+
+def look_for_late_leases(books: Books) -> Lease:
+    """What the loop does, whose memory is of no account here."""
+    asyncio.run(extend_services(books.engine, {}))
+    return books.storage.find(Lease)[0]
+
+
+def works_for(books: Books, milliseconds: int) -> None:
+    """Time passes, and the provider is paid for it."""
+    books.clock.advance(milliseconds)
+    lease = books.storage.find(Lease)[0]
+    seconds = (books.clock.now() - lease.started_at) // 1000
+    books.tell("Lease", lease.id, UsageAcknowledged(seconds=seconds, paid=Amount(10 * seconds)))
+
+
+def test_a_longer_term_is_set_aside_before_it_is_asked_for_and_given_back_when_it_is_refused() -> None:
+    books = Books()
+    a_running_pod(books, money=1200)
+    works_for(books, 31_000)
+    assert books.ann() == (600, 290, 310)
+    lease = look_for_late_leases(books)
+    assert lease.extension == extended(lease.terms, 60)
+    assert books.ann() == (0, 890, 310)
+    books.tell("Lease", lease.id, ExtensionRefused(reason="no"))
+    assert books.ann() == (600, 290, 310)
+    look_for_late_leases(books)
+    books.tell("Lease", lease.id, ExtensionAgreed())
+    assert books.ann() == (0, 890, 310)
+    works_for(books, 40_000)
+    assert books.ann() == (0, 490, 710)
+    books.check()
+
+
+def test_who_can_not_pay_for_another_term_runs_to_the_end_of_his_own_and_is_told_why() -> None:
+    books = Books()
+    a_running_pod(books, money=1199)
+    works_for(books, 31_000)
+    assert look_for_late_leases(books).extension is None
+    assert books.storage.find(Service)[0].is_wanted
+    works_for(books, 20_000)
+    assert look_for_late_leases(books).extension is None
+    service = books.storage.find(Service)[0]
+    assert (service.is_wanted, service.code, service.message) == (False, "INSUFFICIENT_FUNDS", NO_TERM)
+    books.perform_pods()
+    books.finish(seconds=52, due=520)
+    assert books.ann() == (679, 0, 520)
+
+
+def test_a_provider_that_states_nothing_gets_no_longer_term() -> None:
+    books = Books()
+    a_running_pod(books, money=9999)
+    books.clock.advance(31_000)
+    assert look_for_late_leases(books).extension is None
+    works_for(books, 0)
+    assert look_for_late_leases(books).extension is not None
+
+
+def test_what_an_older_node_set_aside_for_pods_with_their_service_goes_over_to_their_jobs() -> None:
+    books = Books()
+    service = a_running_pod(books, money=600)
+    old = replace(service, pods=tuple(replace(pod, is_posted=False) for pod in service.pods))
+    books.storage.put(old)
+    move = Transfer(id="t", kind="x", subject="s", postings=between("hold:job_1x2", "hold:dep_1", 600))
+    post(books.storage, move, NOW)
+    books.tell("Lease", "lse_000001", HealthSeen(health="healthy"))
+    assert (books.has("hold:dep_1"), books.has("hold:job_1x2"), books.ann()) == (0, 600, (0, 600, 0))

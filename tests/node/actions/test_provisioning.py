@@ -368,6 +368,24 @@ def test_inputs_come_from_the_requester_and_lie_where_they_belong(tmp_path: Path
     staged(tmp_path, play)
 
 
+def test_a_digest_that_others_brought_opens_nothing_until_it_is_brought_again(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        others = stage.seller.lent.put(b"somebody else's")
+        workload = a_workload(inputs=(a_file(path="in", digest=others.digest, size=15),))
+        for owner, state in (("buyer", S.ACCEPTED), ("seller", S.PULLING)):
+            await stage.lease(owner, state, workload=workload)
+        failed = await stage.perform("seller", PrepareWorkload(subject=LEASE))
+        assert isinstance(failed, PreparationFailed)
+        assert not (tmp_path / "seller/leases" / LEASE / "input/in").exists()
+
+        stage.buyer.files.put(b"somebody else's")
+        assert isinstance(await stage.perform("seller", PrepareWorkload(subject=LEASE)), WorkloadPrepared)
+        stage.buyer.files.path(others.digest).unlink()
+        assert isinstance(await stage.perform("seller", PrepareWorkload(subject=LEASE)), WorkloadPrepared), "it has"
+
+    staged(tmp_path, play)
+
+
 def test_an_engine_that_stays_away_gives_the_job_up_to_others(tmp_path: Path) -> None:
     async def play(stage: Stage) -> None:
         async def away(reference: str, *, requester: str = "") -> Any:

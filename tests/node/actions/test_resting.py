@@ -113,6 +113,23 @@ def test_an_order_that_waits_outside_takes_an_offer_that_comes(tmp_path: Path, m
     staged(tmp_path, play)
 
 
+def test_looks_at_orders_that_wait_read_no_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "LOOK_AGAIN", 0.001)
+
+    async def play(stage: Stage) -> None:
+        stage.buyer.hosting._placing._places = Places(most=100, most_of_account=1)
+        jobs, storage, looks = jobs_of("ann", 2), stage.buyer.engine.storage, list[str]()
+        async with placed(stage, *jobs):
+            await waited(lambda: has_order(stage, jobs[0]))
+            match, get, read = stage.buyer.book.match, storage.get, list[str]()
+            storage.get = lambda noun, id: (read.append(id), get(noun, id))[1]  # type: ignore[method-assign]
+            stage.buyer.book.match = lambda order, limit: (looks.append(order.id), match(order, limit))[1]  # type: ignore[method-assign]
+            await waited(lambda: {*looks} == {order_id(job) for job in jobs} and len(looks) > 20)
+            assert read == []
+
+    staged(tmp_path, play)
+
+
 def test_a_job_is_refused_while_too_many_orders_of_its_account_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

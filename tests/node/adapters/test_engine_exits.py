@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from node.adapters.docker_engine.exits import RESTORING, Sight, Testimony, exit_of, has_ended, timestamp_of
+from market.units import Timestamp
+from node.adapters.docker_engine.exits import RESTORING, Sight, Testimony, exit_of, has_ended, may_be_oom, timestamp_of
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.witness import Witness, shortage
+from node.ports import Exit
 
 START = "2025-06-15T15:06:40.123456789Z"
 
@@ -237,3 +239,20 @@ def test_an_engine_that_would_apply_no_limits_is_refused_with_the_reason(lack: d
     health = health_of(an_engine(**lack))
     assert not health.is_ok
     assert said in health.reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "may_be"),
+    [
+        ("engine", 255, True),
+        ("exited", 137, True),
+        ("exited", 1, False),
+        ("killed", 137, False),
+        ("timeout", 137, False),
+    ],
+)
+def test_only_a_kill_that_nobody_asked_for_may_turn_out_to_be_one_for_memory(
+    reason: str, code: int, may_be: bool
+) -> None:
+    end = Exit(code=code, reason=reason, started_at=Timestamp(1), finished_at=Timestamp(2))
+    assert may_be_oom(end) is may_be

@@ -10,14 +10,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from market.errors import Conflict, NeugridError, Unavailable
+from market.jobs import LIVE, Job, JobState
 from node.adapters import sqlite
+from node.adapters.rows import shape_of
+from node.adapters.statements import values_of
 from node.adapters.storage import SqlStorage, open_storage
 from node.ports import Tx
-from node.records import Mark
+from node.records import Balance, Mark
 from tests.node.adapters.samples import a_mark
 
 pytestmark = pytest.mark.anyio
@@ -270,3 +275,31 @@ async def test_work_that_hides_a_full_disk_stores_nothing(small_disk: Path) -> N
 async def _open_and_close(path: Path) -> None:
     async with open_storage(path):
         pass
+
+
+# --- what is asked all the time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("noun", "where", "index"),
+    [
+        (
+            Job,
+            {"account": "user_1", "state": JobState.RESTING},
+            "ix_job_state_account_created_id (state=? AND account=?)",
+        ),
+        (Job, {"account": "user_1", "service": ""}, "ix_job_account_service_created_id (account=? AND service=?)"),
+        (Job, {"state": LIVE}, "ix_job_state_account_created_id (state=?)"),
+        (Balance, {"amount_until": -1}, "ix_balance_amount (amount<?)"),
+    ],
+    ids=["orders of an account that rest", "jobs of an account", "jobs that live", "balances below zero"],
+)
+async def test_what_is_asked_all_the_time_is_found_by_an_index(
+    path: Path, noun: type[Struct], where: dict[str, Any], index: str
+) -> None:
+    async with open_storage(path):
+        reader = sqlite.open_reader(path)
+        sql = sqlite.statements().count(shape_of(noun), where)
+        plan = [row[-1] for row in reader.rows(f"EXPLAIN QUERY PLAN {sql}", values_of(where))]
+        reader.close()
+    assert [step for step in plan if index in step] == plan

@@ -585,7 +585,7 @@ class World:
             billing=Billing(self.engine),
             health=self.health,
             people=self.people,
-            answers=Answers(self.storage),
+            answers=Answers(self.storage, self.clock),
             clock=self.clock,
             hosting=self.hosting,
             output=Output(self.engine, self.hosting),

@@ -6,22 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import msgspec
 import pytest
 from litestar.handlers.base import BaseRouteHandler
 
 from node.actions.jobs import NewJob
 from node.api.app import ROUTES, RUNNER_ROUTES
-from node.api.docs import EXAMPLES, STREAMS
+from node.api.docs import EXAMPLES, LIMITS, STREAMS
 from node.api.replies import KEY, MAX_KEY, idempotency_key
 from node.api.submissions import SubmitJob, new_job
 from node.version import VERSION
+from tests.builders import a_service
 from tests.node.api.fakes import ALICE, World, a_done_job
 
 pytestmark = pytest.mark.anyio
 
 METHODS = ("get", "post", "put", "patch", "delete")
-BODIES: dict[str, list[Any]] = {"SubmitCode": [{"code": "1", "language": "python"}], "CreditsBody": [{"amount": 1}]}
+BODIES: dict[str, list[Any]] = {
+    "SubmitCode": [{"code": "1", "language": "python"}],
+    "CreditsBody": [{"amount": 1}],
+    "ScaleBody": [{"replicas": 1}],
+}
 """Of operations whose bodies have no example in the document."""
 
 
@@ -75,7 +81,7 @@ async def test_refusals_of_bodies_headers_and_both_envelopes_are_described(docum
     assert list(store["requestBody"]["content"]) == ["application/octet-stream"]
     required = {path: paths[path]["post"]["requestBody"]["required"] for path in ("/v1/keys", "/v1/wallet/withdraw")}
     assert required == {"/v1/keys": True, "/v1/wallet/withdraw": False}
-    assert set(submit["responses"]["429"]["headers"]) == {"X-Request-Id", "Retry-After"}
+    assert set(submit["responses"]["429"]["headers"]) == {"X-Request-Id", "Retry-After", *LIMITS}
     assert references(submit["responses"]["400"]["content"]) == ["#/components/schemas/Refusal"]
     assert references(paths["/v1/pods"]["get"]["responses"]["400"]["content"]) == ["#/components/schemas/FlatProblem"]
     device = paths["/v1/auth/device/token"]["post"]["responses"]["400"]["content"]
@@ -100,10 +106,58 @@ async def test_bodies_are_closed_bounded_and_have_examples_that_work(document: A
     schemas = document["components"]["schemas"]
     assert document["openapi"].startswith("3.1")
     assert schemas["SubmitJob"]["additionalProperties"] is False
-    assert schemas["NewProject"]["required"] == ["repoUrl"]
     assert set(EXAMPLES) <= schemas.keys()
     assert schemas["SubmitJob"]["properties"]["inputs"]["items"] == {"$ref": "#/components/schemas/InputBody"}
     assert new_job(msgspec.convert(schemas["SubmitJob"]["examples"][0], SubmitJob), no_project, {}).cap == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "fits"),
+    [
+        ("NewProject", {"repo_url": "https://github.com/user/repo", "name": "My Project"}, True),
+        ("NewProject", {"repoUrl": "https://github.com/user/repo"}, True),
+        ("NewProject", {"repoUrl": "https://a.example/b", "repo_url": "https://a.example/b"}, False),
+        ("NewProject", {"name": "My Project"}, False),
+        ("NewProject", {"repo_url": ""}, False),
+        ("SubmitJob", {"project_id": "x", "gpu_config": {"enabled": True, "min_vram_gb": 8}}, True),
+        ("SubmitJob", {"project_id": "x", "gpuConfig": {"min_vram_gb": 8}}, True),
+        ("SubmitJob", {"project_id": "x", "gpu_config": {"min_vram_gb": 8, "minVramGb": 8}}, False),
+        ("SubmitJob", {"project-id": "x"}, False),
+        ("NewAgent", {"name": "a", "runtime": "rust", "binary_url": "https://a.example/b"}, True),
+        ("TokenBody", {"grant_type": "refresh_token", "refresh_token": "x"}, True),
+        ("DeviceCodeBody", {"device_code": "x"}, True),
+        ("UserChanges", {"is_blocked": True}, True),
+    ],
+)
+async def test_bodies_are_described_in_either_spelling_and_never_in_both(
+    document: Any, name: str, body: dict[str, Any], fits: bool
+) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    assert jsonschema_rs.is_valid(schema, body) is fits
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/{job_id}", "/v1/deployments/{deployment_id}"])
+async def test_versions_and_limits_are_described_as_they_are_told(
+    client: httpx.AsyncClient, document: Any, world: World, path: str
+) -> None:
+    world.jobs.put(a_done_job())
+    world.storage.put(a_service(account=ALICE.id))
+    operation = document["paths"][path]["get"]
+    [known] = [each for each in operation["parameters"] if each["in"] == "header"]
+    url = path.format(job_id=a_done_job().id, deployment_id=a_service().id)
+    first = await client.get(url)
+    again = await client.get(url, headers={known["name"]: first.headers["etag"]})
+    for answer, status in ((first, 200), (again, 304)):
+        described = operation["responses"][str(status)]
+        assert answer.status_code == status
+        assert {"ETag", *LIMITS} <= described["headers"].keys()
+        assert {"etag", "x-request-id"} <= answer.headers.keys()
+    assert operation["responses"]["304"]["content"] == {}
+
+
+async def test_what_needs_a_body_says_so(document: Any) -> None:
+    for path, is_needed in (("/v1/projects", True), ("/v1/auth/device/token", True), ("/v1/auth/device", False)):
+        assert document["paths"][path]["post"]["requestBody"]["required"] is is_needed
 
 
 async def test_streams_are_described_as_such(client: httpx.AsyncClient, document: Any, world: World) -> None:
@@ -139,22 +193,41 @@ async def test_a_key_for_repeats_is_described_where_it_is_honoured(document: Any
     honouring = {_camel(handler.handler_name) for handler in handlers if honours_keys(handler)}
     described = described_keys(document)
     assert described.keys() == honouring
-    assert {"submitJob", "createDeployment", "createAgent", "submitCode", "withdraw", "giveCredits"} <= honouring
+    assert {
+        "submitJob",
+        "createDeployment",
+        "createAgent",
+        "submitCode",
+        "withdraw",
+        "giveCredits",
+        "refund",
+    } <= honouring
+    powered = {f"{what}{kind}" for what in ("start", "restart", "scale") for kind in ("Deployment", "Agent")}
+    assert {*powered, "startPod"} <= honouring
     for path, parameter in described.values():
         assert (parameter["required"], parameter["schema"]["maxLength"]) == (False, MAX_KEY)
         assert "IDEMPOTENCY_MISMATCH" in parameter["description"]
         assert "422" in document["paths"][path]["post"]["responses"]
 
 
+def example_of(operation: Any) -> Any:
+    """A body that the operation takes; None where it takes none."""
+    if "requestBody" not in operation:
+        return None
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    name = reference.rpartition("/")[2]
+    return (BODIES.get(name) or EXAMPLES[name])[0]
+
+
 async def test_a_key_is_refused_as_it_is_described(document: Any, root: httpx.AsyncClient) -> None:
     for path, parameter in described_keys(document).values():
-        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        [body, *_] = BODIES.get(name := reference.rpartition("/")[2]) or EXAMPLES[name]
+        body = example_of(document["paths"][path]["post"])
+        address = re.sub(r"{\w+}", ALICE.id, path)
         fits = re.compile(parameter["schema"]["pattern"]).match
         for key, is_fit in (("a b", False), ("ä", False), ("!" * 256, False), ("!~" * 127, True), ("", True)):
             assert is_fit == bool(fits(key) and len(key) <= parameter["schema"]["maxLength"])
             headers = {"Idempotency-Key": key.encode("latin-1")}
-            answer = await root.post(path.format(user_id=ALICE.id), json=body, headers=headers)
+            answer = await root.post(address, json=body, headers=headers)
             is_refused = answer.status_code == 400 and "Idempotency-Key" in answer.text
             assert is_refused != is_fit, (path, key, answer.text)
 

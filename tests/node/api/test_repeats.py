@@ -1,5 +1,6 @@
 """A repeat under an Idempotency-Key is answered, whatever became meanwhile of what its body names."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -79,3 +80,63 @@ async def test_a_stored_answer_is_for_its_account_alone_and_not_for_keys_that_ma
     other = await client.post("/v1/agents", json=AGENT, headers={**KEY, "X-API-Key": OTHER_KEY})
     assert (refused.status_code, other.status_code) == (403, 201)
     assert other.json()["id"] != first.json()["id"]
+
+
+@pytest.mark.parametrize("what", ["start", "restart", "scale"])
+@pytest.mark.parametrize("kind", ["deployments", "agents"])
+async def test_power_is_used_once_under_a_key(client: httpx.AsyncClient, world: World, kind: str, what: str) -> None:
+    made = (await client.post(f"/v1/{kind}", json=AGENT if kind == "agents" else {"customImage": "nginx:1"})).json()
+    id = made.get("deployment", made)["id"]
+    path, body = f"/v1/{kind}/{id}/{what}", {"replicas": 2} if what == "scale" else None
+    first = await client.post(path, json=body, headers=KEY)
+    version = world.hosting.get(ALICE, id).version
+    again = await client.post(path, json=body, headers=KEY)
+    assert (again.status_code, again.content, again.headers["idempotent-replayed"]) == (200, first.content, "true")
+    assert world.hosting.get(ALICE, id).version == version, "it was told nothing"
+    await client.post(path, json=body)
+    assert world.hosting.get(ALICE, id).version > version
+    if what == "scale":
+        assert (await client.post(path, json={"replicas": 3}, headers=KEY)).status_code == 422
+
+
+async def test_a_key_is_another_one_at_another_address(client: httpx.AsyncClient, world: World) -> None:
+    ids = [
+        (await client.post("/v1/deployments", json={"customImage": "a"})).json()["deployment"]["id"] for _ in range(2)
+    ]
+    for id in ids:
+        answer = await client.post(f"/v1/deployments/{id}/restart", headers=KEY)
+        assert "idempotent-replayed" not in answer.headers
+        assert world.hosting.get(ALICE, id).generation == 2
+
+
+async def test_a_pod_is_started_once_under_a_key(client: httpx.AsyncClient, world: World) -> None:
+    id = (await client.post("/v1/deployments", json={"customImage": "a"})).json()["deployment"]["id"]
+    [pod] = (await client.get("/v1/pods")).json()["pods"]
+    await client.post(f"/v1/pods/{pod['id']}/stop")
+    first = await client.post(f"/v1/pods/{pod['id']}/start", headers=KEY)
+    await client.post(f"/v1/pods/{pod['id']}/stop")
+    again = await client.post(f"/v1/pods/{pod['id']}/start", headers=KEY)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert world.hosting.get(ALICE, id).pods[0].is_stopped
+
+
+async def test_deposits_are_taken_back_once_under_a_key(root: httpx.AsyncClient, world: World) -> None:
+    asked, gate, refund = list[int](), asyncio.Event(), world.wallets.refund
+
+    async def slowly() -> Any:
+        asked.append(1)
+        await gate.wait()
+        return await refund()
+
+    world.wallets.refund = slowly  # type: ignore[method-assign]
+    first = asyncio.create_task(root.post("/v1/wallet/refund", headers=KEY))
+    async with asyncio.timeout(5):
+        while not asked:
+            await asyncio.sleep(0)
+        early = await root.post("/v1/wallet/refund", headers=KEY)
+    assert (early.status_code, early.json()["error"]["code"], early.headers["retry-after"]) == (409, "CONFLICT", "1")
+    gate.set()
+    again = await root.post("/v1/wallet/refund", headers=KEY) if (await first).is_success else early
+    assert (again.status_code, again.content, len(asked)) == (201, (await first).content, 1)
+    await root.post("/v1/wallet/refund")
+    assert len(asked) == 2

@@ -58,9 +58,9 @@ class Wallet(Resource[D]):
         return Listing(request=get("/v1/wallet/transactions"), plural="transactions", shape=dict[str, Any])
 
     @operation
-    def refund(self) -> Program[tuple[Refund, ...]]:
-        """Take unused deposits back; one entry a channel."""
-        found = yield from self._ask(post("/v1/wallet/refund"), Refunds)
+    def refund(self, *, idempotency_key: str = "") -> Program[tuple[Refund, ...]]:
+        """Take unused deposits back, once, however often it is sent; one entry a channel."""
+        found = yield from self._ask(paid("/v1/wallet/refund", None, idempotency_key), Refunds)
         return found.refunds
 
 

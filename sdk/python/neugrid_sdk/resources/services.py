@@ -63,9 +63,9 @@ class Deployments(Running[D]):
         return self._one(post(self._path(id, "/stop"), is_repeatable=True))
 
     @operation
-    def restart(self, id: str) -> Program[Deployment]:
-        """Replace every pod by a new one, one after the other."""
-        return self._one(post(self._path(id, "/restart")))
+    def restart(self, id: str, *, idempotency_key: str = "") -> Program[Deployment]:
+        """Replace every pod by a new one, one after the other; once, however often it is sent."""
+        return self._one(paid(self._path(id, "/restart"), None, idempotency_key))
 
     @operation
     def scale(self, id: str, replicas: int) -> Program[Deployment]:
@@ -126,9 +126,9 @@ class Agents(Running[D]):
         return self._ask(post(self._path(id, "/stop"), is_repeatable=True), Agent)
 
     @operation
-    def restart(self, id: str) -> Program[Agent]:
-        """Replace its pods by new ones, one after the other."""
-        return self._ask(post(self._path(id, "/restart")), Agent)
+    def restart(self, id: str, *, idempotency_key: str = "") -> Program[Agent]:
+        """Replace its pods by new ones, one after the other; once, however often it is sent."""
+        return self._ask(paid(self._path(id, "/restart"), None, idempotency_key), Agent)
 
     @operation
     def scale(self, id: str, replicas: int) -> Program[Agent]:

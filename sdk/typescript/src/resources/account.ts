@@ -105,9 +105,10 @@ export class Wallet {
     return (await answered(this.#wire.api.GET("/v1/wallet/transactions"))).transactions;
   }
 
-  /** Take unused deposits back; one entry a channel. */
-  async refund(): Promise<Refund[]> {
-    return (await answered(this.#wire.api.POST("/v1/wallet/refund"))).refunds;
+  /** Take unused deposits back, once, however often it is sent; one entry a channel. */
+  async refund(once: Once = {}): Promise<Refund[]> {
+    const headers = keyed(once.idempotencyKey);
+    return (await answered(this.#wire.api.POST("/v1/wallet/refund", { headers }))).refunds;
   }
 }
 

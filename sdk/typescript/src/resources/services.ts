@@ -75,9 +75,10 @@ export class Deployments {
     return one(api.POST("/v1/deployments/{deployment_id}/stop", { params: deployment(id), fetch }));
   }
 
-  /** Replace every pod by a new one, one after the other. */
-  async restart(id: string): Promise<Deployment> {
-    return one(this.#wire.api.POST("/v1/deployments/{deployment_id}/restart", { params: deployment(id) }));
+  /** Replace every pod by a new one, one after the other; once, however often it is sent. */
+  async restart(id: string, once: Once = {}): Promise<Deployment> {
+    const options = { params: deployment(id), headers: keyed(once.idempotencyKey) };
+    return one(this.#wire.api.POST("/v1/deployments/{deployment_id}/restart", options));
   }
 
   /** Keep so many pods up. */
@@ -161,9 +162,10 @@ export class Agents {
     return answered(api.POST("/v1/agents/{agent_id}/stop", { params: agent(id), fetch }));
   }
 
-  /** Replace its pods by new ones, one after the other. */
-  async restart(id: string): Promise<Agent> {
-    return answered(this.#wire.api.POST("/v1/agents/{agent_id}/restart", { params: agent(id) }));
+  /** Replace its pods by new ones, one after the other; once, however often it is sent. */
+  async restart(id: string, once: Once = {}): Promise<Agent> {
+    const options = { params: agent(id), headers: keyed(once.idempotencyKey) };
+    return answered(this.#wire.api.POST("/v1/agents/{agent_id}/restart", options));
   }
 
   /** Keep so many pods up. */
