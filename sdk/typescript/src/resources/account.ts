@@ -100,9 +100,13 @@ export class Wallet {
     return answered(this.#wire.api.GET("/v1/wallet/withdraw/{withdrawal_id}", { params }));
   }
 
-  /** What the wallet sent to the chain. */
-  async transactions(): Promise<Record<string, unknown>[]> {
-    return (await answered(this.#wire.api.GET("/v1/wallet/transactions"))).transactions;
+  /** What moved your balance, newest first, `limit` a page; for administrators what the wallet sent to the chain. */
+  transactions(query: { limit?: number } = {}): Pages<Record<string, unknown>> {
+    return new Pages(async (cursor) => {
+      const params = { query: { limit: 100, ...query, cursor } };
+      const found = await answered(this.#wire.api.GET("/v1/wallet/transactions", { params }));
+      return pageOf(found.transactions, found.pagination);
+    });
   }
 
   /** Take unused deposits back, once, however often it is sent; one entry a channel. */
