@@ -74,6 +74,7 @@ class Jobs:
         self._placing = placing
         self._storage = engine.storage
         self._totals = Totals(engine.clock)
+        self._resting = Totals(engine.clock)
 
     async def submit(
         self, account: Account, new: NewJob, idempotency: Idempotency | None = None
@@ -86,6 +87,7 @@ class Jobs:
         """
         if known := known_answer(self._storage, account, idempotency):
             return None, known
+        check_resting(self._resting, self._storage, account.id)
         inputs = tuple(self._input(account, file) for file in new.files)
         workload = _with_inputs(new.workload, inputs)
         if workload.outputs:
@@ -99,7 +101,6 @@ class Jobs:
             known = known_answer(changes.tx, account, idempotency)
             if known is not None:
                 return None, known
-            check_resting(changes.tx, account.id)
             job = _job(id, nonce, account, new, workload, changes.now)
             changes.create(*post_job(job))
             promise(changes.tx, job.cap)
