@@ -34,7 +34,7 @@ class Runtime:
 
 
 @pytest.fixture(autouse=True)
-def engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def failing_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     Runtime.errors, Runtime.removed = [], []
     monkeypatch.setattr(workplace, "DockerRuntime", Runtime)
     monkeypatch.setattr(workplace, "PAUSE", 0.0)
