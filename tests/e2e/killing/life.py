@@ -16,6 +16,7 @@ from market.ledger import CHAIN, Transfer, between, user_account
 from market.pricing import PricingPolicy
 from market.resources import Prices
 from market.units import Amount, Timestamp
+from node.actions.answers import Answers
 from node.actions.build_steps import BuildSteps
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import post
@@ -62,12 +63,14 @@ class House:
 
     def move_in(self, node: Node, clock: Pace) -> Edge:
         """The application over the actions of this node."""
-        names = ("jobs", "projects", "files", "market", "wallets", "treasury", "billing", "news", "health")
+        names = ("jobs", "projects", "market", "wallets", "treasury", "billing", "news", "health")
         steps = BuildSteps(node.engine.storage)
         actions = {name: getattr(node, name) for name in names}
         tokens = JwtTokens(bytes(32), node.funding.payee)
         people = let_in(node.engine.storage, clock, Argon2Passwords(), tokens, Door(chain=1), node.ledger)
-        vars(self.services).update(actions, people=people, steps=steps, clock=clock, templates={}, currency="TUSD")
+        answers, holdings = Answers(node.engine.storage, clock), node.holdings
+        beside = {"people": people, "steps": steps, "answers": answers, "files": holdings, "clock": clock}
+        vars(self.services).update(actions | beside, templates={}, currency="TUSD")
         return self.app
 
 
