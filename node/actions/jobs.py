@@ -109,6 +109,8 @@ class Jobs:
             return job, None
 
         try:
+            if not contents:
+                return await self._engine.transact(work)
             with self._holdings.bringing(account, contents):
                 await self._holdings.put(contents.values())
                 return await self._engine.transact(work)
