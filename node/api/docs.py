@@ -217,10 +217,12 @@ def _snake(name: str) -> str:
 
 
 def _formed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the same body as a form: in OAuth's casing, and what is unknown in it is passed over."""
+    """The schema of the same body as a form: in OAuth's casing; what is unknown, or empty and optional, is ignored."""
     either = [each["anyOf"][0]["required"][0] for each in schema.get("allOf", ())]
     fields = {_snake(name): field for name, field in schema["properties"].items() if "_" not in name}
     required = [_snake(name) for name in (*schema.get("required", ()), *either)]
+    for name in fields.keys() - set(required):
+        fields[name] = {key: value for key, value in fields[name].items() if key != "minLength"}
     return {"type": "object", "properties": fields, "required": required}
 
 
