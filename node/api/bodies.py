@@ -114,13 +114,18 @@ def read_form(body: bytes, kind: type[S]) -> S:
 
 def is_form(media_type: str) -> bool:
     """Whether a Content-Type says a form."""
-    return media_type.partition(";")[0].strip().lower() == FORM
+    return _plain(media_type) == FORM
 
 
 def is_json(media_type: str) -> bool:
     """Whether a Content-Type says JSON."""
-    plain = media_type.partition(";")[0].strip().lower()
+    plain = _plain(media_type)
     return plain == "application/json" or plain.endswith("+json")
+
+
+def _plain(media_type: str) -> str:
+    """Without its parameters, such as a charset."""
+    return media_type.partition(";")[0].strip().lower()
 
 
 @cache
