@@ -17,18 +17,16 @@ from node.actions.access import Caller
 from node.actions.acting import ACTING
 from node.actions.callers import Callers
 from node.api.errors import PROFILE, REQUEST_ID
-from node.api.limits import ANONYMOUS, GENERAL, Limiter, headers_of, standing_of
+from node.api.limits import ANONYMOUS, GENERAL, Limiter, standing_of
 from node.api.places import client_at
 from node.ports import Standing
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-HEADERS: Final = "neugrid.headers"
-"""Where guards leave response headers in the ASGI scope; the edge adds them."""
+TOLD: Final = "neugrid.standing"
+"""Where guards leave in the ASGI scope which window the answer's headers tell of, and the time; the edge adds them."""
 REVOKED: Final = 4401
 """The code of the close of a WebSocket whose credentials..."""
 GONE: Final = "these credentials are good no longer"
-TOLD: Final = "neugrid.standing"
-"""Where they leave which window those headers tell of."""
 SECURITY: Final[list[SecurityRequirement]] = [{"apiKey": []}, {"bearer": []}]
 
 
@@ -183,8 +181,8 @@ def _count(connection: Connection, who: str, tier: str, action: str, *, is_count
 
 
 def _tell(connection: Connection, standing: Standing, now: int) -> None:
-    """Leave the headers of the window with the least room; of two that are full the later one refuses."""
+    """Leave the window with the least room; of two that are full the later one refuses."""
     scope: Any = connection.scope
-    told: Standing = scope.get(TOLD, standing)
-    if standing.remaining <= told.remaining:
-        scope[TOLD], scope[HEADERS] = standing, headers_of(standing, now)
+    told: tuple[Standing, int] | None = scope.get(TOLD)
+    if told is None or standing.remaining <= told[0].remaining:
+        scope[TOLD] = standing, now

@@ -13,6 +13,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from node.api.places import Places
 
+WHOLE: Final = "neugrid.whole"
+"""Is in the scope of a request once all of its body is here."""
 FORWARDED_FOR: Final = b"x-forwarded-for"
 """For whom a process asks that stands between the client and us."""
 MAX_HEAD: Final = 64 * 1024
@@ -77,6 +79,7 @@ class BoundedHeads(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._is_in_body = False
         self._linger_no_more()
+        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
