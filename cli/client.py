@@ -106,6 +106,14 @@ class Client(AccountClient):
         with file.open("rb") as content:
             return self._wire.once("PUT", "/v1/files", content=content)
 
+    def files(self, limit: int) -> list[Json]:
+        """The files that were used last, over as many pages as it takes."""
+        return list(self._wire.pages("/v1/files", "files", limit, {}))
+
+    def delete_file(self, digest: str) -> Json:
+        """Let go of a file."""
+        return self._wire.once("DELETE", f"/v1/files/{quoted(digest)}")
+
     # --- code ------------------------------------------------------------------------------------------------------
 
     def run_code(self, code: str, language: str, inputs: tuple[str, ...], seconds: float) -> Json:

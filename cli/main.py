@@ -15,6 +15,7 @@ from cli import (
     consoles,
     databases,
     deployments,
+    files,
     jobs,
     keys,
     login,
@@ -39,6 +40,7 @@ app = App(
 app.command(jobs.app)
 app.command(deployments.app)
 app.command(deployments.deploy)
+app.command(files.app)
 app.command(projects.app)
 app.command(projects.build)
 app.command(market.app)

@@ -4,6 +4,7 @@ Neither learns of the other: whoever brings bytes brings all of them, and names 
 """
 
 import asyncio
+import builtins
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from market.errors import QuotaExceeded
+from market.errors import Conflict, NotFound, QuotaExceeded
 from market.units import Timestamp
 from market.workloads import File
+from node.actions.access import SHOWN
 from node.actions.files import Files
+from node.actions.needs import needs
 from node.actions.tallies import add, tally
 from node.ports import Clock, OutputFile, Reader, Storage, Tx
 from node.records import Account, Holding
@@ -141,6 +144,37 @@ class Holdings:
             add(tx, _name(account), added)
         return added
 
+    def list(
+        self, account: Account, limit: int, after: tuple[int, str] | None = None, offset: int = 0
+    ) -> tuple[builtins.list[Holding], int]:
+        """A page of the account's files, those used last first, and how many there are in all."""
+        found = self._storage.find(Holding, account=account.id, limit=limit, after=after, offset=offset, newest=True)
+        return found, self._storage.count(Holding, account=account.id)
+
+    def room_of(self, account: Account) -> tuple[int, int]:
+        """How many bytes the account has, and how many it may have."""
+        return bytes_held(self._storage, account.id), self._quotas.of(account)
+
+    def kept_until(self, holding: Holding) -> int:
+        """When a file goes that is not used again, in epoch ms."""
+        return holding.used_at + self._quotas.kept
+
+    async def drop(self, account: Account, digest: str) -> None:
+        """Let go of a file; the bytes go once nobody has them.
+
+        Raises NotFound, Conflict while a job, a service or an unsettled lease of the account has it.
+        """
+
+        def work(tx: Tx) -> None:
+            holding = tx.get(Holding, _id(account.id, digest))
+            if holding is None:
+                raise NotFound("no such file", id=digest[:SHOWN])
+            if needs(tx, account.id, digest):
+                raise Conflict("a job or a service that has not ended needs this file", id=digest[:SHOWN])
+            _forget(tx, holding)
+
+        await self._storage.write(work)
+
     async def expire(self, needed: Collection[str]) -> int:
         """Let go of what nobody used for long and nothing needs; how many. The files themselves are `Stores`'."""
         until, after, gone = self._clock.now() - self._quotas.kept, (0, ""), 0
@@ -196,7 +230,9 @@ class Holdings:
 
     def _refusal(self, account: Account) -> QuotaExceeded:
         limit = self._quotas.of(account)
-        return QuotaExceeded(f"an account may have {limit} bytes of files; they go with time", limit=limit)
+        return QuotaExceeded(
+            f"an account may have {limit} bytes of files; delete some, or wait until they go", limit=limit
+        )
 
 
 def _let_go(tx: Tx, ids: Sequence[str], until: int) -> int:
@@ -204,10 +240,14 @@ def _let_go(tx: Tx, ids: Sequence[str], until: int) -> int:
     for id in ids:
         holding = tx.get(Holding, id)
         if holding is not None and holding.used_at <= until:  # it may have been used again meanwhile
-            tx.delete(Holding, id)
-            add(tx, _name(holding.account), -holding.size)
+            _forget(tx, holding)
             gone += 1
     return gone
+
+
+def _forget(tx: Tx, holding: Holding) -> None:
+    tx.delete(Holding, holding.id)
+    add(tx, _name(holding.account), -holding.size)
 
 
 async def _counted(chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> AsyncIterator[bytes]:

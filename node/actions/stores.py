@@ -1,18 +1,18 @@
 """The two stores of a node: what its users have, and what is lent to leases it works on; what nobody needs goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from market.dialogue import GetFile
 from market.jobs import LIVE, Job
-from market.leases import ENDED, OPEN, Lease
+from market.leases import Lease
 from market.messages import Envelope
 from market.services import LIVING, Service
-from market.workloads import File
 from node.actions.files import Files
 from node.actions.holdings import Holdings
+from node.actions.needs import AT_ONCE, UNSETTLED, files_of
 from node.ports import Storage
 from node.records import Mark
 
@@ -21,7 +21,6 @@ LENT_KEPT: Final = 3_600
 """Seconds that a file of a settled lease stays: its requester may still fetch it, and the next job may need it."""
 STRAY_KEPT: Final = 3_600
 """Seconds that a file stays which is nobody's: it is written before it is recorded, or its request was refused."""
-AT_ONCE: Final = 200
 SHARED_OUT: Final = "files:owners"
 """The mark that files of before there were owners have theirs."""
 
@@ -50,7 +49,7 @@ class Stores:
             return
         async for lease in self._all(Lease, side="requester"):
             job = self._storage.get(Job, lease.job)
-            files = [file for file in _files_of(lease) if self._own.has(file.digest)]
+            files = [file for file in files_of(lease) if self._own.has(file.digest)]
             if job is not None and files:
                 await self._storage.write(partial(self._holdings.adopt, account=job.account, files=files))
         await self._storage.write(lambda tx: tx.put(Mark(id=SHARED_OUT, value="done")))
@@ -66,13 +65,13 @@ class Stores:
         return own + await asyncio.to_thread(self._lent.sweep, lent, LENT_KEPT, seconds)
 
     async def _needed_by_leases(self) -> set[str]:
-        leases = self._all(Lease, side="provider", state=(*OPEN, *ENDED))
-        return {file.digest async for lease in leases for file in _files_of(lease)}
+        leases = self._all(Lease, side="provider", state=UNSETTLED)
+        return {file.digest async for lease in leases for file in files_of(lease)}
 
     async def _needed_by_users(self) -> set[str]:
         """What jobs and services that are not over work with, and what leases that are not settled fetch."""
-        leases = self._all(Lease, side="requester", state=(*OPEN, *ENDED))
-        found = {file.digest async for lease in leases for file in _files_of(lease)}
+        leases = self._all(Lease, side="requester", state=UNSETTLED)
+        found = {file.digest async for lease in leases for file in files_of(lease)}
         found |= {file.digest async for job in self._all(Job, state=LIVE) for file in job.workload.inputs}
         services = self._all(Service, state=LIVING)
         return found | {file.digest async for service in services for file in service.workload.inputs}
@@ -85,8 +84,3 @@ class Stores:
                 yield each
             after = (page[-1].created_at, page[-1].id)
             await asyncio.sleep(0)
-
-
-def _files_of(lease: Lease) -> Iterator[File]:
-    yield from lease.workload.inputs if lease.workload else ()
-    yield from lease.receipt.outputs if lease.receipt else ()

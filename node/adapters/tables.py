@@ -263,7 +263,10 @@ class PostedRow(Row, table=True):
 
 class HoldingRow(Row, table=True):
     __tablename__ = "holding"
-    __table_args__ = (Index(None, "created", "id"),)
+    __table_args__ = (
+        Index(None, "account", "created", "id"),
+        Index(None, "created", "id"),
+    )
     id: str = Field(primary_key=True)
     account: str
 

@@ -121,6 +121,8 @@ ROUTES: Final[list[ControllerRouterHandler]] = [
     templates.list_templates,
     templates.show_template,
     files.store_file,
+    files.list_files,
+    files.delete_file,
     consoles.read_files,
     consoles.write_files,
     projects.list_projects,

@@ -1,16 +1,19 @@
-"""The route of uploads: files by content, to be named as inputs of jobs."""
+"""Routes of files by content, which are named as inputs of jobs: bring one, list them, let go of one."""
 
 from collections.abc import AsyncIterator
 from typing import Final
 
-from litestar import Response, put
+from litestar import Response, delete, get, put
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
 
-from node.api.auth import SECURITY, uploads
+from node.api.auth import SECURITY, signed_in, uploads
 from node.api.errors import PayloadTooLarge, problems
-from node.api.replies import reply
+from node.api.present import iso
+from node.api.replies import Page, cursor_of, pagination_of, place_in, reply
 from node.api.services import Call
-from node.api.views import StoredFile
+from node.api.views import Deleted, FileList, HeldFile, StoredFile
 
 TAGS: Final = ["Files"]
 
@@ -34,6 +37,38 @@ async def store_file(request: Call) -> Response[StoredFile]:
     files.must_have_room(request.account)
     stored = await files.store(request.account, limited_body(request, limit), limit)
     return reply(StoredFile(digest=stored.digest, size=stored.size), 201)
+
+
+@get("/files", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems())
+async def list_files(request: Call, wanted: NamedDependency[Page]) -> Response[FileList]:
+    """The files that you have here, uploads and outputs of your jobs, those used last first; and how much they are."""
+    files = request.services.files
+    after = place_in(wanted.cursor) if wanted.cursor else None
+    found, total = files.list(request.account, wanted.limit + 1, after, wanted.start)
+    shown = found[: wanted.limit]
+    following = cursor_of(shown[-1].used_at, shown[-1].id) if len(found) > wanted.limit else None
+    views = tuple(
+        HeldFile(digest=each.digest, size=each.size, used_at=iso(each.used_at), kept_until=iso(files.kept_until(each)))
+        for each in shown
+    )
+    held, limit = files.room_of(request.account)
+    return reply(
+        FileList(files=views, bytes=held, limit=limit, pagination=pagination_of(wanted, total, len(views), following))
+    )
+
+
+@delete(
+    "/files/{digest:str}",
+    guards=[uploads],
+    tags=TAGS,
+    security=SECURITY,
+    status_code=200,
+    responses={200: ResponseSpec(Deleted), **problems(404, 409)},
+)
+async def delete_file(request: Call, digest: FromPath[str]) -> Response[Deleted]:
+    """Let go of a file, which counts no longer then. 409 while what of yours has not ended works with it."""
+    await request.services.files.drop(request.account, digest)
+    return reply(Deleted(message="File deleted", id=digest))
 
 
 async def limited_body(request: Call, limit: int) -> AsyncIterator[bytes]:

@@ -162,6 +162,27 @@ class StoredFile(View, frozen=True, kw_only=True):
     size: int
 
 
+class HeldFile(View, frozen=True, kw_only=True):
+    """A file that an account has; `used_at` is when it was brought or named last, `kept_until` when it goes if unused.
+
+    What has not ended and needs a file keeps it longer.
+    """
+
+    digest: str
+    size: int
+    used_at: str
+    kept_until: str
+
+
+class FileList(View, frozen=True, kw_only=True):
+    """A page of the files of an account, those used last first, and the bytes of all."""
+
+    files: tuple[HeldFile, ...]
+    bytes: int
+    limit: int
+    pagination: Pagination
+
+
 class KeyView(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An API key; `key` is shown once, when it is made. Without `scopes` it may all that its account may."""
 

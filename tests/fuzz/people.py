@@ -86,6 +86,7 @@ class Cast:
             "key_id": lambda owner: str(self.post(owner, "/v1/keys", {"name": "spare"})["id"]),
             "user_id": lambda owner: str(self.post("operator", "/v1/users", self.a_user())["id"]),
             "user_code": lambda owner: str(self.post(owner, "/v1/auth/device")["user_code"]),
+            "digest": self._a_file,
             "ask_id": lambda owner: str(self.post("operator", "/v1/market/asks", an_ask())["id"]),
         }
 
@@ -215,7 +216,7 @@ class Cast:
         run = self.post(owner, "/api/v1/runner/submit?wait=10", some_code())["data"]["jobId"]
         things = {
             **{name: [self.make(name, owner)] for name in ("deployment_id", "agent_id", "pod_id", "project_id")},
-            **{name: [self.make(name, owner)] for name in ("key_id", "user_code", "ask_id")},
+            **{name: [self.make(name, owner)] for name in ("key_id", "user_code", "ask_id", "digest")},
             "webhook_id": [webhook],
             "delivery_id": [self.post(owner, f"/v1/webhooks/{webhook}/test")["id"]],
             "user_id": [self.users[owner]],
@@ -230,6 +231,11 @@ class Cast:
         }
         assert self.get(owner, f"/v1/jobs/{done}?wait=10")["status"] == "success"
         return {**things, "job_id": [done, run, running]}
+
+    def _a_file(self, owner: str) -> str:
+        self._count += 1
+        content = f"file {self._count}".encode()
+        return str(self._told(self._http.put("/v1/files", content=content, headers=self.headers[owner]))["digest"])
 
     def _a_running_job(self, owner: str) -> str:
         """A job that runs until it is cancelled, with something inside."""

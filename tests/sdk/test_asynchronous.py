@@ -100,7 +100,9 @@ async def test_projects_templates_files(aclient: AsyncClient, world: World) -> N
     names = {template.id async for template in aclient.templates.list()}
     assert "redis" in names
     assert (await aclient.templates.get("redis")).image
-    assert (await aclient.files.upload(b"abc")).size == 3
+    stored = await aclient.files.upload(b"abc")
+    assert [(file.digest, file.size) async for file in aclient.files.list()] == [(stored.digest, 3)]
+    assert (await aclient.files.delete(stored.digest)).id == stored.digest
     assert world.files.stored == [b"abc"]
 
 

@@ -108,7 +108,9 @@ test("market, wallet, keys, projects, files, templates", async () => {
   assert.equal((await client.keys.revoke(key.id)).id, key.id);
   const project = await client.projects.create({ repoUrl: "https://git.example.org/app.git" });
   assert.deepEqual((await all(client.projects.list())).map((found) => found.name), [project.name]);
-  assert.equal((await client.files.upload(new Uint8Array(3))).size, 3);
+  const { digest, size } = await client.files.upload(new Uint8Array(3));
+  assert.deepEqual((await all(client.files.list())).map((file) => [file.digest, file.size]), [[digest, size]]);
+  assert.equal((await client.files.delete(digest)).id, digest);
   assert.ok((await client.templates.get("redis")).image);
   assert.equal((await client.health()).status, "ok");
 });

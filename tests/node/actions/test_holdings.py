@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from market.dialogue import GetFile
 from market.errors import (
+    Conflict,
     IdempotencyMismatch,
     InsufficientFunds,
     InvalidParameters,
@@ -21,9 +22,10 @@ from market.errors import (
     Unavailable,
 )
 from market.jobs import Job, JobState
-from market.leases import LeaseState
+from market.leases import Lease, LeaseState
 from market.ledger import CHAIN, Transfer, between, user_account
 from market.messages import Kind
+from market.services import ServiceState
 from market.tenancy_events import FetchOutputs, OutputsLost, OutputsStored
 from market.units import Amount
 from node.actions import holdings
@@ -34,7 +36,7 @@ from node.actions.holdings import Holdings, Quotas, bytes_held
 from node.actions.jobs import NewFile, NewJob
 from node.actions.ledger import post
 from node.records import Account, Holding, Mark
-from tests.builders import NOW, a_file, a_job, a_receipt, a_workload
+from tests.builders import NOW, a_file, a_job, a_lease, a_receipt, a_service, a_workload
 from tests.fakes import FakeClock, MemoryStorage
 from tests.node.actions.stage import LEASE, Stage, staged
 
@@ -43,6 +45,7 @@ ANN = Account(id="user_a", name="ann", created_at=NOW)
 BOB = Account(id="user_b", name="bob", created_at=NOW)
 PRO = Account(id="user_p", name="pia", tier="pro", created_at=NOW)
 LIMIT = 10
+WORDS = a_file(digest=hashlib.sha256(b"words").hexdigest(), size=5)
 
 
 def a_house(folder: Path, **quotas: int) -> tuple[Holdings, MemoryStorage, FakeClock]:
@@ -165,6 +168,54 @@ def test_what_nobody_used_for_long_is_let_go_unless_something_needs_it(tmp_path:
         assert await house.digests() == {needed.digest, used.digest}
         assert bytes_held(storage, ANN.id) == 7
         assert not house.has(ANN.id, old.digest)
+
+    asyncio.run(play())
+
+
+def test_a_file_that_was_let_go_makes_room_and_the_others_stay(tmp_path: Path) -> None:
+    async def play() -> None:
+        house, storage, clock = a_house(tmp_path)
+        first, second = [await house.store(ANN, chunks(each), 100) for each in (b"first", b"then")]
+        await house.store(BOB, chunks(b"first"), 100)
+        clock.advance(1)
+        await storage.write(lambda tx: house.record(tx, ANN, [first]))
+        found, total = house.list(ANN, 1)
+        assert ([each.digest for each in found], total) == ([first.digest], 2)
+        await house.drop(ANN, first.digest)
+        assert [each.digest for each in house.list(ANN, 9)[0]] == [second.digest]
+        assert (bytes_held(storage, ANN.id), bytes_held(storage, BOB.id)) == (4, 5)
+        for account, digest in ((ANN, first.digest), (BOB, second.digest), (BOB, "../x")):
+            with pytest.raises(NotFound):
+                await house.drop(account, digest)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("noun", "over"),
+    [
+        (a_job(account=ANN.id, workload=a_workload(inputs=(WORDS,))), {"state": JobState.FAILED}),
+        (a_service(account=ANN.id, workload=a_workload(inputs=(WORDS,))), {"state": ServiceState.DELETED}),
+        (
+            replace(a_lease("requester", state=S.FINISHED), receipt=a_receipt(outputs=(WORDS,))),
+            {"state": S.SETTLED},
+        ),
+    ],
+)
+def test_what_has_not_ended_keeps_its_files(noun: Any, over: dict[str, Any], tmp_path: Path) -> None:
+    async def play() -> None:
+        house, storage, _ = a_house(tmp_path)
+        for account in (ANN, BOB):
+            await house.store(account, chunks(b"words"), 100)
+        lease_of = a_job(id=noun.job, account=ANN.id, state=JobState.SUCCEEDED) if isinstance(noun, Lease) else noun
+        await storage.write(lambda tx: [tx.put(each) for each in (lease_of, noun)])
+        with pytest.raises(Conflict):
+            await house.drop(ANN, WORDS.digest)
+        assert bytes_held(storage, ANN.id) == 5
+        await house.drop(BOB, WORDS.digest)
+        await storage.write(lambda tx: tx.put(replace(noun, **over)))
+        await house.drop(ANN, WORDS.digest)
+        assert not house.has(ANN.id, WORDS.digest)
 
     asyncio.run(play())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import builtins
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from node.actions.build_steps import BuildSteps
 from node.actions.consoles import Consoles
 from node.actions.happenings import Happenings, News
 from node.actions.health import Part
+from node.actions.holdings import Holdings, Quotas
 from node.actions.jobs import NewJob
 from node.actions.keys import PREFIX, checksum, digest_of
 from node.actions.ledger import Ledger, post
@@ -334,10 +336,12 @@ class FakeRunner:
         return self.offered
 
 
-class FakeFiles:
-    """Keeps what was uploaded."""
+class FakeFiles(Holdings):
+    """Keeps what was uploaded, on no disk; the books are the real ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: MemoryStorage, clock: FixedClock) -> None:
+        nowhere: Any = None
+        super().__init__(storage, clock, nowhere, Quotas())
         self.is_full = False
         self.stored: list[bytes] = []
 
@@ -348,7 +352,9 @@ class FakeFiles:
     async def store(self, account: Account, chunks: AsyncIterator[bytes], limit: int) -> OutputFile:
         content = b"".join([chunk async for chunk in chunks])
         self.stored.append(content)
-        return OutputFile(path="", digest="cd" * 32, size=len(content))
+        file = OutputFile(path="", digest=hashlib.sha256(content).hexdigest(), size=len(content))
+        await self._storage.write(partial(self.record, account=account, files=[file]))
+        return file
 
 
 class FakeMarket:
@@ -549,17 +555,16 @@ class World:
     """One API over fakes, and the fakes to look into; services are the real ones, on storage in memory."""
 
     def __init__(self, limits: Rules | None = None, **settings: Any) -> None:
-        self.storage = MemoryStorage()
+        self.storage, self.clock = MemoryStorage(), FixedClock()
         self.jobs = FakeJobs(self.storage)
         self.runner = FakeRunner(self.storage)
         self.series = FakeSeries()
         nowhere: Any = None
         self.consoles = Consoles(nowhere, lambda account, id: self.jobs.lease_of(self.jobs.get(account, id)))
-        self.files = FakeFiles()
+        self.files = FakeFiles(self.storage, self.clock)
         self.market = FakeMarket()
         self.wallets = FakeWallets()
         self.health = FakeHealth()
-        self.clock = FixedClock()
         self.happenings = Happenings(tell)
         self.posts, self.seal = FakePosts(), NodeSeal(bytes(32))
         self.ledger = Ledger(grant=200, run_price=1000)

@@ -101,6 +101,7 @@ async def things(world: World, client: httpx.AsyncClient) -> dict[str, str]:
         "agent_id": (await client.post("/v1/agents", json=agent)).json()["id"],
         "project_id": (await client.post("/v1/projects", json={"repo_url": "https://git.example/a.git"})).json()["id"],
         "webhook_id": (await client.post("/v1/webhooks", json={"url": "https://hooks.example/"})).json()["id"],
+        "digest": (await client.put("/v1/files", content=b"words")).json()["digest"],
         "key_id": (await client.post("/v1/keys", json={"name": "a"})).json()["id"],
         "pod_id": (await client.get("/v1/pods")).json()["pods"][0]["id"],
     }

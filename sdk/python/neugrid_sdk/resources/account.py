@@ -10,7 +10,7 @@ from neugrid_sdk.paging import Listing
 from neugrid_sdk.requests import delete, get, paid, post, put, quoted
 from neugrid_sdk.resource import D, Resource, listing, operation
 from neugrid_sdk.views.account import Balance, Earnings, Key, NewKey, Refund, Withdrawal
-from neugrid_sdk.views.jobs import StoredFile
+from neugrid_sdk.views.jobs import HeldFile, StoredFile
 from neugrid_sdk.views.services import Project
 from neugrid_sdk.views.view import Deleted
 
@@ -90,6 +90,16 @@ class Files(Resource[D]):
     def upload(self, content: bytes) -> Program[StoredFile]:
         """Leave a file with the node; its `digest` names it in `inputs` of jobs."""
         return self._ask(put("/v1/files", content), StoredFile)
+
+    @listing
+    def list(self, *, limit: int = 100) -> Listing[HeldFile]:
+        """What you have there, uploads and outputs, those used last first, `limit` a page."""
+        return Listing(request=get("/v1/files", limit=limit), plural="files", shape=HeldFile)
+
+    @operation
+    def delete(self, digest: str) -> Program[Deleted]:
+        """Let go of a file; Conflict while what has not ended works with it."""
+        return self._ask(delete(f"/v1/files/{quoted(digest)}"), Deleted)
 
 
 class Projects(Resource[D]):

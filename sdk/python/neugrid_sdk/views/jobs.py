@@ -140,6 +140,15 @@ class StoredFile(View, frozen=True, kw_only=True):
     size: int
 
 
+class HeldFile(View, frozen=True, kw_only=True):
+    """A file that the account has; it goes at `kept_until` if it is not used again."""
+
+    digest: str
+    size: int
+    used_at: datetime
+    kept_until: datetime
+
+
 class RunOutput(View, frozen=True, kw_only=True):
     """What came of one input."""
 

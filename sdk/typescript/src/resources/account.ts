@@ -17,6 +17,7 @@ export type Key = Schemas["KeyView"];
 export type Project = Schemas["ProjectView"];
 export type ProjectBody = Schemas["NewProject"];
 export type StoredFile = Schemas["StoredFile"];
+export type HeldFile = Schemas["HeldFile"];
 
 /** Who offers hardware now. */
 export class Providers {
@@ -153,6 +154,20 @@ export class Files {
     const headers = { "Content-Type": "application/octet-stream" };
     const bodySerializer = (body: unknown) => body as BodyInit;
     return answered(this.#wire.api.PUT("/v1/files", { body: content as never, bodySerializer, headers }));
+  }
+
+  /** What you have there, uploads and outputs, those used last first, `limit` a page. */
+  list(query: { limit?: number } = {}): Pages<HeldFile> {
+    return new Pages(async (cursor) => {
+      const params = { query: { limit: 100, ...query, cursor } };
+      const found = await answered(this.#wire.api.GET("/v1/files", { params }));
+      return pageOf(found.files, found.pagination);
+    });
+  }
+
+  /** Let go of a file; a conflict while what has not ended works with it. */
+  async delete(digest: string): Promise<Deleted> {
+    return answered(this.#wire.api.DELETE("/v1/files/{digest}", { params: { path: { digest: checkedId(digest) } } }));
   }
 }
 
