@@ -10,7 +10,7 @@ from node.api.agents import agent_of
 from node.api.auth import SECURITY, signed_in
 from node.api.envelopes import FlatProblem
 from node.api.errors import problems
-from node.api.metric_views import MetricsView, metrics_view
+from node.api.metric_views import AGENTS, PLAIN, MetricsView, Units, metrics_view
 from node.api.replies import reply
 from node.api.services import Call
 
@@ -44,9 +44,12 @@ async def show_deployment_metrics(
 async def show_agent_metrics(
     request: Call, agent_id: FromPath[str], period: Period = "1h", metric: MetricName = ""
 ) -> Response[MetricsView]:
-    """What all pods used together in the last `1h`, `24h` or `7d`; `metric` is cpu, memory, network or gpu."""
+    """What all pods used together in the last `1h`, `24h` or `7d`; `metric` is cpu, memory, network or gpu.
+
+    Here alone the CPU is in percent of a core, and the memory in MiB.
+    """
     agent = agent_of(request, agent_id)
-    return _shown(request, request.services.hosting.lease_ids(request.account, agent.id), period, metric)
+    return _shown(request, request.services.hosting.lease_ids(request.account, agent.id), period, metric, AGENTS)
 
 
 @get(
@@ -64,5 +67,7 @@ async def show_pod_metrics(
     return _shown(request, (pod.lease,) if pod.lease else (), period, metric)
 
 
-def _shown(request: Call, leases: Sequence[str], period: str, metric: str) -> Response[MetricsView]:
-    return reply(metrics_view(request.services.series.metrics(leases, period, metric), period))
+def _shown(
+    request: Call, leases: Sequence[str], period: str, metric: str, units: Units = PLAIN
+) -> Response[MetricsView]:
+    return reply(metrics_view(request.services.series.metrics(leases, period, metric), period, units))

@@ -21,6 +21,7 @@ async def test_every_metric_is_a_list_of_points(client: httpx.AsyncClient, world
     world.jobs.put(a_job(lease="lse_1"))
     assert (await client.get(f"{METRICS}?period=24h&metric=cpu")).json() == {
         "period": "24h",
+        "units": {"cpu": "cores", "memory": "bytes", "network": "bytes/s", "gpu": "ratio"},
         "metrics": {
             "cpu": [{"timestamp": AT, "value": 0.5, "max": 1.0}],
             "memory": [{"timestamp": AT, "value": 2**20, "max": 2**20}],
@@ -55,11 +56,22 @@ async def test_pods_deployments_and_agents_are_measured_by_the_leases_of_their_p
     job = a_job(id="job_of_the_pod", service=agent)
     for noun in (job, a_lease("requester", id=lease, job=job.id), a_lease("requester", id="lse_other", job="job_x")):
         await world.storage.write(lambda tx, noun=noun: tx.put(noun))
-    for path in (f"/v1/agents/{agent}", f"/v1/deployments/{agent}", f"/v1/pods/{pod['id']}"):
+    for path, value in (
+        (f"/v1/agents/{agent}", 1),
+        (f"/v1/deployments/{agent}", 2**20),
+        (f"/v1/pods/{pod['id']}", 2**20),
+    ):
         answer = await client.get(f"{path}/metrics?period=7d&metric=memory")
-        assert answer.json()["metrics"]["memory"][0]["value"] == 2**20
+        assert answer.json()["metrics"]["memory"][0]["value"] == value
         assert (await client.get(f"{path}/metrics", headers={"X-API-Key": OTHER_KEY})).status_code == 404
     assert world.series.asked == [((lease,), "7d", "memory")] * 3
+
+
+async def test_an_agents_page_counts_in_percent_of_a_core_and_mib(client: httpx.AsyncClient) -> None:
+    agent = (await created(client))["id"]
+    found = (await client.get(f"/v1/agents/{agent}/metrics")).json()
+    assert found["units"] == {"cpu": "percent", "memory": "MiB", "network": "bytes/s", "gpu": "ratio"}
+    assert (found["metrics"]["cpu"][0]["value"], found["metrics"]["memory"][0]["value"]) == (50.0, 1.0)
 
 
 @pytest.mark.parametrize(

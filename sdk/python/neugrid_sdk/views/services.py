@@ -190,7 +190,7 @@ class NetworkPoint(Point, frozen=True, kw_only=True):
 
 
 class MetricSet(View, frozen=True, kw_only=True):
-    """What was asked for: cores, bytes, bytes a second, and the load of GPUs from 0 to 1; None = not asked for."""
+    """What was asked for; None = not asked for."""
 
     cpu: tuple[Point, ...] | None = None
     memory: tuple[Point, ...] | None = None
@@ -198,8 +198,18 @@ class MetricSet(View, frozen=True, kw_only=True):
     gpu: tuple[Point, ...] | None = None
 
 
+class Units(View, frozen=True, kw_only=True):
+    """What the values count: cores and bytes; for agents percent of a core and MiB."""
+
+    cpu: str
+    memory: str
+    network: str
+    gpu: str
+
+
 class Metrics(View, frozen=True, kw_only=True):
     """Use over time."""
 
     period: str
+    units: Units
     metrics: MetricSet
