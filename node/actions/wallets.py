@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -29,6 +30,7 @@ from node.engine import Engine
 from node.ports import Chain, Reader
 from node.records import Account, Mark, Withdrawal
 
+N = TypeVar("N", Channel, Withdrawal)
 _refunded = msgspec.json.Decoder(Refunded)
 _log = structlog.get_logger("wallets")
 EXIT_KEY: Final = 86_400_000
@@ -129,8 +131,7 @@ class Wallets:
     async def finish_withdrawals(self) -> None:
         """Go on with withdrawals that a crash or a silent chain left pending."""
         async with self._paying:
-            for withdrawal in self._storage.find(Withdrawal, state="pending"):
-                await self._pay_out(withdrawal)
+            await _each(self._storage.find(Withdrawal, state="pending"), self._pay_out)
 
     def withdrawal(self, account: Account, id: str) -> Withdrawal:
         """One withdrawal of the account."""
@@ -223,24 +224,28 @@ class Wallets:
             return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem="NO_LEASE")
         peer = lease.terms.provider_peer
         try:
-            answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
-        except Unavailable:
-            return await self._exit(channel)
+            try:
+                answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
+            except Unavailable:
+                return await self._exit(channel)
+            await self._funding.refresh(channel)
         except NeugridError as error:
             return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=error.message)
-        await self._funding.refresh(channel)
         return RefundResult(
             channel=channel.id, payee=channel.payee, amount=Amount(answer.amount), transaction=answer.transaction
         )
 
     async def finish_exits(self) -> None:
         """Finish the exits whose delay is over: what nobody claimed comes back."""
-        for channel in self._storage.find(Channel, payer=self.address):
-            seen = await self._chain.channel(channel.id) if channel.exiting else None
-            if seen is not None and seen.exiting and seen.exit_ready_at <= self._engine.clock.now():
-                key = f"finish-exit:{channel.id[:16]}:{seen.exit_ready_at}"
-                await self._chain.finish_exit(channel.signer, channel.payee, key)
-                await self._funding.refresh(channel)
+        exiting = (channel for channel in self._storage.find(Channel, payer=self.address) if channel.exiting)
+        await _each(exiting, self._finish_exit)
+
+    async def _finish_exit(self, channel: Channel) -> None:
+        seen = await self._chain.channel(channel.id)
+        if seen.exiting and seen.exit_ready_at <= self._engine.clock.now():
+            key = f"finish-exit:{channel.id[:16]}:{seen.exit_ready_at}"
+            await self._chain.finish_exit(channel.signer, channel.payee, key)
+            await self._funding.refresh(channel)
 
     async def _exit(self, channel: Channel) -> RefundResult:
         """Arm an exit from the channel of a provider that is silent; one that is armed already is only told."""
@@ -254,6 +259,18 @@ class Wallets:
             await self._funding.refresh(channel)
         problem = f"the provider is silent: {seen.exiting} base units come back from {_instant(seen.exit_ready_at)} on"
         return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
+
+
+async def _each(found: Iterable[N], act: Callable[[N], Awaitable[object]]) -> None:
+    """Do it with all, whichever of them it fails for; the first error is raised at the end."""
+    problems = []
+    for noun in found:
+        try:
+            await act(noun)
+        except NeugridError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
 
 
 def _latest_lease(reader: Reader, channel: str, **where: str) -> Lease | None:

@@ -2,15 +2,19 @@
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from market.audit import NODE, AuditEntry
 from market.dialogue import RefundAsked
-from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound
+from market.errors import Conflict, IdempotencyMismatch, InsufficientFunds, NotFound, Unavailable
 from market.leases import LeaseState
 from market.messages import Kind
-from market.units import Amount
+from market.units import Address, Amount, Timestamp
+from market.vouchers import Channel
+from node.ports import ChannelOnChain
 from node.records import Account, Withdrawal
 from tests.builders import DIGEST, NOW, an_address
 from tests.node.actions.stage import ACCOUNT, Stage, key_of, staged
@@ -151,6 +155,67 @@ def test_earnings_add_up_before_and_after_a_withdrawal(tmp_path: Path) -> None:
 
 
 # --- refunds ---
+
+EXITING: Final = ("e1", "e2", "e3")
+
+
+class ExitChain:
+    """Channels whose exits are ready; it has no answer for the second."""
+
+    def __init__(self) -> None:
+        self.finished: list[str] = []
+
+    async def channel(self, channel: str) -> ChannelOnChain:
+        if channel == EXITING[1]:
+            raise Unavailable("the chain gives no answer")
+        is_over = channel in self.finished
+        return ChannelOnChain(
+            deposited=Amount(0 if is_over else 100),
+            claimed=Amount(0),
+            exiting=Amount(0 if is_over else 100),
+            exit_ready_at=Timestamp(NOW),
+        )
+
+    async def finish_exit(self, signer: str, payee: str, key: str) -> None:
+        self.finished.append(payee)
+
+
+def test_an_exit_that_can_not_be_finished_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(stage: Stage) -> None:
+        chain = ExitChain()
+        for wallets in (stage.buyer.wallets, stage.buyer.funding):
+            monkeypatch.setattr(wallets, "_chain", chain)
+        for id in EXITING:
+            channel = replace(stage.channel(deposited=Amount(100), exiting=Amount(100)), id=id, payee=Address(id))
+            await stage.put("buyer", channel)
+        with pytest.raises(Unavailable):
+            await stage.buyer.wallets.finish_exits()
+        assert chain.finished == [EXITING[0], EXITING[2]]
+        left = {channel.id: channel.exiting for channel in stage.storages["buyer"].find(Channel)}
+        assert left == {"e1": 0, "e2": 100, "e3": 0}
+
+    staged(tmp_path, play)
+
+
+def test_a_refund_tells_of_each_channel_whichever_of_them_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play(stage: Stage) -> None:
+        async def away(*_: object) -> None:
+            raise Unavailable("nobody answers")
+
+        await stage.lease("buyer", S.SETTLED)
+        for channel in (stage.channel(), replace(stage.channel(), id="other")):
+            await stage.put("buyer", channel)
+        monkeypatch.setattr(stage.buyer.wallets._peers, "ask", away)
+        monkeypatch.setattr(stage.buyer.wallets, "_exit", away)
+        found = await stage.buyer.wallets.refund()
+        assert {each.channel: each.problem for each in found} == {
+            stage.channel().id: "nobody answers",
+            "other": "NO_LEASE",
+        }
+
+    staged(tmp_path, play)
 
 
 def test_who_asks_for_refunds_is_written_down(tmp_path: Path) -> None:
