@@ -205,7 +205,7 @@ class DockerRuntime:
         kept: list[str] | None = None
         with contextlib.suppress(NotFound):
             kept = _kept(await self._inspect(name))
-            await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+            await self._engine.remove(name)
         await self._outlets.close(name)
         await self._engine.call(lambda client: owners.dismiss(client, name))
         await self._volumes.drop(name)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import docker
@@ -32,6 +33,12 @@ CALL_TIMEOUT = 60.0
 
 MAX_REFUSAL: Final = 4096
 """Bytes read of the reason why the engine does not hand a connection over."""
+REMOVAL_PAUSES: Final = (0.5, 2.0)
+"""Seconds between tries to remove a container."""
+
+
+class Failed(Unavailable):
+    """The engine is there, and says that it could not."""
 
 
 class Engine:
@@ -57,6 +64,21 @@ class Engine:
     async def call(self, verb: Callable[[Client], T]) -> T:
         """`verb` on the client, in a thread of the pool; raises our errors only."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.blocking, verb)
+
+    async def remove(self, name: str) -> None:
+        """Remove a container, running or not, and its nameless volumes; NotFound when there is none.
+
+        An engine in need says after 10 s that no end came of its kill, or that files came while it removed the rest:
+        a little later it can.
+        """
+        for pause in (*REMOVAL_PAUSES, None):
+            try:
+                await self.call(partial(_remove, name))
+                return
+            except (Conflict, Failed):  # Conflict: it removes it already
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
 
     def blocking(self, verb: Callable[[Client], T]) -> T:
         """`verb` on the client, in the caller's thread; for streams that have a thread of their own."""
@@ -193,6 +215,10 @@ async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
         raise _from_status(status, said)
 
 
+def _remove(name: str, client: Client) -> None:
+    client.remove_container(name, v=True, force=True)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Whatever the SDK raises inside becomes one of `market.errors`."""
@@ -217,4 +243,4 @@ def _from_status(status: int, said: str) -> NeugridError:
         return Conflict(said, service="docker")
     if 400 <= status < 500:
         return InvalidParameters(said, service="docker")
-    return Unavailable(f"the container engine failed: {said}", service="docker")
+    return Failed(f"the container engine failed: {said}", service="docker")

@@ -180,7 +180,7 @@ class Outlets:
     async def _discard(self, name: str) -> None:
         """Remove the container; with it go namespace, interfaces and rules."""
         with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
-            await self._engine.call(lambda client: client.remove_container(PREFIX + name, force=True))
+            await self._engine.remove(PREFIX + name)
 
     def _look_on(self) -> None:
         if self._looking is None or self._looking.done():

@@ -99,7 +99,7 @@ class Slots:
 
     async def _remove(self, name: str) -> None:
         with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
-            await self._engine.call(lambda client: client.remove_container(name, force=True))
+            await self._engine.remove(name)
 
     async def _find_taken(self) -> None:
         filters = {"label": f"{NODE_LABEL}={self._node}"}

@@ -148,7 +148,7 @@ class Starter:
         try:
             await self._engine.call(lambda client: give(client, self._settings.node, spec.name, volumes, user))
         except NeugridError:
-            await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
+            await self._engine.remove(spec.name)
             raise
 
     async def _send(self, spec: ContainerSpec, request: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class Starter:
         return self._clock.now()
 
     async def _launch_anew(self, spec: ContainerSpec, seccomp: str) -> None:
-        await self._engine.call(lambda client: client.remove_container(spec.name, force=True))
+        await self._engine.remove(spec.name)
         await self._outlets.close(spec.name)
         await self._create(spec, seccomp, "" if spec.egress.policy == "none" else await self._outlets.open(spec))
         await self._run(spec.name)

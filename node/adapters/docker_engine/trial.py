@@ -114,7 +114,7 @@ class Trials:
         return found
 
     async def _remove(self, name: str) -> None:
-        await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+        await self._engine.remove(name)
 
     async def _sweep(self) -> None:
         """Remove trials of processes, or under engines, that died over them; a node makes one after the other."""

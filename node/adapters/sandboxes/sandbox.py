@@ -125,7 +125,7 @@ class Sandboxer:
         """Kill and remove; no error when it is gone. What can not be removed now goes before the next one starts."""
         try:
             with contextlib.suppress(NotFound, Conflict):  # Conflict: the engine removes it in this moment
-                await self._engine.call(lambda client: client.remove_container(name, v=True, force=True))
+                await self._engine.remove(name)
         except NeugridError:
             self._strays.add(name)
             raise

@@ -24,8 +24,8 @@ class Engine:
             raise Unavailable("the engine is away", service="docker")
         return verb(self)
 
-    def remove_container(self, name: str, **_: object) -> None:
-        self.removed.append(name)
+    async def remove(self, name: str) -> None:
+        await self.call(lambda engine: engine.removed.append(name))
 
     is_local = True
 
