@@ -33,7 +33,7 @@ CALL_TIMEOUT = 60.0
 
 MAX_REFUSAL: Final = 4096
 """Bytes read of the reason why the engine does not hand a connection over."""
-REMOVAL_PAUSES: Final = (0.5, 2.0)
+REMOVAL_PAUSES: Final = (0.5, 2.0, 5.0, 10.0, 20.0)
 """Seconds between tries to remove a container."""
 
 
@@ -68,8 +68,8 @@ class Engine:
     async def remove(self, name: str) -> None:
         """Remove a container, running or not, and its nameless volumes; NotFound when there is none.
 
-        An engine in need says after 10 s that no end came of its kill, or that files came while it removed the rest:
-        a little later it can.
+        An engine is in need for seconds after a container whose children ran out of memory thousands of times: it
+        hears of the end behind all of them, and writes each of them into the folder that it removes. It is asked again.
         """
         for pause in (*REMOVAL_PAUSES, None):
             try:
