@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +68,8 @@ class DockerRuntime:
             progress=progress,
         )
         self._counts = counts = MountCounts(self._engine, settings.node)
-        self._watch = Watch(self._engine, settings.node, self._welcome)
+        end_flood = partial(self._kill, signal="SIGKILL", why="oom", patience=KILL_PATIENCE)
+        self._watch = Watch(self._engine, settings.node, self._welcome, end_flood)
         self._slots = Slots(self._engine, settings.node, settings.slots, self._seccomp)
         self._outlets = Outlets(self._engine, settings, self._seccomp)
         self._volumes = _volumes(self._engine, settings, counts)

@@ -7,6 +7,8 @@ is the truth, so a change is only a hint to look again, and a missing hint is la
 import asyncio
 import contextlib
 import threading
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -21,21 +23,28 @@ LATE_OOM: Final = 1.0
 """Seconds that the engine's word about a memory kill may come after the end of the container, under load..."""
 LISTEN: Final = 0.1
 """...and how often it is listened for."""
+OOMS: Final = 100
+"""So many memory kills in a container..."""
+OOMS_WITHIN: Final = 10.0
+"""...within so many seconds are a flood: the engine writes each of them down before anything else of the container."""
 OnReturn = Callable[[], Awaitable[None]]
+OnFlood = Callable[[str], Awaitable[None]]
 
 
 class Watch:
     """Hints about the containers labelled with `node`; begins to listen at the first question."""
 
-    def __init__(self, engine: Engine, node: str, on_return: OnReturn, period: float = 3.0) -> None:
-        """`on_return` is called each time the engine is there (again)."""
+    def __init__(self, engine: Engine, node: str, on_return: OnReturn, on_flood: OnFlood, period: float = 3.0) -> None:
+        """`on_return` is called each time the engine is there (again), `on_flood` when a container floods it."""
         self._engine = engine
         self._on_return = on_return
+        self._on_flood = on_flood
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._returning: asyncio.Task[None] | None = None
         self._filters = {"label": f"{NODE_LABEL}={node}"}
         self._period = period
         self._changes: dict[str, asyncio.Event] = {}
-        self._oom: set[str] = set()
+        self._ooms: dict[str, deque[float]] = {}
         self._witness = Witness()
         self._closing = threading.Event()
         self._stream: Any = None
@@ -50,7 +59,7 @@ class Watch:
 
     def had_oom(self, name: str) -> bool:
         """Whether the engine reported that a process of `name` was killed for memory."""
-        return name in self._oom
+        return name in self._ooms
 
     async def late_oom(self, name: str) -> None:
         """Until that is reported, or LATE_OOM seconds have passed after the end."""
@@ -78,7 +87,7 @@ class Watch:
         """There is no `name` any more: whoever still waits for it is told, for its end may not have been read yet."""
         self._witness.forget(name)
         self._tell(name)
-        self._oom.discard(name)
+        self._ooms.pop(name, None)
 
     async def connected(self) -> None:
         """Until the event stream stands; waiting for an end works without it too, only later."""
@@ -88,7 +97,7 @@ class Watch:
     def close(self) -> None:
         """Stop listening."""
         self._closing.set()
-        for task in (self._reconciling, self._returning):
+        for task in (self._reconciling, self._returning, *self._ending.values()):
             if task is not None:
                 task.cancel()
         if self._stream is not None:
@@ -138,13 +147,30 @@ class Watch:
             return
         name = about.get("name", "")
         if event.get("Action") == "oom":
-            self._oom.add(name)
+            self._count_oom(name)
         elif event.get("Action") == "kill":
             self._witness.killed(name)
         else:
             if event.get("Action") == "die":
                 self._witness.ended(name)
+            elif event.get("Action") == "destroy":
+                self._ooms.pop(name, None)
             self._tell(name)
+
+    def _count_oom(self, name: str) -> None:
+        now, latest = time.monotonic(), self._ooms.setdefault(name, deque(maxlen=OOMS))
+        latest.append(now)
+        if len(latest) == OOMS and now - latest[0] <= OOMS_WITHIN:
+            latest.clear()
+            if name not in self._ending:
+                self._ending[name] = asyncio.create_task(self._end(name))
+
+    async def _end(self, name: str) -> None:
+        try:
+            with contextlib.suppress(NeugridError):  # it is asked for again with the next so many
+                await self._on_flood(name)
+        finally:
+            self._ending.pop(name, None)
 
     def _tell(self, name: str) -> None:
         change = self._changes.pop(name, None)

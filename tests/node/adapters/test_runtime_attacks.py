@@ -74,6 +74,19 @@ async def test_what_the_engine_was_asked_for_is_what_it_applies(runtime: DockerR
     assert not host["Privileged"]
 
 
+async def test_who_runs_out_of_memory_again_and_again_is_ended(runtime: DockerRuntime) -> None:
+    """Each memory kill is work for the engine, which would do little else."""
+    bombs = "import os\nwhile True:\n  if os.fork() == 0: x = bytearray(10**9)\n  os.wait()"
+    end, _ = await run(runtime, python(bombs, memory=16 * MIB))
+    assert (end.code, end.reason) == (137, "oom")
+
+
+async def test_a_few_memory_kills_of_children_are_its_own_affair(runtime: DockerRuntime) -> None:
+    bombs = "import os\nfor _ in range(9):\n  if os.fork() == 0: x = bytearray(10**9)\n  os.wait()\nprint('still here')"
+    _, lines = await run(runtime, python(bombs))
+    assert texts(lines) == ["still here"]
+
+
 async def test_a_memory_bomb_is_out_of_memory(runtime: DockerRuntime) -> None:
     end, _ = await run(runtime, python("x = bytearray(10**9)"))
     assert (end.code, end.reason) == (137, "oom")
