@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from market.dialogue import LogPlace
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
 from market.units import Timestamp
@@ -21,9 +19,9 @@ from node.adapters.base_images import BASE_IMAGES
 from node.adapters.docker_engine import owners
 from node.adapters.docker_engine.build_places import BuildPlaces
 from node.adapters.docker_engine.builds import DockerBuilder
-from node.adapters.docker_engine.calls import Engine, name_of
+from node.adapters.docker_engine.calls import Engine, Failed, name_of
 from node.adapters.docker_engine.collect import collect
-from node.adapters.docker_engine.exits import exit_of, has_ended, may_be_oom, timestamp_of, vanished
+from node.adapters.docker_engine.exits import ended_at, exit_of, has_ended, may_be_oom, timestamp_of, vanished
 from node.adapters.docker_engine.groups import Group
 from node.adapters.docker_engine.health import health_of
 from node.adapters.docker_engine.images import Images
@@ -271,7 +269,7 @@ class DockerRuntime:
             if is_doubtful := end.reason == "engine":
                 await self._engine.call(lambda _: self._engine.greet())
             end = self._read_exit(name, await self._inspect(name), is_last=is_doubtful)
-        return end if end is None or end.finished_at else _ended_at(end, self._clock.now())
+        return end if end is None or end.finished_at else ended_at(end, self._clock.now())
 
     def _read_exit(self, name: str, seen: dict[str, Any], *, is_last: bool = False) -> Exit | None:
         told = self._watch.told_of(name, seen["State"]["ExitCode"], is_last=is_last)
@@ -298,9 +296,9 @@ class DockerRuntime:
                     await self._kill(name, "SIGKILL", "killed", KILL_PATIENCE)
 
     async def _kill(self, name: str, signal: str, why: str, patience: float) -> None:
-        """Send `signal` and wait at most `patience` seconds for the end; nothing when it does not run."""
+        """Send `signal` and wait at most `patience` seconds for the end; nothing when it does not run. Unavailable."""
         change = self._watch.change_of(name)
-        asked_before = self._asked.get(name)
+        asked_before, problem = self._asked.get(name), None
         self._asked.setdefault(name, why)
         try:
             await self._engine.call(lambda client: client.kill(name, signal))
@@ -308,8 +306,13 @@ class DockerRuntime:
             if asked_before is None:
                 self._asked.pop(name, None)
             return
-        with contextlib.suppress(TimeoutError):
+        except Failed as error:  # it was sent, but the engine has not heard of the end: it comes, if late
+            problem = error
+        try:
             await asyncio.wait_for(change.wait(), patience)
+        except TimeoutError:
+            if problem and not change.is_set():
+                raise problem from None
 
 
 def _volumes(engine: Engine, settings: RuntimeSettings, counts: MountCounts) -> LoopVolumes | PlainVolumes:
@@ -320,11 +323,6 @@ def _volumes(engine: Engine, settings: RuntimeSettings, counts: MountCounts) -> 
 
 def _is_workload(labels: dict[str, str]) -> bool:
     return labels.get(SLOT_LABEL) != IDLE and SANDBOX_LABEL not in labels
-
-
-def _ended_at(end: Exit, now: Timestamp) -> Exit:
-    """An engine that died over a start does not know when it came to nothing."""
-    return replace(end, started_at=end.started_at or now, finished_at=now)
 
 
 def _timeout(seen: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from market.units import Timestamp
 from node.ports import Exit
@@ -81,6 +82,11 @@ def exit_of(
     ):
         reason = "engine"
     return Exit(code=code, reason=reason, started_at=started or finished, finished_at=finished)
+
+
+def ended_at(end: Exit, now: Timestamp) -> Exit:
+    """An engine that died over a start does not know when it came to nothing."""
+    return replace(end, started_at=end.started_at or now, finished_at=now)
 
 
 def may_be_oom(end: Exit) -> bool:

@@ -1,7 +1,8 @@
-"""An engine in need is asked again to remove a container."""
+"""An engine in need is asked again to remove a container, and may hear late of the end of what it killed."""
 
 import asyncio
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ import requests
 from docker.errors import APIError
 
 from market.errors import Conflict, NeugridError, NotFound, Unavailable
+from node.adapters.clock import SystemClock
 from node.adapters.docker_engine import calls
 from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.settings import RuntimeSettings
+from node.adapters.runtime import DockerRuntime
 
 BUSY, UNDER_WAY, GONE = HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND
 
@@ -69,5 +73,39 @@ def test_an_engine_that_is_away_is_asked_once(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(Unavailable):
             await engine.remove("job-a1")
         assert asked == [1]
+
+    asyncio.run(play())
+
+
+class Ends:
+    """Tells of the end of whatever is asked for: at once, or never."""
+
+    def __init__(self, *, is_told: bool) -> None:
+        self.is_told = is_told
+
+    def change_of(self, name: str) -> asyncio.Event:
+        change = asyncio.Event()
+        if self.is_told:
+            change.set()
+        return change
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_kill_whose_end_the_engine_has_not_heard_of_is_waited_for(
+    is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        runtime = DockerRuntime(RuntimeSettings(node="n", folder=tmp_path), SystemClock())
+
+        async def call(_: object) -> None:
+            raise calls.Failed("tried to kill container, but did not receive an exit event")
+
+        monkeypatch.setattr(runtime._engine, "call", call)
+        monkeypatch.setattr(runtime, "_watch", Ends(is_told=is_told))
+        if is_told:
+            await runtime.stop("job-a1", grace=0)
+        else:
+            with pytest.raises(Unavailable, match="exit event"):
+                await runtime.stop("job-a1", grace=0)
 
     asyncio.run(play())
