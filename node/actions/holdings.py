@@ -96,8 +96,7 @@ class Holdings:
     def bringing(self, account: Account, contents: Mapping[str, bytes]) -> Iterator[None]:
         """Room for these contents, by digest, while they are written and recorded; QuotaExceeded without it."""
         with self._place(account) as take:
-            if contents:
-                take(sum(len(content) for digest, content in contents.items() if not self.has(account.id, digest)))
+            take(sum(len(content) for digest, content in contents.items() if not self.has(account.id, digest)))
             yield
 
     async def put(self, contents: Iterable[bytes]) -> None:

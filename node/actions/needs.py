@@ -1,6 +1,7 @@
 """Which files what goes on works with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from market.jobs import LIVE, Job
@@ -23,26 +24,27 @@ def files_of(lease: Lease) -> Iterator[File]:
 
 def needs(reader: Reader, account: str, digest: str) -> bool:
     """Whether a job, a service or an unsettled lease of the account has the file."""
-    jobs = any(_names(job.workload.inputs, digest) for job in _all(reader, Job, account=account, state=LIVE))
-    if jobs or any(
-        _names(service.workload.inputs, digest) for service in _all(reader, Service, account=account, state=LIVING)
-    ):
+    jobs = (job.workload for page in pages(reader, Job, account=account, state=LIVE) for job in page)
+    services = (each.workload for page in pages(reader, Service, account=account, state=LIVING) for each in page)
+    if any(_names(workload.inputs, digest) for workload in chain(jobs, services)):
         return True
-    leases = _all(reader, Lease, side="requester", state=UNSETTLED)
-    return any(_names(files_of(lease), digest) and _owner(reader, lease) == account for lease in leases)
+    leases = pages(reader, Lease, side="requester", state=UNSETTLED)
+    named = (lease for page in leases for lease in page if _names(files_of(lease), digest))
+    return any(_owner(reader, lease) == account for lease in named)
 
 
-def _names(files: Any, digest: str) -> bool:
+def pages(reader: Reader, noun: type[N], **where: Any) -> Iterator[list[N]]:
+    """All that fit, a page at a time, each looked up when it is asked for."""
+    after: tuple[int, str] | None = None
+    while page := reader.find(noun, limit=AT_ONCE, after=after, **where):
+        yield page
+        after = (page[-1].created_at, page[-1].id)
+
+
+def _names(files: Iterable[File], digest: str) -> bool:
     return any(file.digest == digest for file in files)
 
 
 def _owner(reader: Reader, lease: Lease) -> str:
     job = reader.get(Job, lease.job)
     return job.account if job else ""
-
-
-def _all(reader: Reader, noun: type[N], **where: Any) -> Iterator[N]:
-    after: tuple[int, str] | None = None
-    while page := reader.find(noun, limit=AT_ONCE, after=after, **where):
-        yield from page
-        after = (page[-1].created_at, page[-1].id)

@@ -12,7 +12,7 @@ from market.messages import Envelope
 from market.services import LIVING, Service
 from node.actions.files import Files
 from node.actions.holdings import Holdings
-from node.actions.needs import AT_ONCE, UNSETTLED, files_of
+from node.actions.needs import UNSETTLED, files_of, pages
 from node.ports import Storage
 from node.records import Mark
 
@@ -78,9 +78,7 @@ class Stores:
 
     async def _all(self, noun: type[N], **where: Any) -> AsyncIterator[N]:
         """All that fit, a page at a time: others have their turn in between."""
-        after: tuple[int, str] | None = None
-        while page := self._storage.find(noun, limit=AT_ONCE, after=after, **where):
+        for page in pages(self._storage, noun, **where):
             for each in page:
                 yield each
-            after = (page[-1].created_at, page[-1].id)
             await asyncio.sleep(0)

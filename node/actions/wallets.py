@@ -221,16 +221,19 @@ class Wallets:
     async def _ask_back(self, channel: Channel) -> RefundResult:
         lease = _latest_lease(self._storage, channel.id, side="requester")
         if lease is None:
-            return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem="NO_LEASE")
-        peer = lease.terms.provider_peer
+            return _kept(channel, "NO_LEASE")
         try:
-            try:
-                answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
-            except Unavailable:
-                return await self._exit(channel)
-            await self._funding.refresh(channel)
+            return await self._given_back(channel, lease.terms.provider_peer)
         except NeugridError as error:
-            return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=error.message)
+            return _kept(channel, error.message)
+
+    async def _given_back(self, channel: Channel, peer: str) -> RefundResult:
+        """By its provider; an exit is armed where he is silent."""
+        try:
+            answer = await self._peers.ask(peer, Kind.REFUND, RefundAsked(channel.id), _refunded, 60.0)
+        except Unavailable:
+            return await self._exit(channel)
+        await self._funding.refresh(channel)
         return RefundResult(
             channel=channel.id, payee=channel.payee, amount=Amount(answer.amount), transaction=answer.transaction
         )
@@ -258,7 +261,12 @@ class Wallets:
             seen = await self._chain.channel(channel.id)
             await self._funding.refresh(channel)
         problem = f"the provider is silent: {seen.exiting} base units come back from {_instant(seen.exit_ready_at)} on"
-        return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
+        return _kept(channel, problem)
+
+
+def _kept(channel: Channel, problem: str) -> RefundResult:
+    """Nothing came back yet."""
+    return RefundResult(channel=channel.id, payee=channel.payee, amount=Amount(0), problem=problem)
 
 
 async def _each(found: Iterable[N], act: Callable[[N], Awaitable[object]]) -> None:

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from node.api.auth import SECURITY, signed_in, uploads
 from node.api.errors import PayloadTooLarge, problems
 from node.api.present import iso
-from node.api.replies import Page, cursor_of, pagination_of, place_in, reply
+from node.api.replies import Page, cut_ahead_by, pagination_of, place_in, reply
 from node.api.services import Call
 from node.api.views import Deleted, FileList, HeldFile, StoredFile
 
@@ -45,8 +45,7 @@ async def list_files(request: Call, wanted: NamedDependency[Page]) -> Response[F
     files = request.services.files
     after = place_in(wanted.cursor) if wanted.cursor else None
     found, total = files.list(request.account, wanted.limit + 1, after, wanted.start)
-    shown = found[: wanted.limit]
-    following = cursor_of(shown[-1].used_at, shown[-1].id) if len(found) > wanted.limit else None
+    shown, following = cut_ahead_by(found, wanted, lambda file: (file.used_at, file.id))
     views = tuple(
         HeldFile(digest=each.digest, size=each.size, used_at=iso(each.used_at), kept_until=iso(files.kept_until(each)))
         for each in shown

@@ -15,7 +15,7 @@ from litestar.types import Receive, Scope, Send
 
 from market.errors import InvalidParameters
 from node.actions.answers import ANSWER_KEPT, Idempotency, must_match
-from node.api.merging import Placed
+from node.api.merging import Place, Placed, place_of
 from node.api.services import Call
 from node.api.views import Pagination
 from node.records import Answer
@@ -286,8 +286,13 @@ P = TypeVar("P", bound=Placed)
 
 def cut_ahead(found: Sequence[P], page: Page) -> tuple[Sequence[P], str | None]:
     """A page of what was looked up with one item more than it holds, and the cursor of the next one."""
+    return cut_ahead_by(found, page, place_of)
+
+
+def cut_ahead_by(found: Sequence[T], page: Page, place: Callable[[T], Place]) -> tuple[Sequence[T], str | None]:
+    """The same of what lists order by something else."""
     shown = found[: page.limit]
-    return shown, cursor_of(shown[-1].created_at, shown[-1].id) if len(found) > page.limit else None
+    return shown, cursor_of(*place(shown[-1])) if len(found) > page.limit else None
 
 
 def cursor_of(created_at: int, id: str) -> str:

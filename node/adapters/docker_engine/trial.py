@@ -97,7 +97,7 @@ class Trials:
         try:
             return await self._observed(spec.name)
         finally:
-            await self._remove(spec.name)
+            await self._engine.remove(spec.name)
 
     async def _observed(self, name: str) -> Trial:
         await self._engine.call(lambda client: client.start(name))
@@ -113,16 +113,13 @@ class Trials:
         found: dict[str, Any] = await self._engine.call(lambda client: client.inspect_container(name))
         return found
 
-    async def _remove(self, name: str) -> None:
-        await self._engine.remove(name)
-
     async def _sweep(self) -> None:
         """Remove trials of processes, or under engines, that died over them; a node makes one after the other."""
         filters = {"label": f"{NODE_LABEL}={self._node}", "name": f"{LABEL}-"}
         for item in await self._engine.call(lambda client: client.containers(all=True, filters=filters)):
             if self._node != LABEL or time.time_ns() // 10**9 - item["Created"] > STALE:
                 with contextlib.suppress(NeugridError):
-                    await self._remove(item["Id"])
+                    await self._engine.remove(item["Id"])
 
 
 def judge_profile(trial: Trial) -> Finding:
