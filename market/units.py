@@ -118,13 +118,7 @@ def parse_cpu(value: str | float, field: str = "resources.cpu") -> MilliCpu:
 @lru_cache(maxsize=1024)
 def instant(at: int) -> str:
     """Epoch milliseconds as ISO 8601 in UTC: 2026-11-27T05:00:00.000Z. One answer shows many a moment three times."""
-    return f"{_second(at // 1000)}.{at % 1000:03}Z"
-
-
-@lru_cache(maxsize=1024)
-def _second(number: int) -> str:
-    """So many seconds after the epoch: the moments of one answer are of few seconds."""
-    return (_EPOCH + timedelta(seconds=number)).isoformat()
+    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds") + "Z"
 
 
 def parse_address(text: str, field: str = "address") -> Address:
