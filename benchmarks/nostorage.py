@@ -11,6 +11,7 @@ from node.ports import Tx
 from node.records import Account, ApiKey, Happened, Mark
 
 N = TypeVar("N", bound=Struct)
+M = TypeVar("M", bound=Struct)
 R = TypeVar("R")
 KEPT: Final = (Account, ApiKey, Mark)
 LAST: Final = (Happened, AuditEntry)
@@ -25,6 +26,9 @@ class NoStorage:
     def get(self, noun: type[N], id: str) -> N | None:
         found = self._kept.get(id)
         return found if isinstance(found, noun) else None
+
+    def pair(self, noun: type[N], id: str, column: str, other: type[M]) -> tuple[N | None, M | None]:
+        return self.get(noun, id), None
 
     def find(self, noun: type[N], *, limit: int = 0, newest: bool = False, **where: Any) -> list[N]:
         found = [kept for kept in self._kept.values() if isinstance(kept, noun)]

@@ -16,6 +16,7 @@ from node.ports import ByteStream, CodeResult, CodeRun, CodeSpec, Language, Samp
 from tests.builders import NOW
 
 N = TypeVar("N", bound=Struct)
+M = TypeVar("M", bound=Struct)
 R = TypeVar("R")
 
 
@@ -92,6 +93,11 @@ class MemoryStorage:
 
     def count(self, noun: type[Struct], **where: object) -> int:
         return len(self._fitting(shape_of(noun), where))
+
+    def pair(self, noun: type[N], id: str, column: str, other: type[M]) -> tuple[N | None, M | None]:
+        shape, found = shape_of(noun), self.get(noun, id)
+        name = shape.column(column)
+        return found, self.get(other, shape.columns(found)[name]) if found else None
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         self._undo = []

@@ -67,7 +67,11 @@ def owned(
     shown: Callable[[N], bool] = lambda _: True,
 ) -> N:
     """The account's `noun` of that id, as `name`; the same NotFound for what is missing, another's, or not `shown`."""
-    found = reader.get(noun, id)
+    return must_own(reader.get(noun, id), name or noun.__name__.lower(), id, account, shown)
+
+
+def must_own(found: N | None, name: str, id: str, account: Account, shown: Callable[[N], bool] = lambda _: True) -> N:
+    """What was found of that id, as `name`, if it is the account's; see `owned`."""
     if found is None or getattr(found, "account", None) != account.id or not shown(found):
-        raise NotFound(f"no such {name or noun.__name__.lower()}", id=id[:SHOWN])
+        raise NotFound(f"no such {name}", id=id[:SHOWN])
     return found

@@ -18,7 +18,7 @@ class FollowedStorage:
     """The port `Storage` around another one; work runs in the context of who asked, in the writer's thread, too."""
 
     def __init__(self, storage: Storage, clock: Clock, folds: Folds) -> None:
-        self.get, self.find, self.count = storage.get, storage.find, storage.count
+        self.get, self.pair, self.find, self.count = storage.get, storage.pair, storage.find, storage.count
         self._storage = storage
         self._clock = clock
         self._folds = folds

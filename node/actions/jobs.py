@@ -19,10 +19,9 @@ from market.job_events import CancelAsked, Reason
 from market.jobs import DONE, Job, JobState, post_job
 from market.leases import Lease
 from market.orders import Constraints
-from market.receipts import output_digest
 from market.units import Amount
 from market.workloads import MAX_WORKLOAD, File, Workload, files_limit, fits_into, is_too_large
-from node.actions.access import owned
+from node.actions.access import must_own, owned
 from node.actions.answers import Idempotency, keep_answer, known_answer
 from node.actions.budget import promise
 from node.actions.holdings import Holdings
@@ -121,13 +120,14 @@ class Jobs:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
         return owned(self._storage, Job, id, account, shown=lambda job: not job.service)
 
+    def seen(self, account: Account, id: str) -> tuple[Job, Lease | None]:
+        """The same and the lease of its present or last attempt."""
+        job, lease = self._storage.pair(Job, id, "lease", Lease)
+        return must_own(job, "job", id, account, lambda job: not job.service), lease
+
     def running_lease(self, account: Account, id: str) -> Lease | None:
         """The lease under which the account's job runs now."""
-        return self.lease_of(self.get(account, id))
-
-    def lease_of(self, job: Job) -> Lease | None:
-        """The lease of the present or last attempt."""
-        return self._storage.get(Lease, job.lease) if job.lease else None
+        return self.seen(account, id)[1]
 
     def leases_of(self, jobs: Iterable[Job]) -> dict[str, Lease]:
         """The leases of the present or last attempts of many jobs, by their ids."""
@@ -218,18 +218,12 @@ class Jobs:
 
     def results(self, account: Account, id: str) -> tuple[OutputFile, ...]:
         """The files the job left; Conflict while it runs."""
-        job = self.get(account, id)
+        job, lease = self.seen(account, id)
         if job.state not in DONE:
             raise Conflict("the job has not ended", state=job.state.value)
-        lease = self.lease_of(job)
         receipt = lease.receipt if lease else None
         files = receipt.outputs if receipt else ()
         return tuple(OutputFile(path=file.path, digest=file.digest, size=file.size) for file in files)
-
-    def output_digest(self, job: Job) -> str:
-        """One digest over all outputs, "" before there is a receipt."""
-        lease = self.lease_of(job)
-        return output_digest(lease.receipt) if lease and lease.receipt else ""
 
     def result_path(self, account: Account, id: str, path: str) -> Path:
         """The local file behind one result; NotFound when there is none of that path."""

@@ -44,6 +44,12 @@ class Statements:
         known = self._known.get((shape.table, "get"))
         return known or self._learn((shape.table, "get"), _rows(shape).where(_is_key(shape)))
 
+    def pair(self, shape: Shape, column: str, other: Shape) -> str:
+        """Key and body of the row with key `:key`, and of the row of `other` whose key its column holds."""
+        question = (shape.table, "pair", column, other.table)
+        known = self._known.get(question)
+        return known or self._learn(question, _paired(shape, column, other).where(_is_key(shape)))
+
     def delete(self, shape: Shape) -> str:
         """Delete the row with key `:key`."""
         known = self._known.get((shape.table, "delete"))
@@ -116,6 +122,13 @@ def _outline(where: Where) -> list[Any]:
 def _rows(shape: Shape) -> Select[Any]:
     columns = table(shape.table).c
     return select(columns[shape.key], columns.body)
+
+
+def _paired(shape: Shape, column: str, other: Shape) -> Select[Any]:
+    own, others = table(shape.table).c, table(other.table).c
+    rows = select(own[shape.key], own.body, others[other.key], others.body)
+    is_named = others[other.key] == own[shape.column(column)]
+    return rows.join_from(table(shape.table), table(other.table), is_named, isouter=True)
 
 
 def _is_key(shape: Shape) -> ColumnElement[bool]:

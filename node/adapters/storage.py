@@ -17,6 +17,7 @@ from node.migrations import migrate
 from node.ports import Bells, Tx
 
 N = TypeVar("N", bound=Struct)
+M = TypeVar("M", bound=Struct)
 R = TypeVar("R")
 FEW: Final = 100
 """Nouns that a search may find to be remembered in its transaction."""
@@ -154,6 +155,14 @@ class SqlStorage(SqlReader):
     def start(self) -> None:
         """Start the writer's thread."""
         self._group.start()
+
+    def pair(self, noun: type[N], id: str, column: str, other: type[M]) -> tuple[N | None, M | None]:
+        shape, others = shape_of(noun), shape_of(other)
+        rows = self._connection.rows(self._statements.pair(shape, column, others), {"key": shape.key_of(id)})
+        if not rows:
+            return None, None
+        key, body, other_key, other_body = rows[0]
+        return shape.decode(key, body), None if other_body is None else others.decode(other_key, other_body)
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         return await self._group.write(work)

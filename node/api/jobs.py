@@ -90,8 +90,10 @@ async def show_job(
     if is_code(job_id):
         return await show_code_job(request, job_id, wait)
     jobs = request.services.jobs
-    job = await jobs.wait(request.account, job_id, wait) if wait else jobs.get(request.account, job_id)
-    view = _view(request, job)
+    if wait:
+        await jobs.wait(request.account, job_id, wait)
+    job, lease = jobs.seen(request.account, job_id)
+    view = view_under(request, job, lease)
     return reply_unless_known(request, view, etag(job, view))
 
 
@@ -107,7 +109,9 @@ async def cancel_job(request: Call, job_id: FromPath[str]) -> Response[JobView]:
     """End a job now; what it used until then is paid, and a run of code costs nothing. 409 when it has ended."""
     if is_code(job_id):
         return await cancel_code_job(request, job_id)
-    return reply(_view(request, await request.services.jobs.cancel(request.account, job_id)))
+    jobs = request.services.jobs
+    await jobs.cancel(request.account, job_id)
+    return reply(view_under(request, *jobs.seen(request.account, job_id)))
 
 
 @get("/jobs/{job_id:str}/results", guards=[signed_in], tags=TAGS, security=SECURITY, responses=problems(404, 409))
@@ -162,10 +166,6 @@ async def explain_job(request: Call, job_id: FromPath[str]) -> Response[Explanat
         raise Conflict("code runs under a lease that stands: it has no order of its own")
     explanation = request.services.jobs.explain(request.account, job_id)
     return reply(explanation_view(explanation, request.services.currency))
-
-
-def _view(request: Call, job: Job) -> JobView:
-    return view_under(request, job, request.services.jobs.lease_of(job))
 
 
 def _bid_place(bid: BidSeen) -> Key:

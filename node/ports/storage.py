@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 
 N = TypeVar("N", bound=Struct)
+M = TypeVar("M", bound=Struct)
 R = TypeVar("R")
 
 
@@ -65,6 +66,13 @@ class Tx(Reader, Protocol):
 
 class Storage(Reader, Protocol):
     """Durable state. Reads see what is committed; writes are grouped, and answered after the commit is on disk."""
+
+    def pair(self, noun: type[N], id: str, column: str, other: type[M]) -> tuple[N | None, M | None]:
+        """The noun with that id, and the `other` whose id its `column` holds, both as they are at one moment.
+
+        Raises TypeError for a column that the noun's row lacks.
+        """
+        ...
 
     async def write(self, work: Callable[[Tx], R]) -> R:
         """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT, when it is synced.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from market.jobs import Job, JobState
+from market.leases import Lease
 from market.messages import Kind
 from market.workloads import WorkloadKind
 from node.actions import log_relay
@@ -53,6 +54,9 @@ class Service:
 
     def job_now(self) -> Job:
         return self.buyer.jobs.get(ACCOUNT, self.job.id)
+
+    def lease_now(self) -> Lease | None:
+        return self.buyer.jobs.seen(ACCOUNT, self.job.id)[1]
 
     def texts(self) -> list[str]:
         return [line.text for line in self.lines()]
@@ -190,12 +194,12 @@ def test_the_end_of_a_service_says_how_many_lines_there_were(tmp_path: Path) -> 
         await service.restart()
         service.runtime.say(*numbered(300, 310))
         await until(lambda: service.texts()[-1:] == ["line 309"])
-        lease = service.buyer.jobs.lease_of(service.job_now())
+        lease = service.lease_now()
         assert lease is not None
         service.runtime.stopped[lease.container].set()
         service.runtime._wake()
-        await until(lambda: (found := service.buyer.jobs.lease_of(service.job_now())) and found.receipt)
-        ended = service.buyer.jobs.lease_of(service.job_now())
+        await until(lambda: (found := service.lease_now()) and found.receipt)
+        ended = service.lease_now()
         assert ended is not None
         assert ended.receipt is not None
         assert ended.receipt.log_lines == 310

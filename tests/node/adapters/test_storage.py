@@ -140,6 +140,20 @@ async def test_deleting_removes_and_deleting_nothing_is_no_error(storage: Storag
     assert storage.find(Mark) == [a_mark(2)]
 
 
+async def test_a_noun_comes_with_the_other_that_it_names(storage: Storage) -> None:
+    named, unnamed, astray = (
+        a_job("job_000001", lease=a_lease().id), a_job("job_000002"), a_job("job_000003", lease="lse_404404")
+    )  # fmt: skip
+    await put(storage, named, unnamed, astray, a_lease())
+
+    assert storage.pair(Job, named.id, "lease", Lease) == (named, a_lease())
+    assert storage.pair(Job, unnamed.id, "lease", Lease) == (unnamed, None)
+    assert storage.pair(Job, astray.id, "lease", Lease) == (astray, None)
+    assert storage.pair(Job, "job_404404", "lease", Lease) == (None, None)
+    with pytest.raises(TypeError):
+        storage.pair(Job, "job_404404", "wings", Lease)
+
+
 # --- find ----------------------------------------------------------------------------------------------------------
 
 

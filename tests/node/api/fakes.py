@@ -167,8 +167,9 @@ class FakeJobs:
             raise NotFound("no such job", id=id)
         return job
 
-    def lease_of(self, job: Job) -> Lease | None:
-        return self.leases.get(job.lease)
+    def seen(self, account: Account, id: str) -> tuple[Job, Lease | None]:
+        job = self.get(account, id)
+        return job, self.leases.get(job.lease)
 
     def leases_of(self, jobs: Iterable[Job]) -> dict[str, Lease]:
         return {job.lease: self.leases[job.lease] for job in jobs if job.lease in self.leases}
@@ -560,7 +561,7 @@ class World:
         self.runner = FakeRunner(self.storage)
         self.series = FakeSeries()
         nowhere: Any = None
-        self.consoles = Consoles(nowhere, lambda account, id: self.jobs.lease_of(self.jobs.get(account, id)))
+        self.consoles = Consoles(nowhere, lambda account, id: self.jobs.seen(account, id)[1])
         self.files = FakeFiles(self.storage, self.clock)
         self.market = FakeMarket()
         self.wallets = FakeWallets()
