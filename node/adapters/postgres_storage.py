@@ -12,8 +12,7 @@ from node.adapters import postgres
 from node.adapters.postgres import Connection
 from node.adapters.postgres_bells import PostgresBells
 from node.adapters.postgres_places import Database, database_at
-from node.adapters.rows import Shape
-from node.adapters.statements import Statements, Values
+from node.adapters.statements import Statements
 from node.adapters.storage import SqlStorage, SqlTx, serving
 from node.migrations import HEAD, migrate
 
@@ -36,17 +35,13 @@ class Use(Enum):
 
 
 class PostgresTx(SqlTx):
-    """The open transaction of the writer's thread; it waits for reads alone, and for columns that may be taken."""
+    """The open transaction of the writer's thread, which tells other processes of what changed."""
 
     _connection: Connection
 
     def __init__(self, connection: Connection, statements: Statements, bells: PostgresBells) -> None:
         super().__init__(connection, statements)
         self._bells = bells
-
-    def _write(self, shape: Shape, sql: str, values: Values) -> None:
-        run = self._connection.rows if shape.unique else self._connection.later
-        run(sql, values)
 
     def announce(self, ids: Sequence[str]) -> None:
         self._bells.announce(ids)

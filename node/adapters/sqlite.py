@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.pool import StaticPool
 
 from market.errors import Conflict, NeugridError, Unavailable
+from node.adapters.batches import Write, batched
 from node.adapters.statements import Statements, Values
 
 _DIALECT = dialect(paramstyle="named")
@@ -29,6 +31,12 @@ _REASONS: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged",
     sqlite3.SQLITE_NOTADB: "the file is not a database",
 }
+CAREFUL: Final = 60.0
+"""Seconds in which each piece of work writes for itself, once one was refused after the next had begun."""
+LARGE: Final = 2**20
+"""Bytes of what waits to be written, give or take..."""
+ROW: Final = 256
+"""...for each row beside its body."""
 _DURABLE: Final = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "temp_store=MEMORY")
 """FULL syncs the log before COMMIT returns; NORMAL lost half of the acknowledged commits in simulated power cuts."""
 
@@ -45,11 +53,90 @@ class Connection:
         self.raw = raw
         self._is_open = False
         self._spoiled: NeugridError | None = None
+        self._kept: list[Write] = []
+        """What finished pieces of work of the transaction have still to write..."""
+        self._held: list[Write] = []
+        """...and the present one."""
+        self._size = 0
+        self._is_at_work = False
+        self._has_savepoint = False
+        """Whether the present piece of work is to be undone in the database, too."""
+        self._works = 0
+        """Pieces of work of the present transaction."""
+        self._careful_until = 0.0
         self.age = 0
         """Is another one when what was read in a transaction may not be so any longer."""
 
     def rows(self, sql: str, values: Values) -> list[Any]:
-        """Run one statement and fetch all its rows."""
+        """Run one statement, behind all that was to be written before it, and fetch all its rows."""
+        if self._is_at_work:
+            self._catch_up()
+        return self._run(sql, values)
+
+    def later(self, sql: str, values: Values) -> None:
+        """Write together with others what nobody waits for; a later call or `commit` raises what is wrong with it.
+
+        OverflowError or UnicodeEncodeError for values that no column takes: they shall trouble nobody else.
+        """
+        for value in values.values():
+            if isinstance(value, str):
+                value.isascii() or value.encode()
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise OverflowError("a column has 64 bits")
+        self._held.append((sql, values))
+        self._size += ROW + len(values.get("body", ""))
+        if self._size >= LARGE:
+            self._catch_up()
+
+    def begin(self) -> None:
+        """Start a transaction that holds the right to write."""
+        self._run("BEGIN IMMEDIATE", {})
+        self._is_open = True
+        self._works, self._size = 0, 0
+        self.age += 1
+
+    def commit(self) -> None:
+        """Returns when everything since `begin` is on disk."""
+        self._write_kept()
+        self._run("COMMIT", {})
+        self._is_open = False
+
+    def rollback(self) -> None:
+        """Undo everything since `begin`, if anything is left of it; never fails."""
+        self._is_open, self._spoiled = False, None
+        self._kept, self._held, self._is_at_work = [], [], False
+        if self.raw.in_transaction:
+            self.raw.rollback()
+
+    def mark(self) -> None:
+        """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
+        self._works += 1
+        self._is_at_work, self._has_savepoint = True, False
+        if time.monotonic() < self._careful_until:
+            self._save()
+
+    def keep(self) -> None:
+        """End the piece of work and keep its writes."""
+        if self._has_savepoint:
+            self._write_held()
+            self._run("RELEASE work", {})
+        else:
+            self._kept += self._held
+            self._held = []
+        self._is_at_work = False
+
+    def undo(self) -> None:
+        """End the piece of work and undo its writes."""
+        self.age += 1
+        self._held, self._is_at_work = [], False
+        if self._has_savepoint:
+            self._run("ROLLBACK TO work", {})
+            self._run("RELEASE work", {})
+
+    def close(self) -> None:
+        self.raw.close()
+
+    def _run(self, sql: str, values: Any) -> list[Any]:
         if self._spoiled:
             raise self._spoiled
         try:
@@ -57,39 +144,39 @@ class Connection:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
-    def begin(self) -> None:
-        """Start a transaction that holds the right to write."""
-        self.rows("BEGIN IMMEDIATE", {})
-        self._is_open = True
-        self.age += 1
+    def _catch_up(self) -> None:
+        if not self._has_savepoint:
+            self._save()
+        self._write_held()
+        self._size = 0
 
-    def commit(self) -> None:
-        """Returns when everything since `begin` is on disk."""
-        self.rows("COMMIT", {})
-        self._is_open = False
+    def _save(self) -> None:
+        """Open the savepoint of the present piece of work, behind all that others have to write."""
+        self._write_kept()
+        self._run("SAVEPOINT work", {})
+        self._has_savepoint = True
 
-    def rollback(self) -> None:
-        """Undo everything since `begin`, if anything is left of it; never fails."""
-        self._is_open, self._spoiled = False, None
-        if self.raw.in_transaction:
-            self.raw.rollback()
+    def _write_held(self) -> None:
+        held, self._held = self._held, []
+        for sql, values in batched(held):
+            self._run(sql, values)
 
-    def mark(self) -> None:
-        """Open a savepoint."""
-        self.rows("SAVEPOINT work", {})
+    def _write_kept(self) -> None:
+        """Others may have built on what is kept: when the database refuses it, it refuses all of the transaction."""
+        kept, self._kept = self._kept, []
+        try:
+            for sql, values in batched(kept):
+                self._run(sql, values)
+        except NeugridError as error:
+            self._spoiled = self._spoiled or self._shared(error)
+            raise self._spoiled from error
 
-    def keep(self) -> None:
-        """Close the savepoint and keep its writes."""
-        self.rows("RELEASE work", {})
-
-    def undo(self) -> None:
-        """Undo the writes since the savepoint and close it."""
-        self.age += 1
-        self.rows("ROLLBACK TO work", {})
-        self.rows("RELEASE work", {})
-
-    def close(self) -> None:
-        self.raw.close()
+    def _shared(self, problem: NeugridError) -> NeugridError:
+        """What all works of the transaction hear: the problem itself where there is but one."""
+        if self._works == 1:
+            return problem
+        self._careful_until = time.monotonic() + CAREFUL
+        return Unavailable(f"a write beside this one was refused, try again ({problem.message})")
 
     def _translated(self, error: sqlite3.Error) -> NeugridError:
         code = getattr(error, "sqlite_errorcode", 0)

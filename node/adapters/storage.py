@@ -29,6 +29,7 @@ class Connection(Transactions, Protocol):
     @property
     def age(self) -> int: ...
     def rows(self, sql: str, values: Values) -> list[Any]: ...
+    def later(self, sql: str, values: Values) -> None: ...
     def close(self) -> None: ...
 
 
@@ -122,7 +123,9 @@ class SqlTx(SqlReader):
             self._nouns.pop((type(noun), getattr(noun, "id", "")), None)
 
     def _write(self, shape: Shape, sql: str, values: Values) -> None:
-        self._connection.rows(sql, values)
+        """Wait for reads alone, and for columns that may be taken."""
+        run = self._connection.rows if shape.unique else self._connection.later
+        run(sql, values)
 
     def _look(self) -> None:
         """Forget everything that may be otherwise by now."""

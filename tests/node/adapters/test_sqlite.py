@@ -7,7 +7,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,8 +23,8 @@ from node.adapters.rows import shape_of
 from node.adapters.statements import values_of
 from node.adapters.storage import SqlStorage, open_storage
 from node.ports import Tx
-from node.records import Balance, Mark
-from tests.node.adapters.samples import a_mark
+from node.records import Balance, Entry, Mark
+from tests.node.adapters.samples import a_job, a_mark, an_entry
 
 pytestmark = pytest.mark.anyio
 
@@ -270,6 +271,93 @@ async def test_work_that_hides_a_full_disk_stores_nothing(small_disk: Path) -> N
         assert storage.find(Mark) == []
         await storage.write(lambda tx: tx.put(a_mark(1)))
         assert storage.find(Mark) == [a_mark(1)]
+
+
+# --- writes that wait for each other -------------------------------------------------------------------------------
+
+
+async def together(storage: SqlStorage, *works: Callable[[Tx], None]) -> list[object]:
+    """What becomes of these in one transaction: they come while another work holds the writer."""
+    gate = Event()
+    tasks = [asyncio.create_task(storage.write(work)) for work in (lambda tx: gate.wait(10), *works)]
+    await asyncio.sleep(0)
+    gate.set()
+    return (await asyncio.gather(*tasks, return_exceptions=True))[1:]
+
+
+def posting(number: int) -> Callable[[Tx], None]:
+    """Work that writes to three tables, and to a row that all such work writes."""
+
+    def work(tx: Tx) -> None:
+        tx.insert(a_job(f"job_{number:06}"))
+        tx.put(an_entry(f"job_{number:06}"))
+        tx.put(a_mark(0, f"last is {number}"))
+
+    return work
+
+
+async def test_rows_of_many_works_for_one_table_are_one_statement(path: Path) -> None:
+    said: list[str] = []
+    async with open_storage(path) as storage:
+        storage._writer.raw.set_trace_callback(said.append)
+        results = await together(storage, *(posting(number) for number in range(64)))
+        assert results == [None] * 64
+        storage._writer.raw.set_trace_callback(None)
+        assert [job.id for job in storage.find(Job)] == [f"job_{number:06}" for number in range(64)]
+        assert [entry.subject for entry in storage.find(Entry)] == [f"job_{number:06}" for number in range(64)]
+        assert storage.find(Mark) == [a_mark(0, "last is 63")]
+    assert len([sql for sql in said if sql.startswith("INSERT")]) == 6
+    assert not [sql for sql in said if "SAVEPOINT" in sql]
+
+
+async def test_what_nobody_waited_for_fails_with_what_was_built_on_it_and_then_its_own_work_alone(path: Path) -> None:
+    def twice(tx: Tx) -> None:
+        tx.put(a_mark(1))
+        tx.insert(a_mark(9))
+
+    async with open_storage(path) as storage:
+        await storage.write(lambda tx: tx.put(a_mark(9)))
+        works = (lambda tx: tx.put(a_mark(2)), twice, lambda tx: tx.put(a_mark(3)))
+        results = await together(storage, *works)
+        assert {type(result) for result in results} == {Unavailable}
+        assert "a write beside this one was refused" in str(results[2])
+        assert storage.find(Mark) == [a_mark(9)]
+        results = await together(storage, *works)
+        assert [type(result) for result in results] == [type(None), Conflict, type(None)]
+        assert storage.find(Mark) == [a_mark(2), a_mark(3), a_mark(9)]
+
+
+async def test_values_that_no_column_takes_trouble_their_own_work_alone(path: Path) -> None:
+    async with open_storage(path) as storage:
+        results = await together(
+            storage,
+            lambda tx: tx.put(a_mark(1)),
+            lambda tx: tx.put(a_job(deadline=2**63)),
+            lambda tx: tx.delete(Mark, "\ud800"),
+            lambda tx: tx.put(a_mark(2)),
+        )
+        assert [type(result) for result in results] == [type(None), OverflowError, UnicodeEncodeError, type(None)]
+        assert storage.find(Mark) == [a_mark(1), a_mark(2)]
+
+
+async def test_what_is_much_is_written_before_the_work_has_ended_and_undone_all_the_same(path: Path) -> None:
+    def work(tx: Tx, *, fails: bool) -> None:
+        for number in range(300):
+            tx.put(a_mark(number, "x" * 8000))
+        if fails:
+            raise NeugridError("refused")
+
+    async with open_storage(path) as storage:
+        results = await together(
+            storage, lambda tx: tx.put(a_mark(1000)), partial(work, fails=True), partial(work, fails=False)
+        )
+        assert [type(result) for result in results] == [type(None), NeugridError, type(None)]
+        assert [mark.id for mark in storage.find(Mark)] == [
+            *(a_mark(number).id for number in range(300)),
+            a_mark(1000).id,
+        ]
+        await together(storage, partial(work, fails=True))
+        assert storage.count(Mark) == 301
 
 
 async def _open_and_close(path: Path) -> None:
