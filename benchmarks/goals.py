@@ -106,6 +106,8 @@ GOALS: Final[dict[str, tuple[Goal, ...]]] = {
     "reading": (
         Goal(name="authenticated GET of a job of 100,000 / hello", unit="ratio", least=0.25),
         Goal(name="authenticated list of 20 jobs of 100,000 / hello", unit="ratio", least=0.15),
+        Goal(name="authenticated GET of a job of 100,000 / hello under our server", unit="ratio"),
+        Goal(name="authenticated list of 20 jobs of 100,000 / hello under our server", unit="ratio"),
     ),
     "limiting": (
         Goal(name="the limiter in a request to the API", unit="us", most=30),

@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.commands import Commands
 from benchmarks.filled import fill
-from benchmarks.hello import as_api
+from benchmarks.hello import as_api, plainly
 from benchmarks.nostorage import NoStorage
 from benchmarks.plans import Command, Hello, Plan
 from benchmarks.talking import TalkingRuntime
@@ -93,7 +93,8 @@ async def run(plan: Plan, lines: asyncio.StreamReader) -> None:
     async with AsyncExitStack() as stack:
         if plan.greets:
             leave_loaded_alone()
-            _say(Hello(url=await _listening(stack, as_api()), key="", address="", peer="", listens=()))
+            url = await (_listening(stack, as_api()) if plan.greets == "like a node" else plainly(stack))
+            _say(Hello(url=url, key="", address="", peer="", listens=()))
             await lines.read()
             return
         ports = await _ports(stack, plan)

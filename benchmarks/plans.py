@@ -1,5 +1,7 @@
 """What the starter and the nodes that it starts say to each other: one JSON line each."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from market.workloads import File
@@ -21,8 +23,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Whether its containers say what they are told to."""
     filled: bool = False
     """Whether its database has been in use for long."""
-    greets: bool = False
-    """Whether it is no node at all, and answers hello."""
+    greets: Literal["", "plainly", "like a node"] = ""
+    """Whether it is no node at all, and answers hello: under the server as it comes, or under that of the nodes."""
 
 
 class Hello(Struct, frozen=True, kw_only=True):
