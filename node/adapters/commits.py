@@ -97,10 +97,11 @@ class GroupCommit(Generic[T]):
                 self._run(request)
             self._connection.commit()
             self.commits += 1
-        except NeugridError as error:
+        except Exception as error:  # noqa: BLE001 - those who wait must hear of it, and those who come be served
             self._connection.rollback()
+            problem = error if isinstance(error, NeugridError) else NeugridError(f"the commit failed: {error!r}")
             for request in group:
-                request.error = type(error)(error.message, **error.details)
+                request.error = type(problem)(problem.message, **problem.details)
 
     def _run(self, request: _Request[T]) -> None:
         self._connection.mark()

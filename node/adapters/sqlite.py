@@ -63,6 +63,8 @@ class Connection:
         """Whether the present piece of work is to be undone in the database, too."""
         self._works = 0
         """Pieces of work of the present transaction."""
+        self._refused: NeugridError | None = None
+        """Why nothing of the present piece of work is kept, though it may have hidden it from itself."""
         self._careful_until = 0.0
         self.age = 0
         """Is another one when what was read in a transaction may not be so any longer."""
@@ -111,7 +113,7 @@ class Connection:
     def mark(self) -> None:
         """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
         self._works += 1
-        self._is_at_work, self._has_savepoint = True, False
+        self._is_at_work, self._has_savepoint, self._refused = True, False, None
         if time.monotonic() < self._careful_until:
             self._save()
 
@@ -157,9 +159,15 @@ class Connection:
         self._has_savepoint = True
 
     def _write_held(self) -> None:
+        if self._refused:
+            raise self._refused
         held, self._held = self._held, []
-        for sql, values in batched(held):
-            self._run(sql, values)
+        try:
+            for sql, values in batched(held):
+                self._run(sql, values)
+        except NeugridError as error:
+            self._refused = error
+            raise
 
     def _write_kept(self) -> None:
         """Others may have built on what is kept: when the database refuses it, it refuses all of the transaction."""

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from market.errors import Conflict, Unavailable
+from market.errors import Conflict, NeugridError, Unavailable
 from node.adapters.commits import MOST, GroupCommit
 
 pytestmark = pytest.mark.anyio
@@ -20,11 +20,14 @@ class FakeConnection:
     def __init__(self) -> None:
         self.log: Log = []
         self.is_full = False
+        self.is_broken = False
 
     def begin(self) -> None:
         self.log.append("begin")
 
     def commit(self) -> None:
+        if self.is_broken:
+            raise ValueError("nobody foresaw this")
         if self.is_full:
             raise Unavailable("the disk is full", path="/data")
         self.log.append("commit")
@@ -113,6 +116,16 @@ async def test_the_thread_goes_on_after_a_failed_commit(connection: FakeConnecti
 
     assert await writer.write(lambda log: "again") == "again"
     assert connection.log[-4:] == ["begin", "mark", "keep", "commit"]
+
+
+async def test_the_thread_outlives_what_nobody_foresaw(connection: FakeConnection, writer: GroupCommit[Log]) -> None:
+    connection.is_broken = True
+    with pytest.raises(NeugridError, match="nobody foresaw this"):
+        await writer.write(lambda log: None)
+    connection.is_broken = False
+
+    assert "rollback" in connection.log
+    assert await writer.write(lambda log: "again") == "again"
 
 
 async def test_the_thread_outlives_work_that_wants_to_end_it(writer: GroupCommit[Log]) -> None:

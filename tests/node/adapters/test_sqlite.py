@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -325,6 +326,21 @@ async def test_what_nobody_waited_for_fails_with_what_was_built_on_it_and_then_i
         results = await together(storage, *works)
         assert [type(result) for result in results] == [type(None), Conflict, type(None)]
         assert storage.find(Mark) == [a_mark(2), a_mark(3), a_mark(9)]
+
+
+async def test_work_that_hides_a_refused_write_stores_nothing(path: Path) -> None:
+    def work(tx: Tx) -> None:
+        tx.put(a_mark(1))
+        tx.insert(a_mark(9))
+        with suppress(Conflict):
+            tx.find(Mark)
+        tx.put(a_mark(2))
+
+    async with open_storage(path) as storage:
+        await storage.write(lambda tx: tx.put(a_mark(9)))
+        results = await together(storage, work, lambda tx: tx.put(a_mark(3)))
+        assert [type(result) for result in results] == [Conflict, type(None)]
+        assert storage.find(Mark) == [a_mark(3), a_mark(9)]
 
 
 async def test_values_that_no_column_takes_trouble_their_own_work_alone(path: Path) -> None:
