@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -414,5 +415,57 @@ def test_all_storages_tell_the_same_story(
     async def told(implementation: str) -> list[object]:
         async with opened(implementation, tmp_path_factory.mktemp("story"), request) as storage:
             return await _outcomes(storage, histories)
+
+    assert asyncio.run(told(implementation)) == asyncio.run(told("memory"))
+
+
+TOGETHER = st.one_of(
+    st.tuples(st.just("put"), NUMBERS, st.sampled_from("abc")),
+    st.tuples(st.just("delete"), NUMBERS),
+    st.tuples(st.just("journal"), NUMBERS),
+    st.tuples(st.just("look"), NUMBERS),
+    st.tuples(st.just("key"), NUMBERS, st.sampled_from("abc")),
+    st.tuples(st.just("fail")),
+)
+
+
+def _play_together(tx: Tx, history: list[tuple[Any, ...]], seen: list[object]) -> None:
+    for name, *values in history:
+        if name == "put":
+            tx.put(a_mark(values[0], values[1]))
+        elif name == "delete":
+            tx.delete(Mark, a_mark(values[0]).id)
+        elif name == "journal":
+            tx.put(an_entry(f"job_{values[0]}"))
+        elif name == "key":
+            tx.put(_key(*values))
+        elif name == "look":
+            entries = [entry.subject for entry in tx.find(Entry)]
+            seen.append((tx.get(Mark, a_mark(values[0]).id), tx.find(Mark), entries, tx.count(ApiKey)))
+        else:
+            refuse()
+
+
+async def _seen_together(storage: Storage, histories: list[list[tuple[Any, ...]]]) -> list[object]:
+    """What each work saw and came to, when all come at once, and what is stored then."""
+    seen: list[list[object]] = [[] for _ in histories]
+    works = [partial(_play_together, history=history, seen=each) for history, each in zip(histories, seen, strict=True)]
+    results = await asyncio.gather(*(storage.write(work) for work in works), return_exceptions=True)
+    entries = [entry.subject for entry in storage.find(Entry)]
+    return [seen, [type(result) for result in results], storage.find(Mark), entries, storage.find(ApiKey)]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(histories=st.lists(st.lists(TOGETHER, max_size=6), max_size=8))
+def test_work_that_comes_together_sees_and_leaves_what_work_does_that_comes_alone(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    implementation: str,
+    histories: list[list[tuple[Any, ...]]],
+) -> None:
+    async def told(implementation: str) -> list[object]:
+        async with opened(implementation, tmp_path_factory.mktemp("story"), request) as storage:
+            return await _seen_together(storage, histories)
 
     assert asyncio.run(told(implementation)) == asyncio.run(told("memory"))
