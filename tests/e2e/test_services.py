@@ -98,7 +98,7 @@ def test_each_pod_is_also_reached_on_its_providers_own_address(service: Service)
     def direct() -> list[str]:
         return [place["url"] for place in service.shown()["endpoints"][1:]]
 
-    service.market.until(lambda: len(direct()) == 2, "direct ports", within=30)
+    service.market.until(lambda: len(direct()) == 2, "direct ports")
     assert len({httpx.get(url, timeout=20).text for url in direct()}) == 2
 
 
