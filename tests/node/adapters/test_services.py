@@ -287,9 +287,9 @@ async def test_after_a_restart_of_the_machine_a_volume_gets_another_device(runti
     first = shell("echo kept > /data/x", volumes=(DATA,))
     await run(runtime, first)
     device, file = await _device(runtime)
-    subprocess.run(["losetup", "--detach", device], check=True)
     other = Path(file).with_name("other.img")
     other.write_bytes(b"\0" * MIB)
+    subprocess.run(["losetup", "--detach", device], check=True)
     subprocess.run(["losetup", device, str(other)], check=True)
     try:
         await runtime.remove(first.name)
