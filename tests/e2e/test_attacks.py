@@ -45,7 +45,7 @@ from node.adapters.network import LibP2PNetwork
 from tests.builders import a_receipt, a_workload
 from tests.e2e.conftest import Market
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.anyio, pytest.mark.timeout(400)]
 
 _refusal, _renewals = msgspec.json.Decoder(Refusal), msgspec.json.Decoder(Renewals)
 
