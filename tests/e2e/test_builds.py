@@ -75,7 +75,7 @@ def test_a_site_is_built_and_answers_at_its_address(cluster: Builders) -> None:
         pod = _until_it_runs(client)
         service = client.get(f"/v1/deployments/{pod['deployment_id']}").json()["deployment"]
         address = httpx.URL(service["endpoints"][0]["url"])
-        served = httpx.get(f"http://127.0.0.1:{address.port}/", headers={"Host": address.host}, timeout=20)
+        served = _until_it_answers(f"http://127.0.0.1:{address.port}/", address.host)
         assert (served.status_code, served.text) == (200, "<h1>built and served</h1>")
     command = (sys.executable, "-m", "cli.main", "build", url, "--wait", "--url", contact.url, "--key", contact.key)
     again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
@@ -99,6 +99,15 @@ def _until_it_ends(client: httpx.Client, id: str) -> Any:
         if job["finishedAt"]:
             return job
     raise AssertionError(job)
+
+
+def _until_it_answers(url: str, host: str) -> httpx.Response:
+    """A program that runs may not listen yet."""
+    deadline = time.monotonic() + 60
+    while (answer := httpx.get(url, headers={"Host": host}, timeout=20)).status_code >= 500:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.2)
+    return answer
 
 
 def _until_it_runs(client: httpx.Client) -> Any:
