@@ -45,7 +45,7 @@ def a_client(daemon: Daemon) -> Iterator[Any]:
 def sleeper() -> ContainerSpec:
     """With a disk of its own and one that outlives it."""
     kept = Volume(name="data", path="/data", size=8 * MIB)
-    return a_container("sleep", "60", has_outputs=True, volumes=(kept,), owner="somebody")
+    return a_container("sleep", "600", has_outputs=True, volumes=(kept,), owner="somebody")
 
 
 def counts_of(runtime: DockerRuntime) -> MountCounts:
