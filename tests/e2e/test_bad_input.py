@@ -49,7 +49,7 @@ class Curl:
         self._key = key
 
     def __call__(self, *options: str, path: str = "/v1/jobs", key: str | None = None, body: bytes = b"") -> Answer:
-        words = ["curl", "-sS", "-i", "--max-time", "20", "-H", f"X-API-Key: {self._key if key is None else key}"]
+        words = ["curl", "-sS", "-i", "--max-time", "100", "-H", f"X-API-Key: {self._key if key is None else key}"]
         done = subprocess.run([*words, *options, self._url + path], capture_output=True, input=body, check=False)
         assert done.returncode == 0, done.stderr
         head, _, rest = done.stdout.rpartition(b"HTTP/1.1 ")[2].partition(b"\r\n\r\n")
