@@ -308,6 +308,7 @@ class DockerRuntime:
             return
         except Failed as error:  # it was sent, but the engine has not heard of the end: it comes, if late
             problem = error
+            await self._engine.hurry(name)
         try:
             await asyncio.wait_for(change.wait(), patience)
         except TimeoutError:

@@ -23,9 +23,23 @@ BUSY, UNDER_WAY, GONE = HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.CONFLICT, H
 class Client:
     """Answers each request with the next of `statuses`, and well when there are no more."""
 
-    def __init__(self, *statuses: int) -> None:
+    base_url, api_version = "http://engine", "1.41"
+
+    def __init__(self, *statuses: int, share: int = 10**9) -> None:
         self.statuses = list(statuses)
+        self.share = share
         self.asked: list[str] = []
+        self.told: list[tuple[str, dict[str, int]]] = []
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        return {"HostConfig": {"NanoCpus": self.share}}
+
+    def post(self, where: str, json: dict[str, int], **_: Any) -> requests.Response:
+        self.told.append((where, json))
+        self.share = json["NanoCpus"]
+        answer = requests.Response()
+        answer.status_code = HTTPStatus.OK
+        return answer
 
     def remove_container(self, name: str, **_: Any) -> None:
         self.asked.append(name)
@@ -57,6 +71,19 @@ def test_it_is_asked_three_times(
             with pytest.raises(error):
                 await engine.remove("job-a1")
         assert client.asked == ["job-a1"] * asked
+
+    monkeypatch.setattr(calls, "REMOVAL_PAUSES", (0.0, 0.0))
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("share", "is_raised"), [(10**8, True), (10**9, False), (4 * 10**9, False), (0, False)])
+def test_what_takes_long_to_die_has_a_core_for_it(share: int, is_raised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> None:
+        engine, client = Engine(), Client(BUSY, BUSY, share=share)
+        monkeypatch.setattr(engine, "client", lambda: client)
+        await engine.remove("job-a1")
+        told = ("http://engine/v1.41/containers/job-a1/update", {"NanoCpus": 10**9})
+        assert client.told == [told] * is_raised
 
     monkeypatch.setattr(calls, "REMOVAL_PAUSES", (0.0, 0.0))
     asyncio.run(play())
