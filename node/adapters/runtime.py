@@ -264,7 +264,7 @@ class DockerRuntime:
 
     async def _exit(self, name: str, seen: dict[str, Any]) -> Exit | None:
         end = self._read_exit(name, seen)
-        if end is not None and may_be_oom(end):
+        if end is not None and may_be_oom(end, self._watch.saw_memory_kills(name)):
             await self._watch.late_oom(name)
             if is_doubtful := end.reason == "engine":
                 await self._engine.call(lambda _: self._engine.greet())
@@ -308,6 +308,7 @@ class DockerRuntime:
             return
         except Failed as error:  # it was sent, but the engine has not heard of the end: it comes, if late
             problem = error
+            await self._engine.hurry(name)
         try:
             await asyncio.wait_for(change.wait(), patience)
         except TimeoutError:

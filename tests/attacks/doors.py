@@ -129,7 +129,7 @@ async def session_floods_and_nobody_reads(stage: Workloads) -> list[str]:
         await stage.runtime.stop(spec.name, grace=0)
         took = time.monotonic() - begun
         await session.close()
-        return [f"the stop took {took:.1f} s"] if took > 15 else []
+        return [f"the stop took {took:.1f} s"] if took > 40 else []
 
 
 @scene("sessions")
@@ -172,7 +172,7 @@ async def session_in_the_container_of_others(stage: Workloads) -> list[str]:
 
 async def _left(stage: Workloads, spec: ContainerSpec) -> list[str]:
     """What still runs of a command that was closed."""
-    for _ in range(40):
+    for _ in range(300):
         rows = (await stage.runtime._engine.call(lambda client: client.top(spec.name)))["Processes"]
         names = [row[-1] for row in rows if "docker-init" not in row[-1] and "sleep 600" not in row[-1]]
         if not names:
@@ -384,7 +384,7 @@ def _shared(id: str, greedy: str, modest: str) -> Scene:
         hog = f"{PRELUDE}\ntry:\n{_indented(greedy)}\nexcept (OSError, MemoryError) as error: print(error)\nprint('full', flush=True)\ntime.sleep(600)"
         async with running(stage, "python", "-c", hog, **_alone(stage, "hog")) as spec:
             lines = stage.runtime.logs(spec.name)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 async for line in lines:
                     if line.text == "full":
                         break

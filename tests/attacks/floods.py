@@ -59,9 +59,15 @@ for _ in range(30):
         if os.fork() == 0: os._exit(0)
         os._exit(0)
     os.wait()
-time.sleep(0.3)
-states = [open(f"/proc/{n}/stat").read().rpartition(")")[2].split()[0] for n in os.listdir("/proc") if n.isdecimal()]
-if states.count("Z") > 5: print("ESCAPED zombies", states.count("Z"))
+def dead():
+    states = []
+    for number in os.listdir("/proc"):
+        try: states.append(number.isdecimal() and open(f"/proc/{number}/stat").read().rpartition(")")[2].split()[0])
+        except OSError: pass  # it was cleared away in this moment
+    return states.count("Z")
+end = time.monotonic() + (1.5 if os.getuid() == 65000 else 20)
+while dead() > 5 and time.monotonic() < end: time.sleep(0.05)
+if dead() > 5: print("ESCAPED zombies", dead())
 """,
     ),
     Attack(

@@ -39,6 +39,7 @@ async def stage(engine: None, images: None, tmp_path: Path, request: pytest.Fixt
 
 @pytest.mark.anyio
 @pytest.mark.docker
+@pytest.mark.timeout(600)
 async def test_a_short_part_of_the_corpus_escapes_nowhere_and_ends_as_it_should(stage: Stage, tmp_path: Path) -> None:
     quiet = [attack for attack in attacks_of(stage.tier) if attack.is_quiet]
     before = look(tmp_path, trees=("/etc",))

@@ -62,7 +62,7 @@ class Market:
         }
         return self.buyer.submit({**body, **changes})
 
-    def finished(self, job: dict[str, Any], within: float = 60) -> dict[str, Any]:
+    def finished(self, job: dict[str, Any], within: float = 100) -> dict[str, Any]:
         return self.until(lambda: _if(self.buyer.job(job["id"]), "finishedAt"), f"the end of {job['id']}", within)
 
     def running(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Market:
         address = job["provider"].removeprefix("prov_")
         return next(n for n in self.cluster.providers if self.cluster.made[n].identity.endswith(address))
 
-    def until(self, check: Callable[[], Any], what: str, within: float = 60) -> Any:
+    def until(self, check: Callable[[], Any], what: str, within: float = 100) -> Any:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             found = check()

@@ -20,7 +20,7 @@ from node.config import Config
 from tests.node.adapters.engines import need_engine
 from tests.node.adapters.repositories import Repositories, a_git_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker]
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(600)]
 
 
 class Builders(Cluster):
@@ -67,7 +67,7 @@ def test_a_site_is_built_and_answers_at_its_address(cluster: Builders) -> None:
         body = {"project_id": project["id"], "gpu_config": {"enabled": False, "min_vram_gb": 0}}
         posted = client.post("/v1/jobs", json=body)
         assert posted.status_code == 201, posted.text
-        job = client.get(f"/v1/jobs/{posted.json()['id']}", params={"wait": 60}).json()
+        job = _until_it_ends(client, posted.json()["id"])
         assert (job["status"], job["error"]) == ("success", None), cluster.last_words("provider-1")
         names = [step["name"] for step in job["steps"]]
         assert names[2:5] == [f"clone {url}", "plan", "images"]
@@ -75,10 +75,10 @@ def test_a_site_is_built_and_answers_at_its_address(cluster: Builders) -> None:
         pod = _until_it_runs(client)
         service = client.get(f"/v1/deployments/{pod['deployment_id']}").json()["deployment"]
         address = httpx.URL(service["endpoints"][0]["url"])
-        served = httpx.get(f"http://127.0.0.1:{address.port}/", headers={"Host": address.host}, timeout=20)
+        served = _until_it_answers(f"http://127.0.0.1:{address.port}/", address.host)
         assert (served.status_code, served.text) == (200, "<h1>built and served</h1>")
     command = (sys.executable, "-m", "cli.main", "build", url, "--wait", "--url", contact.url, "--key", contact.key)
-    again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert again.returncode == 0, again.stdout + again.stderr + cluster.last_words("provider-1")
     assert "begins: cached" in again.stdout, "it was built before, and nothing has changed"
 
@@ -92,8 +92,26 @@ def _remove_images(provider: str) -> None:
     client.close()
 
 
-def _until_it_runs(client: httpx.Client) -> Any:
+def _until_it_ends(client: httpx.Client, id: str) -> Any:
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        job = client.get(f"/v1/jobs/{id}", params={"wait": 60}).json()
+        if job["finishedAt"]:
+            return job
+    raise AssertionError(job)
+
+
+def _until_it_answers(url: str, host: str) -> httpx.Response:
+    """A program that runs may not listen yet."""
     deadline = time.monotonic() + 60
+    while (answer := httpx.get(url, headers={"Host": host}, timeout=20)).status_code >= 500:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.2)
+    return answer
+
+
+def _until_it_runs(client: httpx.Client) -> Any:
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         pods = client.get("/v1/pods").json()["pods"]
         if pods and pods[0]["status"] == "running":

@@ -111,12 +111,12 @@ def test_a_job_is_cancelled_and_explained(neugrid: Shell) -> None:
 def test_ctrl_c_leaves_the_job_running(market: Market, neugrid: Shell) -> None:
     """Whoever runs the tests in the background ignores SIGINT, and so would what they start."""
     words = ["env", "--default-signal=INT", *PROGRAM, "job", "submit", *SMALL, "--wait", "--"]
-    words += ["sh", "-c", "echo up; sleep 30"]
+    words += ["sh", "-c", "echo up; sleep 280"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=neugrid.environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=100)
     assert process.returncode == 130
     id = said.decode().split()[0]
     assert f"{id} goes on" in said.decode()
@@ -164,7 +164,7 @@ def test_earnings_are_withdrawn_and_deposits_come_back(market: Market, neugrid: 
     assert parse_amount(made["amount"]) > 0
     after = seller("wallet", "earnings", "--json").json
     assert parse_amount(after["withdrawn"]) == parse_amount(earned["withdrawn"]) + parse_amount(made["amount"])
-    assert seller("wallet", "withdraw").code == 6
+    market.until(lambda: seller("wallet", "withdraw").code == 6, "the end of what earlier jobs are still paid")
     assert any(item["key"].startswith("claim") for item in seller("wallet", "transactions", "--json").json)
     refunds = neugrid("wallet", "refund", "--json").json
     assert not [item for item in refunds if item["problem"]]
@@ -319,13 +319,21 @@ def _running(folder: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(process.stdout.readline())
         finally:
             process.terminate()
-            code = process.wait(20)
+            code = process.wait(100)
     assert code == 0
 
 
-def test_a_command_without_network_work_takes_less_than_a_third_of_a_second_of_cpu(nowhere: Shell) -> None:
+HEAVY = {"asyncio", "cryptography", "docker", "httpx", "libp2p", "litestar", "requests", "ssl", "structlog", "trio"}
+"""What a node is made of: half of it takes longer to load than all that these commands need."""
+
+
+def test_a_command_without_network_work_loads_nothing_of_a_node_and_takes_little_cpu(nowhere: Shell) -> None:
     for words in (("version", "--json"), ("wallet", "balance"), ("--help",)):
-        assert min(_cpu(nowhere, *words) for _ in range(3)) < 0.3, words
+        assert min(_cpu(nowhere, *words) for _ in range(3)) < 1.0, words
+        told = nowhere(*words, PYTHONPROFILEIMPORTTIME="1").err
+        loaded = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+        assert "cli.main" in loaded or "cli" in loaded
+        assert not HEAVY & loaded, words
 
 
 def _cpu(shell: Shell, *words: str) -> float:

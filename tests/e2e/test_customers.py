@@ -70,7 +70,7 @@ def test_a_user_deposits_runs_pays_and_withdraws(market: Market, user: httpx.Cli
     posted = user.post("/v1/jobs", json=job)
     assert posted.status_code == 201, posted.text
     assert (balance()["balance"], balance()["held"]) == ("4.0", "1.0")
-    done = user.get(f"/v1/jobs/{posted.json()['id']}?wait=60").json()
+    done = market.until(lambda: _finished(user, posted.json()["id"]), "the end of the job")
     assert (done["status"], done["error"]) == ("success", None)
     cost = parse_amount(done["cost"])
     assert 0 < cost < parse_amount("1")
@@ -108,6 +108,11 @@ def test_code_is_paid_with_credits_and_only_when_it_succeeds(market: Market, use
         assert ended["status"] == ("success" if cost else "failed")
         assert before - user.get("/v1/wallet/balance").json()["credits"] == cost
     assert start - user.get("/v1/wallet/balance").json()["credits"] == 1
+
+
+def _finished(user: httpx.Client, id: str) -> dict[str, Any] | None:
+    job: dict[str, Any] = user.get(f"/v1/jobs/{id}?wait=60").json()
+    return job if job["finishedAt"] else None
 
 
 def _ended(user: httpx.Client, result: str) -> dict[str, Any] | None:

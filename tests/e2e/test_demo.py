@@ -20,10 +20,10 @@ BALANCED = {"deposit": 2_000_000, "paid": 990, "fees": 10, "withdrawn": 990, "re
 
 @pytest.mark.e2e
 @pytest.mark.docker
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_demo_ends_well_and_writes_what_it_promised(images: None) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "demo"], capture_output=True, text=True, timeout=150, check=False
+        [sys.executable, "-m", "cli.main", "demo"], capture_output=True, text=True, timeout=350, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(Path("build/demo.json").read_text())

@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(400)]
 
 SLEEPER = "job submit --image busybox --max-price 0.01 --timeout 5m -- sleep 300"
 
@@ -65,7 +65,13 @@ class Terminal:
     def type(self, command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in another terminal, as it is printed."""
         return subprocess.run(
-            command, shell=True, capture_output=True, text=True, timeout=60, env=os.environ | self.exported, check=False
+            command,
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=os.environ | self.exported,
+            check=False,
         )
 
 
@@ -98,6 +104,8 @@ def a_terminal() -> Iterator[Terminal]:
 
 def test_the_printed_commands_work_and_ctrl_c_leaves_nothing(terminal: Terminal) -> None:
     assert len(terminal.commands) == 3
+    # It invites after a while, whether or not both have looked their machine over.
+    until(lambda: terminal.type(terminal.commands[0]).stdout.count("prov_") == 2, "both offers", 100)
     done = [terminal.type(command) for command in terminal.commands]
     assert [item.returncode for item in done] == [0, 0, 0], done
     assert done[0].stdout.count("prov_") == 2
@@ -123,12 +131,12 @@ def test_a_killed_one_leaves_no_process_the_next_sweeps_and_sigterm_ends_it_at_w
             dogs = set(filter(is_watchdog, children))
             killed.process.kill()
             killed.process.wait()
-            until(lambda: not [pid for pid in children - dogs if is_alive(pid)], "the end of all processes", 10)
+            until(lambda: not [pid for pid in children - dogs if is_alive(pid)], "the end of all processes", 60)
             assert containers(), "the sleeper's container outlives its market, until its lease is over"
             assert any(map(is_alive, dogs)), "its watchdog sees to that"
         with a_terminal() as following:
-            until(lambda: not any("-a1" in name for name in containers()), lambda: f"no sleeper in {states()}", 5)
-            until(lambda: not any(map(is_alive, dogs)), "the end of the watchdog, with nothing left to watch", 10)
+            until(lambda: not any("-a1" in name for name in containers()), lambda: f"no sleeper in {states()}", 60)
+            until(lambda: not any(map(is_alive, dogs)), "the end of the watchdog, with nothing left to watch", 60)
             assert len(folders()) == 1
             run_a_sleeper(following)
             assert ended_by(following, signal.SIGTERM) == 0
@@ -137,13 +145,13 @@ def test_a_killed_one_leaves_no_process_the_next_sweeps_and_sigterm_ends_it_at_w
 def run_a_sleeper(terminal: Terminal) -> None:
     program = terminal.commands[0].removesuffix(" providers")
     id = terminal.type(f"{program} {SLEEPER}").stdout.strip()
-    until(lambda: "running" in terminal.type(f"{program} job show {id}").stdout, "a running job", 30)
+    until(lambda: "running" in terminal.type(f"{program} job show {id}").stdout, "a running job", 100)
 
 
 def ended_by(terminal: Terminal, number: signal.Signals) -> int:
     """The exit code after a signal; nothing may hang, however busy the machine is."""
     terminal.process.send_signal(number)
-    return terminal.process.wait(20)
+    return terminal.process.wait(100)
 
 
 @contextmanager
@@ -151,6 +159,9 @@ def nothing_left() -> Iterator[None]:
     """At the end there are the same folders, devices and networks as before, no process, and nothing of our nodes."""
     before, mine = traces(), descendants(os.getpid())
     yield
+    deadline = time.monotonic() + 60
+    while traces() != before and time.monotonic() < deadline:  # a node that is slow to end is killed in the end:
+        time.sleep(0.1)  # its sandboxes and its watchdog go by themselves then
     assert traces() == before
     assert not [pid for pid in descendants(os.getpid()) - mine if is_alive(pid)]
 

@@ -34,7 +34,7 @@ class Stage(Market):
         return self.client(SELLER).health()
 
     def offers(self, count: int) -> None:
-        self.until(lambda: len(self.buyer.providers()) == count, f"{count} offers", 20)
+        self.until(lambda: len(self.buyer.providers()) == count, f"{count} offers")
 
     def containers(self) -> dict[str, str]:
         """Names and states of the provider's containers, its idle slots left out."""
@@ -118,7 +118,7 @@ def test_no_container_outlives_its_lease_when_its_provider_is_killed_and_stays_a
     job = stage.running(stage.submit("sleep", "300"))
     stage.cluster.kill(SELLER)
     assert list(stage.containers().values()) == ["running"]
-    stage.until(lambda: not stage.containers(), "the watchdog", within=40)
+    stage.until(lambda: not stage.containers(), "the watchdog", within=120)
     stage.buyer.cancel(job["id"])
     stage.cluster.start_node(SELLER)
     stage.cluster.contact(SELLER)

@@ -64,7 +64,7 @@ def test_a_cancelled_job_ends_and_only_its_use_is_billed(market: Market) -> None
     market.buyer.cancel(job["id"])
     assert market.buyer.job(job["id"])["status"] == "cancelled"
     billed = market.until(lambda: _billed(market.buyer, job["id"]), "the bill of the cancelled job")
-    assert billed["seconds"] < 30
+    assert billed["seconds"] < 100, "which it would have slept"
 
 
 def test_a_hundred_megabytes_go_in_and_come_out_again(market: Market, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_job_is_posted_followed_and_fetched(client: Client) -> None:
         timeout="5m",
     )
     assert [line.message for line in client.jobs.follow(job.id)] == ["out"]
-    job = client.jobs.wait(job.id, timeout=60)
+    job = client.jobs.wait(job.id, timeout=100)
     assert (job.status, job.exit_code, job.cost > 0) == ("success", 0, True)
     assert client.jobs.download(job.id, "file") == b"made\n"
     assert job.id in {found.id for found in client.jobs.list(status="success")}
@@ -39,5 +39,5 @@ def test_code_is_run(client: Client, market: Market) -> None:
     offered = market.until(lambda: [found.name for found in client.runner.languages()], "a language on offer", 180)
     if "python" not in offered:
         pytest.skip("no provider sells python here")
-    run = client.runner.run("print(input()[::-1])", "python", "abc", timeout=60)
+    run = client.runner.run("print(input()[::-1])", "python", "abc", timeout=100)
     assert (run.stdout, run.has_succeeded) == ("cba\n", True)

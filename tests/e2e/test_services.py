@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.conftest import Market
 
-pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(400)]
 
 SERVER = """
 import http.server, os, socketserver
@@ -32,7 +32,7 @@ BODY: dict[str, Any] = {
     "command": ["python3", "-u", "-c", SERVER],
     "env": {"GREETING": "hello"},
     "ports": [{"port": 8000, "direct": True}],
-    "probe": {"kind": "http", "port": 8000, "interval": 1, "startPeriod": 5},
+    "probe": {"kind": "http", "port": 8000, "interval": 1, "timeout": 10, "startPeriod": 60},
     "resources": {"cpu": 0.25, "memory": "128Mi"},
     "maxPricePerHour": "0.5",
 }
@@ -58,7 +58,7 @@ class Service:
             now = self.shown()
             return now if (now["status"], now["readyReplicas"]) == (status, ready) else None
 
-        found: dict[str, Any] = self.market.until(look, f"{self.id} {status} with {ready} pods", within=90)
+        found: dict[str, Any] = self.market.until(look, f"{self.id} {status} with {ready} pods", within=150)
         return found
 
     def tell(self, verb: str, **body: Any) -> None:
@@ -98,7 +98,7 @@ def test_each_pod_is_also_reached_on_its_providers_own_address(service: Service)
     def direct() -> list[str]:
         return [place["url"] for place in service.shown()["endpoints"][1:]]
 
-    service.market.until(lambda: len(direct()) == 2, "direct ports", within=30)
+    service.market.until(lambda: len(direct()) == 2, "direct ports")
     assert len({httpx.get(url, timeout=20).text for url in direct()}) == 2
 
 
@@ -114,7 +114,7 @@ def test_a_command_runs_inside_with_its_input_and_exit_code(service: Service) ->
         input=b"said from outside",
         capture_output=True,
         env={**os.environ, "NEUGRID_URL": contact.url, "NEUGRID_KEY": contact.key},
-        timeout=60,
+        timeout=100,
         check=False,
     )
     user, _, said = done.stdout.partition(b"\n")
@@ -148,7 +148,7 @@ def test_an_update_replaces_pods_while_the_service_answers(service: Service) -> 
         pods = service.shown()["pods"]
         return answer.text.startswith("welcome") and len(pods) == 2 and all(pod["health"] == "healthy" for pod in pods)
 
-    service.market.until(welcomed, "the new greeting from both", within=90)
+    service.market.until(welcomed, "the new greeting from both", within=150)
     assert set(statuses) == {200}
 
 
@@ -169,7 +169,7 @@ def test_a_host_name_that_is_nobodys_is_not_found(service: Service) -> None:
 def test_a_service_whose_program_ends_is_an_error_that_says_why(market: Market) -> None:
     service = Service(market, command=["sh", "-c", "exit 3"], probe=None)
     try:
-        shown = market.until(lambda: _failed(service.shown()), "an error", within=60)
+        shown = market.until(lambda: _failed(service.shown()), "an error")
         assert shown["pods"][0]["error"]["code"] == "EXIT_CODE"
     finally:
         service.end()

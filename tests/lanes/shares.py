@@ -1,15 +1,25 @@
 """What pytest is told in a lane: which tests are its own; and that no test is left out, and none runs twice."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import pytest
 
+from market.errors import NeugridError
+from node.adapters.base_images import ensure_base_images
+from node.adapters.builds.git_image import ensure_git_image
+from node.adapters.sandboxes.docker import ensure_language_images
+
 LANES: Final = ("engine", "others")
 ENGINE_FIXTURES: Final = frozenset({"engine", "images"})
 """Whoever asks for one of these has the mark `docker`."""
+
+MAKERS: Final = {"engine": ensure_base_images, "images": ensure_language_images, "git": ensure_git_image}
+"""What makes the images that a fixture is about."""
 
 OWN_ENGINES: Final = (
     "tests/node/adapters/test_gvisor.py",
@@ -66,6 +76,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.option.share.write_bytes(msgspec.json.encode(share))
     config.hook.pytest_deselected(items=others)
     items[:] = mine
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Make the images that the engine's tests ask for, if they are not there: minutes, which are no test's own."""
+    options = session.config.option
+    asked = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    for name in MAKERS.keys() & asked if options.lane == "engine" and not options.collectonly else ():
+        with suppress(NeugridError):  # the tests will say so
+            asyncio.run(MAKERS[name]())
 
 
 def _meets_the_engine(item: pytest.Item) -> bool:

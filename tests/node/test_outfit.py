@@ -11,10 +11,12 @@ import pytest
 
 from market.signing import Signer
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.calls import name_of
 from node.adapters.docker_engine.owners import SUFFIX, _request
 from node.config import Config, ProviderSettings
 from node.outfit import _is_taken_up, open_outfit, runtime_settings, sells_code
 from tests.node.adapters.daemons import Daemon, a_daemon
+from tests.node.adapters.engines import there_are
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 SECRET = b"\1" * 32
@@ -33,7 +35,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 def names(daemon: Daemon) -> list[str]:
     client = docker.APIClient(daemon.address, version="auto")
-    found = [item["Names"][0].lstrip("/") for item in client.containers(all=True)]
+    found = [name_of(item) for item in there_are(client)]
     client.close()
     return sorted(found)
 
@@ -48,7 +50,7 @@ async def test_what_an_earlier_life_left_is_removed_as_soon_as_the_engine_is_bac
     client.create_container_from_config(_request(node, (), "0:0"), f"left{SUFFIX}")
     client.close()
     daemon.end(signal.SIGTERM)
-    async with AsyncExitStack() as stack, asyncio.timeout(30):
+    async with AsyncExitStack() as stack, asyncio.timeout(120):
         await open_outfit(stack, config, SECRET, SystemClock())
         await asyncio.to_thread(daemon.start)
         while names(daemon) != [f"neugrid-slot-{node}-{number}" for number in range(4)]:

@@ -89,9 +89,12 @@ def ended_at(end: Exit, now: Timestamp) -> Exit:
     return replace(end, started_at=end.started_at or now, finished_at=now)
 
 
-def may_be_oom(end: Exit) -> bool:
-    """Whether the engine's word about a memory kill, which comes by itself, would make another end of it."""
-    return end.reason == "engine" or (end.reason == "exited" and end.code == SIGNALLED[0])
+def may_be_oom(end: Exit, saw_kills: bool = False) -> bool:
+    """Whether the engine's word about a memory kill, which comes by itself, would make another end of it.
+
+    With `saw_kills` the machine had one meanwhile, and it may have been a child's: of that no code tells.
+    """
+    return end.reason == "engine" or (end.reason == "exited" and (end.code == SIGNALLED[0] or saw_kills))
 
 
 def _is_made_up(started: int, finished: int, told: Testimony) -> bool:

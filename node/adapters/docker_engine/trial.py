@@ -23,9 +23,13 @@ from node.ports import ContainerSpec
 from node.ports.inspection import Finding
 
 IMAGE: Final = "busybox:latest"
+KILLED: Final = 137
 LABEL: Final = "neugrid-trial"
 """The value of NODE_LABEL on a trial without a node: one of a node is found and removed like its other containers."""
-WITHIN: Final = 20.0
+WITHIN: Final = 60.0
+"""Seconds after which one that has not ended does not end; it takes one where nobody else is at work."""
+LATE_OOM: Final = 1.0
+"""Seconds that the engine's word about the memory kill may come after the end, under load."""
 STALE: Final = 120
 """Seconds after which a trial that is still there belongs to nobody."""
 MEMORY: Final = 160 * MIB
@@ -37,7 +41,7 @@ echo "uid $(id -u)"
 echo "kernel $(uname -r)"
 """
 STRAIN: Final = """\
-( i=0; while [ $i -lt 1000 ]; do sleep 9 & i=$((i+1)); echo $i >/tmp/count; done ) 2>/dev/null
+( i=0; while [ $i -lt 1000 ]; do sleep 99 & i=$((i+1)); echo $i >/tmp/count; done ) 2>/dev/null
 read count </tmp/count; echo "processes $count"
 exec tail /dev/zero
 """
@@ -106,6 +110,10 @@ class Trials:
             if time.monotonic() > deadline:
                 raise Unavailable(f"a trial container still runs after {WITHIN:.0f} s: is memory limited at all?")
             await asyncio.sleep(0.05)
+        deadline = time.monotonic() + LATE_OOM
+        while is_killed(inspected["State"]) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            inspected = await self._inspect(name)
         log = await self._engine.call(lambda client: client.logs(name))
         return Trial(lines=tuple(log.decode(errors="replace").splitlines()[:500]), inspected=inspected)
 
@@ -120,6 +128,11 @@ class Trials:
             if self._node != LABEL or time.time_ns() // 10**9 - item["Created"] > STALE:
                 with contextlib.suppress(NeugridError):
                     await self._engine.remove(item["Id"])
+
+
+def is_killed(state: dict[str, Any]) -> bool:
+    """Whether it was killed, and the engine does not say yet what for."""
+    return state["ExitCode"] == KILLED and not state["OOMKilled"]
 
 
 def judge_profile(trial: Trial) -> Finding:

@@ -61,6 +61,10 @@ class Watch:
         """Whether the engine reported that a process of `name` was killed for memory."""
         return name in self._ooms
 
+    def saw_memory_kills(self, name: str) -> bool:
+        """Whether there was one on this machine since `name` was started, which may not have been reported yet."""
+        return self._witness.saw_memory_kills(name)
+
     async def late_oom(self, name: str) -> None:
         """Until that is reported, or LATE_OOM seconds have passed after the end."""
         for _ in range(round(LATE_OOM / LISTEN)):

@@ -18,6 +18,7 @@ PROCESSES: Final = Path("/proc")
 ENGINE: Final = "dockerd"
 LISTENING: Final = "00010000"
 """The flag of a socket in /proc/net/unix that takes connections."""
+READINGS: Final = 5
 
 
 class Witness:
@@ -29,6 +30,8 @@ class Witness:
         self._seen: dict[str, tuple[int, int]] = {}
         """Containers whose start and life are seen so far, and the host's memory shortage when they began."""
         self._interrupted: set[str] = set()
+        self._kills_before: dict[str, int] = {}
+        """How many processes this machine had killed for memory when a container was started."""
         self._ended: set[str] = set()
         """Containers whose end the engine told of as it happened."""
 
@@ -50,8 +53,10 @@ class Witness:
     def starting(self, name: str) -> None:
         """A container is about to be started by this life of the node."""
         self.forget(name)
+        now = shortage(self._kills)
+        self._kills_before[name] = now[0]
         if self._stands:
-            self._seen[name] = shortage(self._kills)
+            self._seen[name] = now
 
     def killed(self, name: str) -> None:
         """Somebody, perhaps the engine itself on its way out, ordered a signal to be sent."""
@@ -65,9 +70,15 @@ class Witness:
         """Whether it told so."""
         return name in self._ended
 
+    def saw_memory_kills(self, name: str) -> bool:
+        """Whether any process of this machine was killed for memory since `name` was started."""
+        before = self._kills_before.get(name)
+        return before is not None and shortage(self._kills)[0] != before
+
     def forget(self, name: str) -> None:
         """The container is gone."""
         self._seen.pop(name, None)
+        self._kills_before.pop(name, None)
         self._interrupted.discard(name)
         self._ended.discard(name)
 
@@ -122,5 +133,9 @@ def _since_boot(folder: Path) -> int:
 
 
 def booted_at() -> int:
-    """When this machine was started, in epoch ms by the wall clock, which the engine's times are in too."""
-    return (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1_000_000
+    """When this machine was started, in epoch ms by the wall clock, which the engine's times are in too.
+
+    Who is interrupted between the two clocks reads the second one too late: the latest of a few answers is right.
+    """
+    answers = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) for _ in range(READINGS))
+    return max(answers) // 1_000_000

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -97,7 +98,7 @@ def nothing_left(node: str, folder: Path, address: str = "") -> Iterator[None]:
     assert client.networks(filters=labels) == []
     assert not client.volumes(filters=labels)["Volumes"]
     client.close()
-    assert str(folder) not in loop_devices()
+    assert are_let_go(folder)
     assert list(folder.glob("*")) == []
 
 
@@ -112,6 +113,14 @@ def _is_known(client: Any, container: str) -> bool:
     except docker.errors.NotFound:
         return False
     return True
+
+
+def are_let_go(folder: Path) -> bool:
+    """Whether no loop device is over a file in `folder` any more; the kernel keeps one while anybody looks at it."""
+    deadline = time.monotonic() + 30
+    while str(folder) in loop_devices() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return str(folder) not in loop_devices()
 
 
 def loop_devices() -> str:

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -16,6 +15,9 @@ import docker
 import httpx
 import pytest
 
+from cli.cluster import free_port
+
+TRIES = 3
 CONFIG = """\
 version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}/images}}, delete: {{enabled: true}}}}
@@ -62,22 +64,30 @@ def a_registry(folder: Path, *namespaces: str) -> Iterator[Registry]:
     """
     folder.mkdir(parents=True)
     program = shutil.which("docker-registry") or _unpacked(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=port))
-    command = [program, "serve", str(folder / "config.yml")]
     places: list[list[str]] = [[], *(["nsenter", f"--net={namespace}"] for namespace in namespaces)]
+    for _ in range(TRIES):
+        port = free_port()
+        (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=port))
+        command = [program, "serve", str(folder / "config.yml")]
+        with _running([[*place, *command] for place in places]) as first:
+            if _answers(f"http://127.0.0.1:{port}/v2/", first):
+                yield Registry(f"127.0.0.1:{port}")
+                return
+    pytest.fail("the registry does not start")
+
+
+@contextmanager
+def _running(commands: list[list[str]]) -> Iterator["subprocess.Popen[bytes]"]:
+    """The first of these programs; all of them end with the block."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    processes = [subprocess.Popen([*place, *command], **quiet) for place in places]
+    processes = [subprocess.Popen(command, **quiet) for command in commands]
     try:
-        _until_it_answers(f"http://127.0.0.1:{port}/v2/", processes[0])
-        yield Registry(f"127.0.0.1:{port}")
+        yield processes[0]
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(10)
+            process.wait(60)
 
 
 def _unpacked(folder: Path) -> str:
@@ -89,12 +99,13 @@ def _unpacked(folder: Path) -> str:
     return str(folder / "usr" / "bin" / "docker-registry")
 
 
-def _until_it_answers(url: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 20
+def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Once it answers; False when it has ended, as it does when somebody has taken its port meanwhile."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(url, trust_env=False).status_code == 200:
-                return
+                return process.poll() is None
         except httpx.TransportError:
             time.sleep(0.05)
-    pytest.fail("the registry does not start")
+    return False

@@ -15,9 +15,11 @@ from msgspec.structs import replace
 
 from market.units import Timestamp
 from node.adapters.clock import SystemClock
+from node.adapters.docker_engine.calls import name_of
 from node.adapters.swarm_runtime import SwarmRuntime, SwarmSettings
 from node.ports import ContainerSpec
 from tests.node.adapters.daemons import Daemon, need_daemons
+from tests.node.adapters.engines import there_are
 
 HARD = ("--iptables=false", "--no-new-privileges")
 """What an operator sets on every machine; the other half, `--bridge=none`, is every test daemon's."""
@@ -63,7 +65,7 @@ class Swarm:
         found = [item["Spec"]["Name"] for item in self.clients[0].services(filters=labels)]
         found += [item["Name"] for item in self.clients[0].networks(filters=labels)]
         for client in self.clients:
-            found += [item["Names"][0] for item in client.containers(all=True, filters=labels)]
+            found += [name_of(item) or item["Id"] for item in there_are(client, filters=labels)]
         return found
 
     def close(self) -> None:
@@ -109,7 +111,7 @@ async def a_swarm_runtime(swarm: Swarm, node: str, **changes: Any) -> AsyncItera
             await runtime.remove(container.name)
     finally:
         await runtime.close()
-    until(lambda: not swarm.left(node), 20)
+    until(lambda: not swarm.left(node), 60)
 
 
 def until(is_true: Any, seconds: float) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from market.errors import ImageNotFound
 from node.adapters.base_images import BASE_IMAGES, RECIPES, ensure_base_images
+from tests.node.adapters.engines import a_node
 from tests.node.adapters.registries import a_registry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
@@ -25,7 +26,7 @@ async def test_an_image_is_built_where_no_registry_has_it_and_again_when_its_rec
 ) -> None:
     recipes = tmp_path / "recipes"
     shutil.copytree(RECIPES, recipes)
-    images = {"127.0.0.1:9/neugrid-test:recipe": "busybox"}
+    images = {f"127.0.0.1:9/neugrid-test:{a_node()}": "busybox"}
     client = docker.APIClient(version="auto")
     try:
         assert set((await ensure_base_images(recipes=recipes, images=images)).values()) == {"built"}

@@ -71,7 +71,7 @@ def _fake() -> Stage:
 
 
 async def _until_open(containers: Containers, name: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await (await containers.dial(name, 7)).close()

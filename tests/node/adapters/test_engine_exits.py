@@ -118,6 +118,15 @@ def test_a_machine_that_runs_out_of_memory_is_a_doubt_and_a_neighbour_at_its_lim
     assert witness.testimony("a") is Sight.PARTIAL, "the machine's"
 
 
+def test_a_memory_kill_anywhere_on_the_machine_is_seen_by_all_that_ran_then(kills: Path) -> None:
+    witness = Witness(kills)
+    witness.starting("a")
+    assert not witness.saw_memory_kills("a")
+    kills.write_text("oom_kill 4\n")
+    witness.starting("b")
+    assert [witness.saw_memory_kills(name) for name in ("a", "b", "of an earlier life")] == [True, False, False]
+
+
 def test_a_kernel_that_counts_no_memory_kills_is_no_doubt(tmp_path: Path) -> None:
     assert shortage(tmp_path / "none") == (0, 0)
 
@@ -242,17 +251,19 @@ def test_an_engine_that_would_apply_no_limits_is_refused_with_the_reason(lack: d
 
 
 @pytest.mark.parametrize(
-    ("reason", "code", "may_be"),
+    ("reason", "code", "saw_kills", "may_be"),
     [
-        ("engine", 255, True),
-        ("exited", 137, True),
-        ("exited", 1, False),
-        ("killed", 137, False),
-        ("timeout", 137, False),
+        ("engine", 255, False, True),
+        ("exited", 137, False, True),
+        ("exited", 1, False, False),
+        ("exited", 0, False, False),
+        ("exited", 0, True, True),
+        ("killed", 137, True, False),
+        ("timeout", 137, True, False),
     ],
 )
 def test_only_a_kill_that_nobody_asked_for_may_turn_out_to_be_one_for_memory(
-    reason: str, code: int, may_be: bool
+    reason: str, code: int, saw_kills: bool, may_be: bool
 ) -> None:
     end = Exit(code=code, reason=reason, started_at=Timestamp(1), finished_at=Timestamp(2))
-    assert may_be_oom(end) is may_be
+    assert may_be_oom(end, saw_kills) is may_be

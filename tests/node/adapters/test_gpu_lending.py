@@ -127,8 +127,11 @@ async def test_what_hooks_obey_reaches_neither_the_container_nor_a_command_insid
     settings = ["ENV LD_PRELOAD=/evil.so", "ENV NVIDIA_VISIBLE_DEVICES=all", "ENV KEPT=1"]
     client.import_image_from_file(str(archive), repository="evil", tag="latest", changes=settings)
     async with a_runtime(a_node(), tmp_path, address=daemon.address) as runtime:
-        spec = a_container("sh", "-c", "env; sleep 30", image="evil:latest")
+        spec = a_container("sh", "-c", "env; echo told; sleep 60", image="evil:latest")
         await runtime.start(spec)
+        async for line in runtime.logs(spec.name):
+            if line.text == "told":
+                break
         inside = client.exec_start(client.exec_create(spec.name, ["env"])["Id"]).decode()
         await runtime.stop(spec.name, grace=0)
         outside = client.logs(spec.name).decode()

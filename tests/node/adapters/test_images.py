@@ -79,7 +79,7 @@ class Shop:
         return Images(
             self.engine,
             ImageLimits(**({name: getattr(self.limits, name) for name in ImageLimits.__struct_fields__} | limits)),
-            patience=2.0,
+            patience=30.0,
             shelf=self.folder / "images.json",
             own=("busybox:latest",),
             clock=self.clock,
@@ -210,7 +210,7 @@ def half(handler: BaseHTTPRequestHandler, body: bytes, over: threading.Event) ->
     handler.end_headers()
     with suppress(OSError):
         handler.wfile.write(body[: len(body) // 2])
-        over.wait(20)
+        over.wait(100)
         handler.wfile.write(body[len(body) // 2 :])
 
 

@@ -16,7 +16,7 @@ from node.adapters.docker_engine.volumes import has_loop_devices
 from node.adapters.runtime import DockerRuntime
 from node.ports import ContainerSpec
 from tests.node.adapters.daemons import Daemon, a_daemon
-from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, loop_devices, nothing_left
+from tests.node.adapters.engines import MIB, a_container, a_node, a_runtime, are_let_go, nothing_left
 
 pytestmark = [
     pytest.mark.anyio,
@@ -45,7 +45,7 @@ def a_client(daemon: Daemon) -> Iterator[Any]:
 def sleeper() -> ContainerSpec:
     """With a disk of its own and one that outlives it."""
     kept = Volume(name="data", path="/data", size=8 * MIB)
-    return a_container("sleep", "60", has_outputs=True, volumes=(kept,), owner="somebody")
+    return a_container("sleep", "600", has_outputs=True, volumes=(kept,), owner="somebody")
 
 
 def counts_of(runtime: DockerRuntime) -> MountCounts:
@@ -70,7 +70,7 @@ async def test_what_lived_through_a_restart_of_the_engine_takes_its_volumes_alon
         await runtime.remove(spec.name)
         with a_client(daemon) as client:
             assert not client.volumes()["Volumes"]
-        assert str(folder) not in loop_devices()
+        assert are_let_go(folder)
 
 
 async def test_the_disk_goes_before_the_engine_lets_go_of_its_record(daemon: Daemon, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ async def test_the_disk_goes_before_the_engine_lets_go_of_its_record(daemon: Dae
             if not stuck:
                 pytest.skip("this engine counts rightly")
             assert stuck == {spec.name, runtime._kept.id_of("somebody", "data")}
-            assert str(folder) not in loop_devices()
+            assert are_let_go(folder)
             assert not list(folder.glob("*.img"))
             with pytest.raises(Unavailable, match="to be started again"):
                 await counts_of(runtime).create(spec.name, "/dev/loop999", {})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +36,8 @@ KNOWN = {
     "rebind.example.org": ("169.254.169.254", "10.0.0.1"),
     "host.example.org": (HOST[2],),
 }
+PATIENT = 50.0
+"""Seconds for those that answer, which nobody waits for in vain."""
 ALLOWED: list[Target] = [("tcp", PUBLIC, 80), ("tcp", PUBLIC, 443), ("tcp", "151.101.1.69", 443), ("udp", PUBLIC, 123)]
 
 
@@ -44,6 +47,12 @@ def internet(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield internet
 
 
+@pytest.fixture(scope="module")
+def clean(internet: Internet) -> tuple[list[str], str]:
+    """What the provider's host holds before any test."""
+    return held(internet)
+
+
 @pytest.fixture
 async def names(anyio_backend: str) -> AsyncIterator[tuple[str, int]]:
     async with a_name_server(KNOWN) as server:
@@ -51,14 +60,18 @@ async def names(anyio_backend: str) -> AsyncIterator[tuple[str, int]]:
 
 
 @pytest.fixture
-async def runtime(internet: Internet, names: tuple[str, int], tmp_path: Path) -> AsyncIterator[DockerRuntime]:
+async def runtime(
+    internet: Internet, clean: tuple[list[str], str], names: tuple[str, int], tmp_path: Path
+) -> AsyncIterator[DockerRuntime]:
     node, folder = a_node(), tmp_path / "volumes"
-    before = held(internet)
     with nothing_left(node, folder, internet.engine.address):
         async with a_provider(internet, names, node, folder) as runtime:
             internet.forget()
             yield runtime
-    assert held(internet) == before
+    deadline = time.monotonic() + 30
+    while held(internet) != clean and time.monotonic() < deadline:  # the kernel takes cards away behind the engine
+        await asyncio.sleep(0.1)
+    assert held(internet) == clean
 
 
 def a_provider(internet: Internet, names: tuple[str, int], node: str, folder: Path, **changes: object):  # type: ignore[no-untyped-def]
@@ -72,9 +85,9 @@ def held(internet: Internet) -> tuple[list[str], str]:
     return [name for name in links if "veth" in name or "br-" in name], internet.on_host("nft", "list", "tables")
 
 
-async def tried(runtime: DockerRuntime, egress: Egress, targets: list[Target]) -> set[Target]:
-    """Which of the targets a workload reached."""
-    end, lines = await run(runtime, a_container(*attempt(targets), image=PYTHON, egress=egress))
+async def tried(runtime: DockerRuntime, egress: Egress, targets: list[Target], seconds: float = 2.0) -> set[Target]:
+    """Which of the targets a workload reached; it waits for `seconds`, unless all have answered before."""
+    end, lines = await run(runtime, a_container(*attempt(targets, seconds), image=PYTHON, egress=egress))
     assert end.code == 0, texts(lines)
     return answered(texts(lines)[-1])
 
@@ -86,7 +99,7 @@ async def test_without_a_policy_all_of_these_places_answer(internet: Internet, r
         wanted = [*OUTSIDE, *ALLOWED, ("tcp", other, 80)]
         wanted += [("tcp", address, port) for address in HOST for port in (80, 8080)]
         config = client.create_host_config(network_mode="published")
-        made = client.create_container(PYTHON, list(attempt(wanted)), host_config=config)
+        made = client.create_container(PYTHON, list(attempt(wanted, PATIENT)), host_config=config)
         client.start(made)
         client.wait(made)
         assert answered(client.logs(made).decode()) == set(wanted)
@@ -113,7 +126,7 @@ async def test_no_forbidden_place_is_reached(internet: Internet, runtime: Docker
 async def test_the_public_internet_is_open_to_web_alone(
     runtime: DockerRuntime, egress: Egress, expected: list[Target]
 ) -> None:
-    assert await tried(runtime, egress, ALLOWED) == set(expected)
+    assert await tried(runtime, egress, ALLOWED, PATIENT if expected else 2.0) == set(expected)
 
 
 RESOLVE = """
@@ -121,7 +134,7 @@ import json, socket, sys
 def tried(name):
     try:
         found = sorted({item[4][0] for item in socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)})
-        with socket.create_connection((found[0], 80), 1) as connection:
+        with socket.create_connection((found[0], 80), 20) as connection:
             return [found, connection.recv(9).decode()]
     except socket.gaierror:
         return []
@@ -240,14 +253,15 @@ for port, address in ((53, "8.8.8.8"), (53, "127.0.0.1"), (80, "127.0.0.1")):
 
 async def test_new_connections_are_rationed(internet: Internet, runtime: DockerRuntime) -> None:
     targets = [("tcp", f"93.184.{number}.34", 80) for number in range(200)]
-    reached = await tried(runtime, WEB, targets)
-    assert 40 <= len(reached) <= 40 + 20 * 3
+    began = time.monotonic()
+    reached = await tried(runtime, WEB, targets, 4.0)
+    assert 40 <= len(reached) <= 40 + 20 * (time.monotonic() - began)
 
 
 async def test_connections_at_one_time_are_counted(runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlets_of_node, "Limits", partial(Limits, connections=10))
     targets = [("tcp", f"93.184.{number}.34", 80) for number in range(30)]
-    assert len(await tried(runtime, WEB, targets)) == 10
+    assert len(await tried(runtime, WEB, targets, PATIENT)) == 10
 
 
 async def test_nothing_comes_in_that_was_not_asked_for(internet: Internet, runtime: DockerRuntime) -> None:
@@ -285,7 +299,7 @@ async def test_a_host_that_gets_another_address_keeps_it_closed(internet: Intern
     spec = a_container("sleep", "60", image=PYTHON, egress=WEB)
     await runtime.start(spec)
     target = [("tcp", "45.33.32.200", 80)]
-    assert await inside(internet, spec, target) == set(target)
+    assert await inside(internet, spec, target, PATIENT) == set(target)
     internet.on_host("ip", "address", "add", "45.33.32.200/32", "dev", "lo")
     try:
         await runtime._outlets.refresh()
@@ -407,10 +421,10 @@ async def bridge_address(runtime: DockerRuntime, spec: ContainerSpec) -> str:
     return str(next(iter(found["NetworkSettings"]["Networks"].values()))["IPAddress"])
 
 
-async def inside(internet: Internet, spec: ContainerSpec, targets: list[Target]) -> set[Target]:
+async def inside(internet: Internet, spec: ContainerSpec, targets: list[Target], seconds: float = 2.0) -> set[Target]:
     """Which targets a running workload reaches now."""
     client = internet.client()
-    made = client.exec_create(spec.name, list(attempt(targets)))
+    made = client.exec_create(spec.name, list(attempt(targets, seconds)))
     said = await asyncio.to_thread(client.exec_start, made)
     client.close()
     return answered(said.decode())

@@ -7,9 +7,11 @@ Nothing of it touches this machine's own routes, and all of it ends with the two
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,12 +77,25 @@ class Internet:
 
     def reached(self, who: str = "rest") -> list[str]:
         """What the listener met so far, in order, after it has met all that was sent before."""
+        self._until_written(who)
         lines = (self._folder / who).read_text().splitlines()
         return [line for line in lines if line != "ready"]
 
     def forget(self) -> None:
         for who in ("rest", "host"):
+            self._until_written(who)
             os.truncate(self._folder / who, 0)
+
+    def _until_written(self, who: str) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            own = self._folder / f"{who}.{uuid.uuid4().hex[:8]}"
+            asking.bind(str(own))
+            asking.settimeout(60)
+            try:
+                asking.sendto(b"?", str(self._folder / f"{who}.ask"))
+                asking.recv(8)
+            finally:
+                own.unlink()
 
     def clean(self) -> None:
         for listener in self._listeners:
@@ -91,7 +106,7 @@ class Internet:
         command = [*where, sys.executable, "-I", str(LISTENER), name, str(self._folder / name), *PORTS]
         listener = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         self._listeners.append(listener)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (self._folder / name).exists() or "ready" not in (self._folder / name).read_text():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -1,12 +1,14 @@
 """Answers on all the given ports, whatever address is meant, and writes down which was: a stand-in for many machines.
 
-Run as a program: name, file to write to, ports. A line "tcp 10.0.0.1 80" for every connection and datagram.
+Run as a program: name, file to write to, ports. A line "tcp 10.0.0.1 80" for every connection and datagram. Whoever
+asks at the Unix socket beside the file is answered once everything that was there is written down.
 """
 
 import selectors
 import socket
 import struct
 import sys
+from typing import TextIO
 
 
 def tcp(port: int) -> socket.socket:
@@ -40,18 +42,26 @@ def met(ready: socket.socket, name: str) -> str:
 
 
 def main(name: str, file: str, *ports: str) -> None:
-    waiting = selectors.DefaultSelector()
-    for port in map(int, ports):
-        for ready in (tcp(port), udp(port)):
-            waiting.register(ready, selectors.EVENT_READ)
+    waiting, asked = selectors.DefaultSelector(), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    asked.bind(f"{file}.ask")
+    for ready in (asked, *(made(port) for port in map(int, ports) for made in (tcp, udp))):
+        waiting.register(ready, selectors.EVENT_READ)
     with open(file, "a", buffering=1) as log:
         log.write("ready\n")
         while True:
-            for key, _ in waiting.select():
-                try:
-                    log.write(met(key.fileobj, name) + "\n")  # type: ignore[arg-type]
-                except OSError as error:
-                    log.write(f"failed {error}\n")
+            there = [key.fileobj for key, _ in waiting.select()]
+            for ready in there:
+                if ready is not asked:
+                    write_down(log, ready, name)  # type: ignore[arg-type]
+            if there == [asked]:
+                asked.sendto(b"all", asked.recvfrom(1)[1])
+
+
+def write_down(log: TextIO, ready: socket.socket, name: str) -> None:
+    try:
+        log.write(met(ready, name) + "\n")
+    except OSError as error:
+        log.write(f"failed {error}\n")
 
 
 if __name__ == "__main__":

