@@ -22,6 +22,8 @@ from tests.builders import NETWORK, a_signer
 from tests.node.p2p.said import TOPIC, a_message
 
 MESHSUB = "/meshsub/1.1.0"
+WITHIN = 60.0
+"""Seconds until something is taken for what never comes."""
 
 
 class Host:
@@ -103,7 +105,7 @@ def meshed(host: Host, others: int) -> bool:
 
 async def meet(one: Host, other: Host) -> None:
     """Connect two hosts and wait until each may send gossip to the other."""
-    assert await dial(one.host, other.id, [other.address], 5)
+    assert await dial(one.host, other.id, [other.address], WITHIN)
     await until(lambda: other.id in one.mesh.peers and one.id in other.mesh.peers)
     await until(lambda: {one.id, other.id} <= subscribed(one) | subscribed(other) | {one.id, other.id})
 
@@ -112,7 +114,7 @@ def subscribed(host: Host) -> set[ID]:
     return set(host.mesh.peer_topics.get(TOPIC, ()))
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = WITHIN) -> None:
     """Wait for something that happens by itself; fails after `seconds`."""
     with trio.fail_after(seconds):
         while not condition():
@@ -122,7 +124,7 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 async def gossip_stream(attacker: Host, victim: Host) -> INetStream:
     """A raw gossip stream, on which the attacker writes what it likes."""
     if not attacker.swarm.get_connections(victim.id):
-        assert await dial(attacker.host, victim.id, [victim.address], 5)
+        assert await dial(attacker.host, victim.id, [victim.address], WITHIN)
     return await attacker.host.new_stream(victim.id, [MESHSUB])
 
 
@@ -149,7 +151,7 @@ def free_port() -> Iterator[int]:
     yield port
 
 
-def run(body: Callable[[], Awaitable[None]], seconds: float = 40.0) -> None:
+def run(body: Callable[[], Awaitable[None]], seconds: float = 150.0) -> None:
     """Run a test's body under trio, with a deadline."""
 
     async def bounded() -> None:
