@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -15,6 +14,8 @@ from typing import Any
 import docker
 import httpx
 import pytest
+
+from cli.cluster import free_port
 
 CONFIG = """\
 version: 0.1
@@ -62,9 +63,7 @@ def a_registry(folder: Path, *namespaces: str) -> Iterator[Registry]:
     """
     folder.mkdir(parents=True)
     program = shutil.which("docker-registry") or _unpacked(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=port))
     command = [program, "serve", str(folder / "config.yml")]
     places: list[list[str]] = [[], *(["nsenter", f"--net={namespace}"] for namespace in namespaces)]
@@ -90,7 +89,7 @@ def _unpacked(folder: Path) -> str:
 
 
 def _until_it_answers(url: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(url, trust_env=False).status_code == 200:

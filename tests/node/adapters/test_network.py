@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.cluster import free_port
 from market.errors import BadMessage, ConfigError, InvalidParameters, PeerUnreachable, Unavailable
 from market.messages import MAX_DIRECT, MAX_GOSSIP, open_envelope
 from market.units import PeerId
@@ -238,14 +239,13 @@ def test_a_handler_that_fails_or_is_missing_is_unavailable(tmp_path: Path) -> No
 
 def test_a_known_peer_is_dialled_for_a_request(tmp_path: Path) -> None:
     async def body() -> None:
-        async with a_network(tmp_path, 1) as one, a_network(tmp_path, 2) as two:
+        listen = f"/ip4/127.0.0.1/tcp/{free_port()}"
+        async with a_network(tmp_path, 1) as one, a_network(tmp_path, 2, listen=listen) as two:
             two.serve(echo)
             await one.connect((await two.addresses())[0])
-            port = ip_and_port((await two.addresses())[0])
             await two.close()
             await until(lambda: _is_gone(one, two.peer))
-            assert port is not None
-            async with a_network(tmp_path, 2, listen=f"/ip4/127.0.0.1/tcp/{port[1]}") as again:
+            async with a_network(tmp_path, 2, listen=listen) as again:
                 again.serve(echo)
                 assert await one.request(again.peer, b"hello") == b"hello"
 

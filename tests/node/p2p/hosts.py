@@ -1,8 +1,7 @@
 """Hosts of ours in one trio loop, and the tools of an attacker, for tests of the network process."""
 
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -140,15 +139,6 @@ async def fails(work: Callable[[], Awaitable[object]]) -> bool:
 def rpc(**fields: Any) -> bytes:
     """A framed gossip RPC."""
     return framed(rpc_pb2.RPC(**fields).SerializeToString())
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield port
 
 
 def run(body: Callable[[], Awaitable[None]], seconds: float = 150.0) -> None:

@@ -17,6 +17,7 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.exceptions import MuxedStreamReset
 from libp2p.stream_muxer.yamux.yamux import TYPE_DATA, YAMUX_HEADER_FORMAT
 
+from cli.cluster import free_port
 from market.messages import MAX_GOSSIP
 from node.p2p import bytepath
 from node.p2p.book import Book
@@ -32,7 +33,6 @@ from tests.node.p2p.hosts import (
     Host,
     a_host,
     fails,
-    free_port,
     gossip_stream,
     hosts,
     meet,
@@ -325,19 +325,19 @@ def a_keeper(host: Host, path: object, limits: Limits | None = None) -> tuple[Ke
 
 def test_a_peer_that_comes_late_or_comes_back_is_connected_within_seconds(tmp_path: os.PathLike[str]) -> None:
     async def body() -> None:
-        with free_port() as port:
-            async with a_host(1) as one, trio.open_nursery() as nursery:
-                keeper, book = a_keeper(one, tmp_path / "a")  # type: ignore[operator]
-                late = str(ID.from_pubkey(Host(2, Limits()).host.get_public_key()))
-                book.learn(late, [f"/ip4/127.0.0.1/tcp/{port}"], keep=True)
-                failed = noted(book)
-                nursery.start_soon(keeper.run)
-                await until(lambda: late in failed)
-                for _ in range(2):
-                    async with a_host(2, port=port):
-                        await until(lambda: late in keeper.connected(), seconds=30)
-                    await until(lambda: late not in keeper.connected())
-                nursery.cancel_scope.cancel()
+        port = free_port()
+        async with a_host(1) as one, trio.open_nursery() as nursery:
+            keeper, book = a_keeper(one, tmp_path / "a")  # type: ignore[operator]
+            late = str(ID.from_pubkey(Host(2, Limits()).host.get_public_key()))
+            book.learn(late, [f"/ip4/127.0.0.1/tcp/{port}"], keep=True)
+            failed = noted(book)
+            nursery.start_soon(keeper.run)
+            await until(lambda: late in failed)
+            for _ in range(2):
+                async with a_host(2, port=port):
+                    await until(lambda: late in keeper.connected(), seconds=30)
+                await until(lambda: late not in keeper.connected())
+            nursery.cancel_scope.cancel()
 
     run(body)
 
@@ -535,11 +535,11 @@ def test_one_address_cannot_take_every_slot() -> None:
 
 def test_two_hosts_do_not_share_a_port() -> None:
     async def body() -> None:
-        with free_port() as port:
-            async with a_host(1, port=port):
-                with pytest.raises(CannotListen):
-                    async with a_host(2, port=port):
-                        pass
+        port = free_port()
+        async with a_host(1, port=port):
+            with pytest.raises(CannotListen):
+                async with a_host(2, port=port):
+                    pass
 
     run(body)
 
