@@ -22,8 +22,8 @@ import subprocess, sys, pytest
 
 def endless():
     child = subprocess.Popen(["sleep", "60"])
-    sys.__stderr__.write(f"child {child.pid}\\n")
     try:
+        sys.__stderr__.write(f"child {child.pid}\\n")
         child.wait()
     finally:
         child.kill()
@@ -54,7 +54,7 @@ def written(tmp_path: Path) -> Write:
 
 
 def played(command: list[str]) -> tuple[int, str]:
-    done = subprocess.run(command, cwd=ROOT, env=SWIFT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=SWIFT, capture_output=True, text=True, timeout=150)
     return done.returncode, done.stdout + done.stderr
 
 
