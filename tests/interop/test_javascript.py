@@ -16,7 +16,7 @@ from market.units import PeerId
 from node.adapters.network import LibP2PNetwork
 from node.p2p.identity import address_of_peer
 from tests.builders import NETWORK, a_signer
-from tests.node.adapters.networks import Ears, a_network
+from tests.node.adapters.networks import WITHIN, Ears, a_network
 from tests.node.p2p.said import TOPIC, now_ms
 
 pytestmark = [
@@ -54,7 +54,7 @@ class Script:
 
     async def line(self, key: str) -> object:
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             while not any(key in line for line in self._lines):
                 self._lines.append(json.loads(await self._process.stdout.readline()))
         return next(line.pop(key) for line in self._lines if key in line)
@@ -112,4 +112,4 @@ async def _converse(program: Path, folder: Path) -> None:
             assert (heard["sender"], heard["seq"]) == (a_signer(1).address, 7)
             assert heard["payload"] == {"text": "said in python", "price": 42}
 
-            assert await ours.request(peer, b"a question") == b"javascript heard a question"
+            assert await ours.request(peer, b"a question", timeout=WITHIN) == b"javascript heard a question"
