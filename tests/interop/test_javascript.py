@@ -21,6 +21,7 @@ from tests.node.p2p.said import TOPIC, now_ms
 
 pytestmark = [
     pytest.mark.p2p,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="Node.js and npm are not installed"),
 ]
 HERE = Path(__file__).parent
