@@ -34,7 +34,7 @@ class Stage(Market):
         return self.client(SELLER).health()
 
     def offers(self, count: int) -> None:
-        self.until(lambda: len(self.buyer.providers()) == count, f"{count} offers", 20)
+        self.until(lambda: len(self.buyer.providers()) == count, f"{count} offers")
 
     def containers(self) -> dict[str, str]:
         """Names and states of the provider's containers, its idle slots left out."""

@@ -48,7 +48,7 @@ async def test_what_an_earlier_life_left_is_removed_as_soon_as_the_engine_is_bac
     client.create_container_from_config(_request(node, (), "0:0"), f"left{SUFFIX}")
     client.close()
     daemon.end(signal.SIGTERM)
-    async with AsyncExitStack() as stack, asyncio.timeout(30):
+    async with AsyncExitStack() as stack, asyncio.timeout(120):
         await open_outfit(stack, config, SECRET, SystemClock())
         await asyncio.to_thread(daemon.start)
         while names(daemon) != [f"neugrid-slot-{node}-{number}" for number in range(4)]:

@@ -69,8 +69,9 @@ class Daemon:
         client = docker.APIClient(self.address, version="auto")
         wanted = json.loads((self.folder / "daemon.json").read_text())["live-restore"]
         os.kill(self.pid, signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while client.info()["LiveRestoreEnabled"] != wanted and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while client.info()["LiveRestoreEnabled"] != wanted:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         client.close()
 
@@ -124,7 +125,7 @@ class Daemon:
                 os.kill(pid, signal.SIGKILL)
 
     def _until_it_answers(self) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while time.monotonic() < deadline:
             with suppress(docker.errors.DockerException):
                 client: Any = docker.APIClient(self.address, version="auto")
