@@ -159,7 +159,7 @@ async def test_a_node_that_leaves_in_peace_leaves_no_watchdog_over_nothing(folde
     await until(lambda: is_guarded(folder))
     await guard.leave()
     assert guard._process is not None
-    assert await asyncio.to_thread(guard._process.wait, 10) == 0
+    assert await asyncio.to_thread(guard._process.wait, 60) == 0
 
 
 def told(folder: Path, deadlines: dict[str, int], **changes: object) -> None:
