@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,6 +30,8 @@ START_WITHIN: Final = 150.0
 STOP_WITHIN: Final = 4.0
 TRIED_RISKS: Final = ("runc-version", "engine-version", "containerd-version", "python-version", "clock")
 """What these markets live with: they run nobody's work but that of who starts them, on the machine as it is."""
+PORTS: Final = range(20_000, 30_000)
+"""Below the kernel's own, which begin at 32768: https://docs.kernel.org/networking/ip-sysctl.html."""
 PURSE: Final = "100.0"
 """Tokens that the requester starts with."""
 
@@ -192,11 +195,16 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on now; whoever asks binds it a moment later.
+
+    It is none of those that the kernel gives to everybody who wants just any: such a one may be another's by then.
+    """
+    for _ in range(len(PORTS)):
+        port = PORTS[secrets.randbelow(len(PORTS))]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Unavailable(f"no port from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 def _answers(port: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ SWITCHES = (
     "--mute-audio",
     "--host-resolver-rules=MAP *.test 127.0.0.1",  # names that are not this machine's own
 )
-WITHIN = 20.0
+WITHIN = 60.0
 """Seconds until what is waited for has come."""
 
 
@@ -51,6 +52,9 @@ class Browser:
         said = (re.search(r"DevTools listening on (ws://\S+)", line) for line in self._process.stderr)
         place = next((found[1] for found in said if found), None)
         assert place is not None, "Chromium ended before it listened"
+        # A pipe that nobody reads would hold it up.
+        self._reading = threading.Thread(target=self._process.stderr.read, daemon=True)
+        self._reading.start()
         self._open = ExitStack()
         self._wire = self._open.enter_context(connect(place, max_size=None, proxy=None))
         self._number = 0
@@ -80,6 +84,7 @@ class Browser:
         self.ask("Browser.close")  # it ends its own children
         self._open.close()
         self._process.wait(WITHIN)
+        self._reading.join(WITHIN)
         assert self._process.stderr is not None
         self._process.stderr.close()
 

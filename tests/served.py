@@ -13,6 +13,8 @@ from node.api.server import serve
 from tests.node.api.fakes import World
 
 T = TypeVar("T")
+WITHIN = 60
+"""Seconds until what the other thread does is taken for something that never ends."""
 
 
 class Served:
@@ -27,16 +29,16 @@ class Served:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._is_bound.wait(10)
+        assert self._is_bound.wait(WITHIN)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(10)
+        self._thread.join(WITHIN)
         assert not self._thread.is_alive()
 
     def call(self, what: Coroutine[Any, Any, T]) -> T:
         """What comes of it in the loop that serves."""
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(WITHIN)
 
     def _run(self) -> None:
         self._task = self._loop.create_task(serve(self.app, "127.0.0.1", 0, self._bound))

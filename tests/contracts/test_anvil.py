@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -33,7 +34,12 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         assert process.stdout is not None
         line = next((line for line in process.stdout if "Listening on" in line), "")
+        assert line, "it ended before it listened"
+        reading = threading.Thread(target=process.stdout.read)  # a pipe that nobody reads would hold it up
+        reading.start()
         yield "http://" + line.split()[-1]
+        process.kill()
+        reading.join()
     finally:
         process.kill()
         process.wait()

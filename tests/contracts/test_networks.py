@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.cluster import free_port
 from contracts.deploy import deploy_market, fund_wallets
 from contracts.devnet.accounts import ACCOUNTS
 from contracts.networks import Deployment, load_deployment, require_deployment
@@ -97,9 +98,9 @@ async def test_a_market_is_deployed_and_its_wallets_pay_each_other(tmp_path: Pat
 @pytest.mark.chain
 @pytest.mark.anyio
 async def test_an_endpoint_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
-    with a_process(tmp_path / "chain") as (_, url):
+    port = str(free_port())
+    with a_process(tmp_path / "chain", "--port", port) as (_, url):
         market: Deployment = await asyncio.to_thread(deploy_market, url, ACCOUNTS[0].secret)
-    port = url.rpartition(":")[2]
     async with open_chain(url, market, ACCOUNTS[1].secret, tmp_path / "wallet.db") as chain:
         with pytest.raises(Unavailable):
             await chain.balances(ACCOUNTS[1].address)
@@ -110,14 +111,14 @@ async def test_an_endpoint_that_is_not_there_yet_is_waited_for(tmp_path: Path) -
 @pytest.mark.chain
 @pytest.mark.anyio
 async def test_an_endpoint_that_comes_back_as_another_chain_is_told_nothing(tmp_path: Path) -> None:
-    with a_process(tmp_path / "chain") as (_, url):
+    port = str(free_port())
+    with a_process(tmp_path / "chain", "--port", port) as (_, url):
         market: Deployment = await asyncio.to_thread(deploy_market, url, ACCOUNTS[0].secret)
-    port = url.rpartition(":")[2]
     async with open_chain(url, market, ACCOUNTS[1].secret, tmp_path / "wallet.db") as chain:
         watching = asyncio.create_task(chain.watch())
         with a_process(tmp_path / "empty", "--port", port):
             with pytest.raises(WrongChain, match="no contract"):
                 await chain.withdraw(ACCOUNTS[1].address, "withdraw")
             with pytest.raises(WrongChain, match="no contract"):
-                await asyncio.wait_for(watching, 10)
+                await asyncio.wait_for(watching, 60)
         assert await chain.journal() == []

@@ -277,7 +277,7 @@ def test_the_complete_example_runs_as_it_stands(world: World, url: str) -> None:
     code = example().replace("https://api.neuron-labs.xyz", url).replace("nr_live_...", KEY)
     assert (code.count(url), code.count(KEY)) == (2, 2)
     command = [node, "--input-type=module", "--eval", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Output: Hello\n\n", "")
     assert runner.asked == 3
     [run] = runner.runs.values()

@@ -22,8 +22,8 @@ import subprocess, sys, pytest
 
 def endless():
     child = subprocess.Popen(["sleep", "60"])
-    sys.__stderr__.write(f"child {child.pid}\\n")
     try:
+        sys.__stderr__.write(f"child {child.pid}\\n")
         child.wait()
     finally:
         child.kill()

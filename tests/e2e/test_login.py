@@ -15,7 +15,7 @@ import pytest
 from cli.cluster import Cluster
 from tests.chromium import Browser
 
-pytestmark = [pytest.mark.e2e, pytest.mark.chain]
+pytestmark = [pytest.mark.e2e, pytest.mark.chain, pytest.mark.timeout(400)]
 PROGRAM = (sys.executable, "-m", "cli.main")
 EMAIL = "ann@example.org"
 
@@ -59,7 +59,7 @@ def test_a_user_signs_in_by_the_page_works_and_signs_out(requester: Cluster, bro
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     url = requester.contact("requester").url
@@ -84,7 +84,7 @@ def test_a_user_signs_in_by_the_page_works_and_signs_out(requester: Cluster, bro
     tab.shows("laptop")
     tab.click("allow")
     tab.shows("The device is let in")
-    said, _ = waiting.communicate(timeout=60)
+    said, _ = waiting.communicate(timeout=120)
     assert (waiting.returncode, said) == (0, f"signed in at {url} as {EMAIL}\n")
 
     assert json.loads(neugrid("whoami", "--json").stdout)["user"]["id"] == made["id"]

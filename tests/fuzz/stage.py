@@ -84,7 +84,7 @@ class Stage:
 
     async def until(self, check: Callable[[], object]) -> None:
         """Until it is so."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(50):
             while not check():
                 await asyncio.sleep(0.01)
 

@@ -16,11 +16,12 @@ from market.units import PeerId
 from node.adapters.network import LibP2PNetwork
 from node.p2p.identity import address_of_peer
 from tests.builders import NETWORK, a_signer
-from tests.node.adapters.networks import Ears, a_network
+from tests.node.adapters.networks import WITHIN, Ears, a_network
 from tests.node.p2p.said import TOPIC, now_ms
 
 pytestmark = [
     pytest.mark.p2p,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="Node.js and npm are not installed"),
 ]
 HERE = Path(__file__).parent
@@ -54,7 +55,7 @@ class Script:
 
     async def line(self, key: str) -> object:
         assert self._process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN):
             while not any(key in line for line in self._lines):
                 self._lines.append(json.loads(await self._process.stdout.readline()))
         return next(line.pop(key) for line in self._lines if key in line)
@@ -112,4 +113,4 @@ async def _converse(program: Path, folder: Path) -> None:
             assert (heard["sender"], heard["seq"]) == (a_signer(1).address, 7)
             assert heard["payload"] == {"text": "said in python", "price": 42}
 
-            assert await ours.request(peer, b"a question") == b"javascript heard a question"
+            assert await ours.request(peer, b"a question", timeout=WITHIN) == b"javascript heard a question"

@@ -33,7 +33,7 @@ async def posted(buyer: Node, project: Project, **wish: int) -> Job:
 
 
 async def built(buyer: Node, project: Project, **wish: int) -> Job:
-    return await buyer.jobs.wait(ACCOUNT, (await posted(buyer, project, **wish)).id, 15)
+    return await buyer.jobs.wait(ACCOUNT, (await posted(buyer, project, **wish)).id, 60)
 
 
 def services(node: Node) -> list[Service]:
@@ -146,7 +146,7 @@ def test_a_provider_that_begins_anew_gives_its_build_up_to_another(tmp_path: Pat
         await world.kill("seller")
         builder.gate.set()
         await world.add("seller", storage, sells=True)
-        job = await buyer.jobs.wait(ACCOUNT, job.id, 30)
+        job = await buyer.jobs.wait(ACCOUNT, job.id, 60)
         assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
         assert builder.specs[0].name in builder.swept
 

@@ -28,7 +28,7 @@ OTHER = Account(id="user_2", name="other", created_at=Timestamp(0))
 
 async def ran(node: Node, code: str, inputs: tuple[str, ...] = ("",)) -> Run:
     run = await node.runner.submit(ACCOUNT, "python", code, inputs)
-    return await node.runner.wait(ACCOUNT, run.id, 15)
+    return await node.runner.wait(ACCOUNT, run.id, 60)
 
 
 def _interpreted(code: str, stdin: str) -> CodeRun:
@@ -94,7 +94,7 @@ def test_an_idle_lease_gives_way_at_once_to_an_order_that_waits_for_its_room(tmp
         await standing.extend()
         await until(lambda: buyer.jobs.get(ACCOUNT, job.id).state in DONE)
         assert buyer.jobs.get(ACCOUNT, job.id).state == "success"
-        assert leases(buyer, "requester")[0].state == "settled"
+        await until(lambda: leases(buyer, "requester")[0].state == "settled")
 
     in_a_world(tmp_path, play)
 
@@ -240,6 +240,6 @@ def test_a_repeated_key_runs_once_however_often_it_comes_at_the_same_time(tmp_pa
         other = Idempotency(key="k", route="runner", body_digest="e", render=lambda run: (200, b""))
         with pytest.raises(IdempotencyMismatch):
             await buyer.runner.submit_once(ACCOUNT, "python", "second", ("",), other)
-        await buyer.runner.wait(ACCOUNT, made[0], 15)
+        await buyer.runner.wait(ACCOUNT, made[0], 60)
 
     in_a_world(tmp_path, play)

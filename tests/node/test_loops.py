@@ -65,7 +65,7 @@ def test_a_requester_that_does_not_answer_delays_only_its_own_statements(tmp_pat
         payer = SlowPayer()
         meter = metering.Meter(stage.seller.engine, cast(Any, payer))
         for _ in range(2):
-            await asyncio.wait_for(meter.tick(), 1)
+            await asyncio.wait_for(meter.tick(), 20)
             await asyncio.sleep(0)
             stage.clock.advance(10_000)
         await meter.close()

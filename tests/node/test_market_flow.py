@@ -32,7 +32,7 @@ def a_new_job(cap: int = 1_000_000, **changes: Any) -> NewJob:
     return NewJob(workload=workload, cap=Amount(cap), bid_window=100, order_ttl=ttl, files=files)
 
 
-async def until(check: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(check: Callable[[], object], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not check():
             await asyncio.sleep(0.01)
@@ -41,7 +41,7 @@ async def until(check: Callable[[], object], seconds: float = 10.0) -> None:
 async def finished(node: Node, new: NewJob) -> Job:
     job, _ = await node.jobs.submit(ACCOUNT, new)
     assert job is not None
-    return await node.jobs.wait(ACCOUNT, job.id, 15)
+    return await node.jobs.wait(ACCOUNT, job.id, 60)
 
 
 def in_a_world(tmp_path: Path, play: Callable[[World, Node], Awaitable[None]], **provider: Any) -> None:

@@ -127,7 +127,7 @@ def test_a_requester_that_does_not_answer_delays_nobody(tmp_path: Path) -> None:
 
         stage.buyer.peers.on(Kind.SAMPLES, Samples, never)
         for _ in range(4):
-            await asyncio.wait_for(scene.sampler.tick(), 1)
+            await asyncio.wait_for(scene.sampler.tick(), 20)
             stage.clock.advance(30_000)
         assert len(scene.sampler.asking._tasks) == 1
         await scene.sampler.close()

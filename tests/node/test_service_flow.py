@@ -60,7 +60,7 @@ async def up(buyer: Node, **changes: Any) -> Service:
 
 
 async def reaching(buyer: Node, id: str, state: ServiceState) -> Service:
-    await until(lambda: found(buyer, id).state is state, 20)
+    await until(lambda: found(buyer, id).state is state)
     return found(buyer, id)
 
 
@@ -122,7 +122,7 @@ def test_a_new_version_comes_up_before_the_old_one_goes(tmp_path: Path) -> None:
         buyer.engine.listen(lambda ids: least.append(sum(is_up(pod) for pod in found(buyer, service.id).pods)))
         amend = Amendment(amend=lambda workload: replace(workload, command=("serve", "2")))
         await buyer.hosting.update(ACCOUNT, service.id, amend)
-        await until(lambda: containers(world) == ["serve 2"], 20)
+        await until(lambda: containers(world) == ["serve 2"])
         assert min(least) == 1
         assert found(buyer, service.id).state is S.RUNNING
 
@@ -182,9 +182,9 @@ def test_a_user_pays_for_a_service_out_of_what_is_held_and_has_the_rest_again_in
         assert has() == (2 * 3_000_000, 2 * 3_000_000 - paid)
         newer = Amendment(amend=lambda workload: replace(workload, command=("serve", "2")))
         await hosting.update(ann, service.id, newer)
-        await until(lambda: containers(world) == ["serve 2", "serve 2"], 20)
+        await until(lambda: containers(world) == ["serve 2", "serve 2"])
         await hosting.delete(ann, service.id)
-        await until(lambda: has()[1] == 0 and not containers(world), 20)
+        await until(lambda: has()[1] == 0 and not containers(world))
         cost = balance(storage, paid_account(ann.id))
         assert cost == hosting.cost(service) >= 4 * 2001
         assert (has()[0], sums(storage)["money"]) == (4 * 3_000_000 - cost, 0)

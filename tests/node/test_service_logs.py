@@ -211,7 +211,7 @@ def test_samples_arrive_and_roll_up(tmp_path: Path) -> None:
     async def play(service: Service) -> None:
         leases = service.buyer.jobs.lease_ids(ACCOUNT, service.job.id)
         series = service.buyer.series
-        await until(lambda: len(series.metrics(leases, "1h").cpu or ()) >= 30, 20)
+        await until(lambda: len(series.metrics(leases, "1h").cpu or ()) >= 30)
         raw, minutes = (series.metrics(leases, period) for period in ("1h", "24h"))
         assert {point.value for point in raw.cpu or ()} == {500}
         assert {point.value for point in raw.network or ()} == {100}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.node.api.fakes import KEY, World
 from tests.sdk.scripts import EndingJobs, EndingRunner, with_fakes
-from tests.sdk.typescript import Built
+from tests.sdk.typescript import SLOW, Built
 
 SDK = Path("sdk")
 PLACEHOLDERS = ("ng_live_...", "http://127.0.0.1:8080")
@@ -46,11 +46,12 @@ def test_the_python_examples_do_what_they_say(url: str, number: int) -> None:
     code, text = examples(SDK / "python/README.md", "python")[number]
     environment = {**os.environ, "PYTHONPATH": str(SDK / "python")}
     done = subprocess.run(
-        [sys.executable, "-c", with_node(code, url)], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", with_node(code, url)], env=environment, capture_output=True, text=True, timeout=150
     )
     assert (done.stdout, done.stderr) == (text, "")
 
 
+@SLOW
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_typescript_examples_do_what_they_say(built: Built, url: str, number: int) -> None:
     code, text = examples(SDK / "typescript/README.md", "ts")[number]

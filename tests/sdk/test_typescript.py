@@ -12,7 +12,9 @@ from node.ports import LogLine
 from tests.builders import NOW
 from tests.node.api.fakes import KEY, ROOT_KEY, World, a_done_job
 from tests.sdk.scripts import EndingRunner, with_fakes, with_invoice, with_many_jobs
-from tests.sdk.typescript import SOURCE, Built, versions
+from tests.sdk.typescript import SLOW, SOURCE, Built, versions
+
+pytestmark = SLOW
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ SOURCE = Path("sdk")
 MADE = ("node_modules", "build", "dist", "schema.ts", "python")
 """What the copy makes for itself, or does not need."""
 OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH")
+SLOW = pytest.mark.timeout(900)
+"""The first test that needs the package waits for npm and its compiler."""
 STRICT = ("--strict", "--module", "NodeNext", "--target", "ES2022", "--types", "node", "--skipLibCheck")
 
 
@@ -29,7 +31,7 @@ class Built:
             env={**os.environ, "PATH": f"{self.folder}/node_modules/.bin:{os.environ['PATH']}", **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout

@@ -76,7 +76,7 @@ def relayed(play: Callable[[LogRelay, Taker], Awaitable[None]], limit: int = 0) 
         delivery = asyncio.create_task(relay.deliver())
         await play(relay, taker)
         relay.complete()
-        await asyncio.wait_for(delivery, 5)
+        await asyncio.wait_for(delivery, 60)
         return relay, taker
 
     return asyncio.run(run())
@@ -95,7 +95,7 @@ def test_all_lines_arrive_in_order_and_the_head_is_over_all_of_them() -> None:
 
 
 def test_lines_that_come_soon_after_each_other_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_relay, "LINGER", 0.2)
+    monkeypatch.setattr(log_relay, "LINGER", 60)
 
     async def play(relay: LogRelay, taker: Taker) -> None:
         for number in range(50):
@@ -122,7 +122,7 @@ def test_the_end_of_a_lease_does_not_wait_for_a_log_that_goes_on_being_offered(
         await deliveries.finish(delivery)
         assert (taker.texts(), relay.count) == ([], 1)
         taker.away = 0
-        await asyncio.wait_for(delivery, 5)
+        await asyncio.wait_for(delivery, 60)
         assert taker.texts() == ["0001"]
 
     asyncio.run(play())

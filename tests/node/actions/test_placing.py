@@ -35,7 +35,7 @@ def job(stage: Stage) -> Job:
 
 
 async def waited(until: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not until():
             await asyncio.sleep(0.001)
 
@@ -196,6 +196,6 @@ def test_an_order_that_ran_out_waits_for_the_end_of_its_job(tmp_path: Path, monk
         assert len(looks) == 1
         await stage.put("buyer", replace(JOB, state=JobState.FAILED))
         stage.buyer.engine.notify(JOB.id)
-        await asyncio.wait_for(placing, 1)
+        await asyncio.wait_for(placing, 20)
 
     staged(tmp_path, play)

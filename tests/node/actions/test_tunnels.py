@@ -15,6 +15,7 @@ from node.actions.tunnels import Carrier, Head, ToPort, TunnelLimits, Tunnels, o
 from node.ports import ByteStream
 from tests.builders import a_lease, a_workload, terms
 from tests.fakes import MemoryStorage
+from tests.node.proxy.services import until
 from tests.streams import MemoryStream, memory_streams
 from tests.world import FakeHub, FakeNetwork
 
@@ -61,10 +62,10 @@ class Scene:
         self.tunnels = Tunnels(self.storage, doors, limits)
         self.provider.serve_streams(self.tunnels.serve)
 
-    async def open(self, head: Head | None = None, by: FakeNetwork | None = None) -> ByteStream:
+    async def open(self, head: Head | None = None, by: FakeNetwork | None = None, within: float = 8.0) -> ByteStream:
         await self.storage.write(lambda tx: tx.put(self.lease))
         head = head or ToPort(lease=LEASE, port=8080)
-        return await open_tunnel(by or self.requester, self.provider.peer, head, within=1.0)
+        return await open_tunnel(by or self.requester, self.provider.peer, head, within=within)
 
     async def refusal(self, head: Head | None = None, by: FakeNetwork | None = None) -> str:
         with pytest.raises(Refused) as caught:
@@ -179,8 +180,15 @@ def test_streams_into_one_lease_are_bounded() -> None:
         held = [await scene.open() for _ in range(2)]
         assert await scene.refusal() == "BUSY"
         await held[0].close()
-        await asyncio.sleep(0.05)
-        await scene.open()
+        while not await is_open(scene):
+            await asyncio.sleep(0)
+
+    async def is_open(scene: Scene) -> bool:
+        try:
+            await scene.open()
+        except Refused:
+            return False
+        return True
 
     run(body())
 
@@ -212,8 +220,7 @@ def test_the_container_is_let_go_when_the_peer_is_gone_and_the_peer_learns_of_a_
         scene.containers.listening[scene.lease.container, 8080] = shout
         stream = await scene.open()
         await stream.close()
-        await asyncio.sleep(0.05)
-        assert scene.containers.dialled[0].is_closed
+        await until(lambda: scene.containers.dialled[0].is_closed)
         broken = await scene.open()
         scene.containers.dialled[1].abort()
         with pytest.raises(Unavailable):
@@ -224,12 +231,12 @@ def test_the_container_is_let_go_when_the_peer_is_gone_and_the_peer_learns_of_a_
 
 def test_a_silent_tunnel_is_cut() -> None:
     async def body() -> None:
-        scene = Scene(TunnelLimits(idle=0.05))
+        scene = Scene(TunnelLimits(idle=0.5))
         scene.containers.listening[scene.lease.container, 8080] = shout
         stream = await scene.open()
         with pytest.raises(Unavailable):
             await stream.read()
-        assert scene.containers.dialled[0].is_closed
+        await until(lambda: scene.containers.dialled[0].is_closed)
 
     run(body())
 
@@ -256,7 +263,7 @@ def test_a_provider_that_does_not_answer_is_unreachable() -> None:
         scene = Scene()
         scene.provider.serve_streams(never)
         with pytest.raises(PeerUnreachable):
-            await scene.open()
+            await scene.open(within=0.1)
 
     run(body())
 

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from market.errors import Unavailable
 from node.adapters.network import LibP2PNetwork
 from node.p2p.limits import Limits
 from tests.builders import NETWORK
 from tests.node.p2p.said import TOPIC
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+WITHIN = 60.0
+"""Seconds until what other processes do is taken for something that never comes."""
 
 
 def a_network(
@@ -50,12 +53,15 @@ async def networks(folder: Path, count: int, limits: Limits | None = None) -> As
 
 
 async def is_meshed(one: LibP2PNetwork, others: int) -> bool:
-    """Whether the network has `others` neighbours in its mesh."""
-    mesh: list[str] = (await one.status())["mesh"].get(TOPIC, [])
+    """Whether the network has `others` neighbours in its mesh, and says so."""
+    try:
+        mesh: list[str] = (await one.status())["mesh"].get(TOPIC, [])
+    except Unavailable:
+        return False
     return len(mesh) >= others
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10.0) -> float:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = WITHIN) -> float:
     """Poll until the condition holds, and say how long that took; fails after `seconds`."""
     start = time.monotonic()
     async with asyncio.timeout(seconds):
@@ -83,7 +89,7 @@ class Ears:
         async for message in self._network.gossip():
             self.heard.append(message.data)
 
-    async def hears(self, count: int, seconds: float = 10.0) -> list[bytes]:
+    async def hears(self, count: int, seconds: float = WITHIN) -> list[bytes]:
         """Everything heard, once there are `count` messages."""
 
         async def enough() -> bool:

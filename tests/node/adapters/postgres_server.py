@@ -5,8 +5,8 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +15,15 @@ from typing import Any, Final
 import psycopg
 import pytest
 
+from cli.cluster import free_port
 from cli.workplace import workplace
 from node.adapters import postgres
 from node.adapters.postgres_places import database_at
 from node.migrations import steps
 
 USER: Final = "neugrid"
+RECOVERS_WITHIN: Final = 60.0
+"""Seconds; after an immediate stop it first syncs its whole folder."""
 MIGRATED: Final = "migrated"
 """The database with this program's tables that those of the tests are copies of."""
 SETTINGS: Final = Path("/etc/postgresql-common/createcluster.conf")
@@ -39,7 +42,7 @@ class Server:
         self._account = _account()
         self._process: subprocess.Popen[bytes] | None = None
         self.password = secrets.token_hex(8)
-        self.port = _free_port()
+        self.port = free_port()
 
     def make(self) -> None:
         """Make the cluster, whose only user is `neugrid`."""
@@ -64,7 +67,8 @@ class Server:
         with (self._folder / "log").open("ab") as log:
             pipes = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
             self._process = subprocess.Popen(guarded, **pipes, **self._as_other())
-        self._run("pg_isready", "--quiet", "--host", self._folder / "pg", "--port", str(self.port), tries=400)
+        place = ("--host", self._folder / "pg", "--port", str(self.port))
+        self._run("pg_isready", "--quiet", *place, within=RECOVERS_WITHIN)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT is a fast stop; SIGQUIT an immediate one, after which it must recover."""
@@ -100,13 +104,14 @@ class Server:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def _run(self, program: str, *words: object, tries: int = 1) -> None:
-        command = [str(self._programs / program), *map(str, words)]
-        for _ in range(tries):
+    def _run(self, program: str, *words: object, within: float = 0) -> None:
+        """Run a program that must end well, tried again for so many seconds while the server lives."""
+        command, deadline = [str(self._programs / program), *map(str, words)], time.monotonic() + within
+        while True:
             done = subprocess.run(command, capture_output=True, text=True, **self._as_other())
             if done.returncode == 0:
                 return
-            if self._process is not None and self._process.poll() is not None:
+            if time.monotonic() > deadline or (self._process is not None and self._process.poll() is not None):
                 break
         pytest.fail(f"{program}: {done.stdout}{done.stderr}{self._log()}")
 
@@ -189,9 +194,3 @@ def _account() -> str:
         with suppress(KeyError):
             return pwd.getpwnam(name).pw_name
     pytest.skip("PostgreSQL does not run as root, and there is no other user")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

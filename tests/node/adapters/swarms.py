@@ -111,10 +111,10 @@ async def a_swarm_runtime(swarm: Swarm, node: str, **changes: Any) -> AsyncItera
             await runtime.remove(container.name)
     finally:
         await runtime.close()
-    until(lambda: not swarm.left(node), 60)
+    until(lambda: not swarm.left(node))
 
 
-def until(is_true: Any, seconds: float) -> None:
+def until(is_true: Any, seconds: float = 60) -> None:
     """Wait for what only time brings; fails when it does not."""
     deadline = time.monotonic() + seconds
     while not is_true():

@@ -96,15 +96,12 @@ def test_a_file_that_does_not_come_in_time_is_refused() -> None:
     asyncio.run(play())
 
 
-def unused_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def test_a_connection_that_is_refused_is_the_address_that_does_not_fit() -> None:
-    with pytest.raises(InvalidParameters, match="ConnectError"):
-        asyncio.run(fetched(open_downloads(), f"http://storage.example:{unused_port()}/"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        url = f"http://storage.example:{taken.getsockname()[1]}/"
+        with pytest.raises(InvalidParameters, match="ConnectError"):
+            asyncio.run(fetched(open_downloads(), url))
 
 
 @pytest.mark.parametrize(

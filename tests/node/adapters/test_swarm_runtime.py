@@ -161,7 +161,7 @@ async def test_an_image_of_a_registry_is_pulled_by_every_machine_before_it_is_ne
             assert worker.inspect_image(pinned)["Id"] == image.id
             end, lines = await run(runtime, a_container("echo", "here", image=image.id))
             assert (end.code, texts(lines)) == (0, ["here"])
-        until(lambda: not swarm.left(f"{BRINGING}-{node}"), 60)
+        until(lambda: not swarm.left(f"{BRINGING}-{node}"))
         for client in swarm.clients:
             client.remove_image(pinned, force=True)
 
@@ -186,7 +186,7 @@ async def test_every_machine_is_tried_and_nothing_of_it_stays(swarm: Swarm, tmp_
     assert found["swarm"].status == found["machine"].status == found["isolation"].status == "ok", found
     assert found["runc-version"].status == found["containerd-version"].status == "failed"
     assert set(refused(found)) <= set(RISKS)
-    until(lambda: not swarm.left(LABEL), 60)
+    until(lambda: not swarm.left(LABEL))
 
 
 async def test_a_provider_is_outfitted_with_the_swarm_that_its_engine_manages(
@@ -254,4 +254,4 @@ async def test_a_machine_that_is_lost_is_infrastructure_and_its_work_is_not_move
         finally:
             swarm.worker.start()
             swarm.sell("manager", is_sold=False)
-        until(lambda: all(item["Status"]["State"] == "ready" for item in swarm.machines()), 60)
+        until(lambda: all(item["Status"]["State"] == "ready" for item in swarm.machines()))

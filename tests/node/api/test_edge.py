@@ -175,12 +175,13 @@ async def test_who_signs_in_sends_little(world: World, is_announced: bool) -> No
 
 async def test_a_body_that_drips_is_not_waited_for_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "SLOWEST", 10**6)
-    world, sent = World(body_within=0.3), []
+    world, sent = World(body_within=0.3), list[bytes]()
 
     async def drops() -> Any:
         while True:
-            sent.append(await asyncio.sleep(0.05))  # the client's own slowness is what is tested
+            sent.append(b" ")
             yield b" "
+            await asyncio.sleep(0.05)  # the client's own slowness is what is tested
 
     client = caller(world, **{"X-API-Key": KEY, "Content-Type": "application/json"})
     async with asyncio.timeout(10):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -84,7 +85,7 @@ async def test_a_client_that_leaves_a_stream_frees_it() -> None:
     async with await running.client() as client:
         async with client.stream("GET", "/v1/jobs/job_0000000000000001/logs?follow=true") as stream:
             await anext(stream.aiter_text())
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             while not world.jobs.closed_streams:
                 await asyncio.sleep(0.01)
     await running.stop()
@@ -155,17 +156,17 @@ async def test_a_head_that_does_not_end_is_not_waited_for(
 
 
 async def test_a_slow_body_and_a_late_second_request_are_no_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "HEAD_WITHIN", 0.1)
+    monkeypatch.setattr(heads, "HEAD_WITHIN", 0.5)
     running = Running(World(port=0))
 
     async def body() -> AsyncIterator[bytes]:
         for part in (b"hello ", b"world"):
-            await asyncio.sleep(0.15)  # the client's own slowness is what is tested
+            await asyncio.sleep(0.6)  # the client's own slowness is what is tested
             yield part
 
     async with await running.client() as client:
         assert (await client.put("/v1/files", content=body())).status_code == 201
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         assert (await client.get("/v1/version")).status_code == 200
     await running.stop()
 
@@ -199,7 +200,8 @@ async def test_what_is_left_of_a_body_that_was_answered_is_not_waited_for(monkey
     async with asyncio.timeout(5):
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 401 ")
         writer.write(b" ")
-        await reader.read()
+        with suppress(ConnectionError):  # what comes when the server has closed already resets the connection
+            await reader.read()
     writer.close()
     await running.stop()
 

@@ -1,8 +1,7 @@
 """Hosts of ours in one trio loop, and the tools of an attacker, for tests of the network process."""
 
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -22,6 +21,8 @@ from tests.builders import NETWORK, a_signer
 from tests.node.p2p.said import TOPIC, a_message
 
 MESHSUB = "/meshsub/1.1.0"
+WITHIN = 60.0
+"""Seconds until something is taken for what never comes."""
 
 
 class Host:
@@ -103,7 +104,7 @@ def meshed(host: Host, others: int) -> bool:
 
 async def meet(one: Host, other: Host) -> None:
     """Connect two hosts and wait until each may send gossip to the other."""
-    assert await dial(one.host, other.id, [other.address], 5)
+    assert await dial(one.host, other.id, [other.address], WITHIN)
     await until(lambda: other.id in one.mesh.peers and one.id in other.mesh.peers)
     await until(lambda: {one.id, other.id} <= subscribed(one) | subscribed(other) | {one.id, other.id})
 
@@ -112,7 +113,7 @@ def subscribed(host: Host) -> set[ID]:
     return set(host.mesh.peer_topics.get(TOPIC, ()))
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = WITHIN) -> None:
     """Wait for something that happens by itself; fails after `seconds`."""
     with trio.fail_after(seconds):
         while not condition():
@@ -122,7 +123,7 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 async def gossip_stream(attacker: Host, victim: Host) -> INetStream:
     """A raw gossip stream, on which the attacker writes what it likes."""
     if not attacker.swarm.get_connections(victim.id):
-        assert await dial(attacker.host, victim.id, [victim.address], 5)
+        assert await dial(attacker.host, victim.id, [victim.address], WITHIN)
     return await attacker.host.new_stream(victim.id, [MESHSUB])
 
 
@@ -140,16 +141,7 @@ def rpc(**fields: Any) -> bytes:
     return framed(rpc_pb2.RPC(**fields).SerializeToString())
 
 
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield port
-
-
-def run(body: Callable[[], Awaitable[None]], seconds: float = 40.0) -> None:
+def run(body: Callable[[], Awaitable[None]], seconds: float = 150.0) -> None:
     """Run a test's body under trio, with a deadline."""
 
     async def bounded() -> None:

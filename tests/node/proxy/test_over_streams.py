@@ -91,7 +91,7 @@ def test_requests_of_every_size_and_many_at_once(tmp_path: Path) -> None:
 
             await asyncio.gather(*(many(number) for number in range(30)))
 
-    run(body(), 60)
+    run(body(), 150)
 
 
 def test_a_websocket_over_the_whole_way(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_websocket_over_the_whole_way(tmp_path: Path) -> None:
                 await socket.send(message)
                 assert await socket.recv() == message
 
-    run(body(), 60)
+    run(body(), 150)
 
 
 def test_a_service_that_is_not_there_is_502_and_a_dead_network_process_is_got_over(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_service_that_is_not_there_is_502_and_a_dead_network_process_is_got_ov
             async def is_back() -> bool:
                 return await status(port) == 200
 
-            await until(is_back, 15)
+            await until(is_back)
         async with a_path(tmp_path / "again", service) as (port, _, _), a_client(port) as client:
             reply = await client.ask()
             assert (reply.status, reply.reason()) == (502, "PORT_CLOSED")
 
-    run(body(), 60)
+    run(body(), 150)

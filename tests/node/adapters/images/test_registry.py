@@ -30,7 +30,7 @@ from tests.node.adapters.images.doubles import (
 )
 
 pytestmark = pytest.mark.anyio
-PATIENCE = 1.0
+PATIENCE = 10.0
 
 
 @pytest.fixture
