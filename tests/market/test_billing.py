@@ -83,7 +83,7 @@ def test_paths_are_under_themselves_and_their_folders(
 
 def test_the_outputs_of_a_large_receipt_are_checked_at_once() -> None:
     paths = [f"out/{'d/' * 400}{number}" for number in range(10_000)]
-    began = time.perf_counter()
+    began = time.thread_time()  # which other work on the machine does not change
     assert not are_under(paths, [f"other{number}" for number in range(64)])
     assert are_under(paths, [*(f"other{number}" for number in range(63)), "out"])
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 10, "a look at each parent of each path takes half a minute"
