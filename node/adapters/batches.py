@@ -13,7 +13,7 @@ from node.adapters.statements import Values
 Write = tuple[str, Values]
 """A statement with named placeholders, and their values."""
 MOST: Final = 32
-"""Rows in one statement; numbers of rows are powers of two, so that few statements serve all."""
+"""Rows in one statement: as many as there are clients that wait for each other, and few enough to be remembered."""
 _INSERT: Final = re.compile(r"(INSERT INTO (\S+) .*VALUES )(\([^()]*\))(.*)", re.DOTALL)
 _TABLE: Final = re.compile(r"(?:INSERT INTO|DELETE FROM) (\S+)")
 _NAME: Final = re.compile(r":(\w+)")
@@ -51,13 +51,12 @@ def _statements(sql: str, rows: list[Values]) -> Iterator[tuple[str, Any]]:
         yield from ((sql, row) for row in rows)
         return
     values_of = itemgetter(*insert.names)
-    while rows:
-        count = min(MOST, 1 << (len(rows).bit_length() - 1))
-        taken, rows = rows[:count], rows[count:]
-        yield _of_many(sql, count), [value for row in taken for value in values_of(row)]
+    for first in range(0, len(rows), MOST):
+        taken = rows[first : first + MOST]
+        yield _of_many(sql, len(taken)), [value for row in taken for value in values_of(row)]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _of_many(sql: str, rows: int) -> str:
     insert = _insert_of(sql)
     assert insert is not None  # noqa: S101  (its caller has looked)
