@@ -1,6 +1,6 @@
 """A storage whose changes have consequences, in the same transaction, whoever makes them: the folds of records."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -23,9 +23,9 @@ class FollowedStorage:
         self._clock = clock
         self._folds = folds
 
-    async def write(self, work: Callable[[Tx], R]) -> R:
+    def write(self, work: Callable[[Tx], R]) -> Awaitable[R]:
         context, now = copy_context(), self._clock.now()
-        return await self._storage.write(lambda tx: context.run(work, _FollowedTx(tx, self._folds, now)))
+        return self._storage.write(lambda tx: context.run(work, _FollowedTx(tx, self._folds, now)))
 
 
 class _FollowedTx:

@@ -55,7 +55,7 @@ class GroupCommit(Generic[T]):
         """Start the writer's thread."""
         self._thread.start()
 
-    async def write(self, work: Callable[[T], R]) -> R:
+    def write(self, work: Callable[[T], R]) -> "asyncio.Future[R]":
         """The result of `work`, which runs exactly once, after its COMMIT; its error when it raises one.
 
         Raises Unavailable when the commit fails: then nothing of it is stored. A cancelled caller does not undo it.
@@ -64,7 +64,7 @@ class GroupCommit(Generic[T]):
             raise Unavailable("the storage is closed")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._queue.put(_Request(work, future))
-        return await future
+        return future
 
     async def close(self) -> None:
         """Refuse new work, finish what waits, and end the thread."""

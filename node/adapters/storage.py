@@ -167,8 +167,8 @@ class SqlStorage(SqlReader):
         key, body, other_key, other_body = rows[0]
         return shape.decode(key, body), None if other_body is None else others.decode(other_key, other_body)
 
-    async def write(self, work: Callable[[Tx], R]) -> R:
-        return await self._group.write(work)
+    def write(self, work: Callable[[Tx], R]) -> "asyncio.Future[R]":
+        return self._group.write(work)
 
     async def close(self) -> None:
         """Commit what waits, then close; writes after it raise Unavailable."""

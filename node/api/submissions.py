@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Annotated, Final
 
@@ -224,8 +225,9 @@ def _workload(body: SubmitJob, base: Workload) -> Workload:
     )
 
 
+@lru_cache(maxsize=512)
 def resources_of(body: ResourcesBody, field: str = "resources") -> Resources:
-    """The resources in the market's units; refusals name what is wrong below `field`."""
+    """The resources in the market's units; refusals name what is wrong below `field`. Most jobs ask for the same."""
     gpu = body.gpu if isinstance(body.gpu, GpuBody) else GpuBody(count=body.gpu)
     memory = size_of(body.memory, f"{field}.memory")
     if memory < MIN_MEMORY:

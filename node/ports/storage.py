@@ -1,6 +1,6 @@
 """Storage: nouns in, nouns out; one writer, and transactions that are on disk when they are answered."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
@@ -74,8 +74,8 @@ class Storage(Reader, Protocol):
         """
         ...
 
-    async def write(self, work: Callable[[Tx], R]) -> R:
-        """Run `work` once in the writer's thread, alone in its savepoint; return after COMMIT, when it is synced.
+    def write(self, work: Callable[[Tx], R]) -> Awaitable[R]:
+        """Run `work` once in the writer's thread, undone alone when it fails; its result comes once COMMIT has synced.
 
         An error in `work` undoes only its own writes and is raised here. Raises Unavailable when the commit fails (disk
         full): then nothing of it is stored, unless it says that this is not known, of a database server that went away

@@ -66,8 +66,8 @@ async def writer(connection: FakeConnection) -> AsyncIterator[GroupCommit[Log]]:
 async def gathered(writer: GroupCommit[Log], number: int) -> None:
     """Make `number` pieces of work wait behind one that holds the thread, then let go and wait for all."""
     gate = Event()
-    first = asyncio.create_task(writer.write(lambda log: gate.wait(10)))
-    tasks = [asyncio.create_task(writer.write(lambda log: log.append("work"))) for _ in range(number)]
+    first = asyncio.ensure_future(writer.write(lambda log: gate.wait(10)))
+    tasks = [asyncio.ensure_future(writer.write(lambda log: log.append("work"))) for _ in range(number)]
     await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(first, *tasks)
@@ -142,9 +142,9 @@ async def test_the_thread_outlives_work_that_wants_to_end_it(writer: GroupCommit
 
 async def test_a_caller_that_gives_up_does_not_disturb_the_others(writer: GroupCommit[Log]) -> None:
     gate = Event()
-    first = asyncio.create_task(writer.write(lambda log: gate.wait(10)))
-    impatient = asyncio.create_task(writer.write(lambda log: log.append("impatient")))
-    patient = asyncio.create_task(writer.write(lambda log: "patient" if "impatient" in log else "alone"))
+    first = asyncio.ensure_future(writer.write(lambda log: gate.wait(10)))
+    impatient = asyncio.ensure_future(writer.write(lambda log: log.append("impatient")))
+    patient = asyncio.ensure_future(writer.write(lambda log: "patient" if "impatient" in log else "alone"))
     await asyncio.sleep(0)
     impatient.cancel()
     gate.set()
@@ -157,7 +157,7 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others(writer: GroupC
 async def test_closing_finishes_what_waits_and_refuses_what_comes(
     connection: FakeConnection, writer: GroupCommit[Log]
 ) -> None:
-    tasks = [asyncio.create_task(writer.write(lambda log: log.append("work"))) for _ in range(50)]
+    tasks = [asyncio.ensure_future(writer.write(lambda log: log.append("work"))) for _ in range(50)]
     await asyncio.sleep(0)
 
     await writer.close()

@@ -143,7 +143,7 @@ async def test_reads_see_only_what_is_committed(url: str) -> None:
         seen.wait(10)
 
     async with open_postgres(url) as storage:
-        writing = asyncio.create_task(storage.write(work))
+        writing = asyncio.ensure_future(storage.write(work))
         await asyncio.to_thread(written.wait, 10)
         before = storage.find(Mark)
         seen.set()
@@ -420,9 +420,9 @@ async def test_work_that_waited_for_its_turn_sees_what_was_written_meanwhile_wha
         return found
 
     async with open_postgres(url, use=Use.NODE) as one, open_postgres(url, use=Use.API) as other:
-        holding = asyncio.create_task(one.write(first))
+        holding = asyncio.ensure_future(one.write(first))
         await asyncio.to_thread(begun.wait, WITHIN)
-        waiting = asyncio.create_task(other.write(second))
+        waiting = asyncio.ensure_future(other.write(second))
         await eventually(lambda: is_waited_for(postgres, url))
         still.set()
         await holding
@@ -490,7 +490,7 @@ async def test_a_process_that_stands_still_in_a_transaction_does_not_keep_the_ot
     async with open_postgres(url, use=Use.API) as other, AsyncExitStack() as stack:
         monkeypatch.setattr(postgres_storage, "STALLED", 0.2)  # for that one alone: the other may be slow, too
         stalled = await stack.enter_async_context(open_postgres(url, use=Use.API))
-        held = asyncio.create_task(stalled.write(stand_still))
+        held = asyncio.ensure_future(stalled.write(stand_still))
         await asyncio.to_thread(begun.wait, WITHIN)
         async with asyncio.timeout(WITHIN / 2):
             await other.write(lambda tx: tx.put(a_mark()))

@@ -98,7 +98,7 @@ async def test_reads_see_only_what_is_committed(path: Path) -> None:
         seen.wait(10)
 
     async with open_storage(path) as storage:
-        writing = asyncio.create_task(storage.write(work))
+        writing = asyncio.ensure_future(storage.write(work))
         await asyncio.to_thread(written.wait, 10)
         before = storage.find(Mark)
         seen.set()
@@ -116,7 +116,7 @@ async def test_many_writers_share_few_commits(path: Path) -> None:
 
 async def test_closing_commits_what_waits(path: Path) -> None:
     async with open_storage(path) as storage:
-        tasks = [asyncio.create_task(storage.write(lambda tx, n=n: tx.insert(a_mark(n)))) for n in range(50)]  # type: ignore[misc]
+        tasks = [asyncio.ensure_future(storage.write(lambda tx, n=n: tx.insert(a_mark(n)))) for n in range(50)]  # type: ignore[misc]
         await asyncio.sleep(0)
 
     await asyncio.gather(*tasks)
@@ -126,7 +126,7 @@ async def test_closing_commits_what_waits(path: Path) -> None:
 
 async def test_a_write_whose_caller_gave_up_is_kept(path: Path) -> None:
     async with open_storage(path) as storage:
-        task = asyncio.create_task(storage.write(lambda tx: tx.put(a_mark())))
+        task = asyncio.ensure_future(storage.write(lambda tx: tx.put(a_mark())))
         await asyncio.sleep(0)
         task.cancel()
     async with open_storage(path) as storage:

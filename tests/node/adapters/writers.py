@@ -18,9 +18,9 @@ async def together(storage: SqlStorage, *works: Work) -> list[object]:
         begun.set()
         gate.wait(60)
 
-    holding = asyncio.create_task(storage.write(hold))
+    holding = asyncio.ensure_future(storage.write(hold))
     await asyncio.to_thread(begun.wait, 60)
-    tasks = [asyncio.create_task(storage.write(work)) for work in works]
+    tasks = [asyncio.ensure_future(storage.write(work)) for work in works]
     await asyncio.sleep(0)
     gate.set()
     await holding
