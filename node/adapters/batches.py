@@ -1,7 +1,7 @@
 """Many writes as few statements: rows for one table that nobody waits for go into one INSERT."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final
@@ -27,11 +27,14 @@ class _Insert(Struct, frozen=True):
     behind: str
 
 
-def batched(writes: Iterable[Write]) -> Iterator[tuple[str, Any]]:
+def batched(writes: Sequence[Write]) -> Iterator[tuple[str, Any]]:
     """Statements that do the same, and their values.
 
     The order of what happens to a table stays; between tables it does not matter, for none knows of another.
     """
+    if len(writes) == 1:
+        yield writes[0]
+        return
     batches: list[tuple[str, list[Values]]] = []
     last: dict[str, int] = {}
     for sql, values in writes:

@@ -161,6 +161,8 @@ class Connection:
     def _write_held(self) -> None:
         if self._refused:
             raise self._refused
+        if not self._held:
+            return
         held, self._held = self._held, []
         try:
             for sql, values in batched(held):

@@ -19,6 +19,10 @@ def test_rows_for_one_table_are_one_statement_with_values_in_its_order() -> None
     ]
 
 
+def test_a_row_alone_is_written_as_it_came() -> None:
+    assert [*batched(inserted(1))] == inserted(1)
+
+
 def test_what_follows_the_row_stays_behind_the_last() -> None:
     ((sql, values),) = batched([(PUT, {"id": "m", "body": "a"}), (PUT, {"id": "m", "body": "b"})])
     assert sql.endswith("VALUES (?, ?), (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body")
@@ -36,7 +40,7 @@ def test_tables_are_gathered_across_each_other_and_each_keeps_its_order() -> Non
     assert found[2] == gone
 
 
-@pytest.mark.parametrize("count", [1, 3, MOST - 1, MOST, MOST + 1, 3 * MOST + 5])
+@pytest.mark.parametrize("count", [2, 3, MOST - 1, MOST, MOST + 1, 3 * MOST + 5])
 def test_every_row_is_written_once_in_as_few_statements_as_can_be(count: int) -> None:
     found = [*batched(inserted(*range(count)))]
     assert [value for _, values in found for value in values[::2]] == [*range(count)]
