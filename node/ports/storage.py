@@ -77,9 +77,10 @@ class Storage(Reader, Protocol):
     def write(self, work: Callable[[Tx], R]) -> Awaitable[R]:
         """Run `work` once in the writer's thread, undone alone when it fails; its result comes once COMMIT has synced.
 
-        An error in `work` undoes only its own writes and is raised here. Raises Unavailable when the commit fails (disk
-        full): then nothing of it is stored, unless it says that this is not known, of a database server that went away
-        in the middle of a COMMIT and stayed away. Cancelling the caller does not undo it.
+        It is called in the event loop. An error in `work` undoes only its own writes and is raised here. Raises
+        Unavailable when the commit fails (disk full), or when a write of other work in it was refused: then nothing of
+        it is stored, unless it says that this is not known, of a database server that went away in the middle of a
+        COMMIT and stayed away. Cancelling the caller does not undo it.
         """
         ...
 

@@ -269,7 +269,7 @@ class Cast:
             due_at=now,
             created_at=now,
         )
-        self._house.served.call(self._stage.storage.write(lambda tx: tx.put(invoice)))
+        self._house.served.call(self._stage.keep(invoice))
         return invoice.id
 
     def _told(self, answer: httpx.Response) -> Any:

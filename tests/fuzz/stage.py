@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from msgspec import Struct
+
 from market.ledger import CHAIN, Transfer, between, user_account
 from node.actions.answers import Answers
 from node.actions.build_steps import BuildSteps
@@ -69,6 +71,10 @@ class Stage:
 
     async def close(self) -> None:
         await self._stack.aclose()
+
+    async def keep(self, noun: Struct) -> None:
+        """Store what nobody can ask for."""
+        await self.storage.write(lambda tx: tx.put(noun))
 
     async def enrich(self, account: Account) -> None:
         """Let the account have more than it can spend."""
