@@ -1,6 +1,7 @@
 """Group commit: one thread writes; everything that waits goes into one transaction and shares one sync of the disk."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -13,6 +14,8 @@ T = TypeVar("T")
 
 MOST: Final = 256
 """Pieces of work in one transaction: bounds how long the first of them waits for its commit."""
+CAREFUL: Final = 60.0
+"""Seconds in which every piece of work is waited for, once one was refused after the next had begun."""
 
 
 class Transactions(Protocol):
@@ -24,6 +27,34 @@ class Transactions(Protocol):
     def mark(self) -> None: ...
     def keep(self) -> None: ...
     def undo(self) -> None: ...
+
+
+class Care:
+    """Whether pieces of work are written together, or for a while each by itself: one of them was refused too late."""
+
+    def __init__(self) -> None:
+        self._works = 0
+        self._until = 0.0
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether every piece of work is waited for now."""
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        """A transaction begins."""
+        self._works = 0
+
+    def count(self) -> None:
+        """A piece of work of it begins."""
+        self._works += 1
+
+    def shared(self, problem: NeugridError) -> NeugridError:
+        """What all works of the transaction hear: the problem itself where there is but one."""
+        if self._works == 1:
+            return problem
+        self._until = time.monotonic() + CAREFUL
+        return Unavailable(f"a write beside this one was refused, try again ({problem.message})")
 
 
 class _Request(Generic[T]):

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.pool import NullPool
 
 from market.errors import ConfigError, Conflict, NeugridError, Unavailable
+from node.adapters.commits import Care
 from node.adapters.postgres_places import Database, connected, first_line
 from node.adapters.postgres_session import Encoded, Raw, Session, encoded
 from node.adapters.statements import Statements, Values
@@ -25,8 +26,6 @@ GRACE: Final = 5
 """...and how much longer the server may be silent about it."""
 REST: Final = 4
 """A server that does not answer is left alone for as many times as long as it let us wait: reads are in the loop."""
-CAREFUL: Final = 60.0
-"""Seconds in which every piece of work is waited for, once one was refused after the next had begun."""
 IN_DOUBT: Final = 10.0
 """Seconds that a lost answer to COMMIT is asked after."""
 _DURABLE: Final = {"synchronous_commit": ("on", "remote_apply"), "fsync": ("on",), "full_page_writes": ("on",)}
@@ -77,11 +76,9 @@ class Connection:
         """What is to be sent of the present piece of work; None outside of one, and once it has a savepoint."""
         self._has_savepoint = True
         """False while the writes of a piece of work are sent at its end, which has none: it can not be undone then."""
-        self._works = 0
-        """Pieces of work of the present transaction."""
+        self._care = Care()
         self._kept = 0
         """Statements that wait and are of work that was kept."""
-        self._careful_until = 0.0
         self._number = ""
         self._spoiled: NeugridError | None = None
         self._asleep = (0.0, "")
@@ -108,7 +105,7 @@ class Connection:
         """Start a transaction; in a new session when the last one was lost."""
         self._number = self._once_more(self._begun)
         self._is_open = True
-        self._works = 0
+        self._care.begin()
         self.age += 1
 
     def commit(self) -> None:
@@ -142,8 +139,8 @@ class Connection:
     def mark(self) -> None:
         """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
         self._held, self._has_savepoint = [], True
-        self._works += 1
-        if self._is_careful:
+        self._care.count()
+        if self._care.is_taken:
             self._save()
 
     def keep(self) -> None:
@@ -153,7 +150,7 @@ class Connection:
         else:
             self._has_savepoint = False
             self._send_held()
-        if self._is_careful:
+        if self._care.is_taken:
             self._received()
         self._kept = self._opened().waiting
 
@@ -199,10 +196,6 @@ class Connection:
             self._send(sql, ready)
         return self._received()
 
-    @property
-    def _is_careful(self) -> bool:
-        return time.monotonic() < self._careful_until
-
     def _save(self) -> None:
         """Open the savepoint of the present piece of work, and send what was held back of it."""
         self._send("SAVEPOINT work", {})
@@ -231,15 +224,8 @@ class Connection:
         except psycopg.Error as error:
             problem = self._translated(session, error)
             if (session.failed < kept or not self._has_savepoint) and self._is_open and not self._spoiled:
-                self._spoiled = problem = self._shared(problem)
+                self._spoiled = problem = self._care.shared(problem)
             raise problem from error
-
-    def _shared(self, problem: NeugridError) -> NeugridError:
-        """What all works of the transaction hear: the problem itself where there is but one."""
-        if self._works == 1:
-            return problem
-        self._careful_until = time.monotonic() + CAREFUL
-        return Unavailable(f"a write beside this one was refused, try again ({problem.message})")
 
     def _settle(self) -> None:
         """Fetch what waits, whatever it is; a session that is lost has nothing."""

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from market.errors import Conflict, NeugridError, Unavailable
 from node.adapters.batches import Write, batched
+from node.adapters.commits import Care
 from node.adapters.statements import Statements, Values
 
 _DIALECT = dialect(paramstyle="named")
@@ -31,8 +31,6 @@ _REASONS: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged",
     sqlite3.SQLITE_NOTADB: "the file is not a database",
 }
-CAREFUL: Final = 60.0
-"""Seconds in which each piece of work writes for itself, once one was refused after the next had begun."""
 LARGE: Final = 2**20
 """Bytes of what waits to be written, give or take..."""
 ROW: Final = 256
@@ -61,11 +59,9 @@ class Connection:
         self._is_at_work = False
         self._has_savepoint = False
         """Whether the present piece of work is to be undone in the database, too."""
-        self._works = 0
-        """Pieces of work of the present transaction."""
+        self._care = Care()
         self._refused: NeugridError | None = None
         """Why nothing of the present piece of work is kept, though it may have hidden it from itself."""
-        self._careful_until = 0.0
         self.age = 0
         """Is another one when what was read in a transaction may not be so any longer."""
 
@@ -94,7 +90,8 @@ class Connection:
         """Start a transaction that holds the right to write."""
         self._run("BEGIN IMMEDIATE", {})
         self._is_open = True
-        self._works, self._size = 0, 0
+        self._care.begin()
+        self._size = 0
         self.age += 1
 
     def commit(self) -> None:
@@ -112,9 +109,9 @@ class Connection:
 
     def mark(self) -> None:
         """Begin a piece of work. It has a savepoint once it asks for something: until then it can still be dropped."""
-        self._works += 1
+        self._care.count()
         self._is_at_work, self._has_savepoint, self._refused = True, False, None
-        if time.monotonic() < self._careful_until:
+        if self._care.is_taken:
             self._save()
 
     def keep(self) -> None:
@@ -178,15 +175,8 @@ class Connection:
             for sql, values in batched(kept):
                 self._run(sql, values)
         except NeugridError as error:
-            self._spoiled = self._spoiled or self._shared(error)
+            self._spoiled = self._spoiled or self._care.shared(error)
             raise self._spoiled from error
-
-    def _shared(self, problem: NeugridError) -> NeugridError:
-        """What all works of the transaction hear: the problem itself where there is but one."""
-        if self._works == 1:
-            return problem
-        self._careful_until = time.monotonic() + CAREFUL
-        return Unavailable(f"a write beside this one was refused, try again ({problem.message})")
 
     def _translated(self, error: sqlite3.Error) -> NeugridError:
         code = getattr(error, "sqlite_errorcode", 0)
