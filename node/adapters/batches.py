@@ -14,17 +14,21 @@ Write = tuple[str, Values]
 """A statement with named placeholders, and their values."""
 MOST: Final = 32
 """Rows in one statement: as many as there are clients that wait for each other, and few enough to be remembered."""
-_INSERT: Final = re.compile(r"(INSERT INTO (\S+) .*VALUES )(\([^()]*\))(.*)", re.DOTALL)
+_ROWS: Final = re.compile(r"(.*VALUES )(\([^()]*\))(.*)", re.DOTALL)
 _TABLE: Final = re.compile(r"(?:INSERT INTO|DELETE FROM) (\S+)")
 _NAME: Final = re.compile(r":(\w+)")
 
 
-class _Insert(Struct, frozen=True):
-    """An INSERT in parts: what comes before the row, the names of its placeholders in order, what comes behind it."""
+class _Parts(Struct, frozen=True):
+    """A statement: its table, what comes before and behind its row, and the names of the placeholders there, in order.
 
-    before: str
-    names: tuple[str, ...]
-    behind: str
+    There are no names where it takes no other row: it deletes, or has a single column.
+    """
+
+    table: str
+    before: str = ""
+    names: tuple[str, ...] = ()
+    behind: str = ""
 
 
 def batched(writes: Sequence[Write]) -> Iterator[tuple[str, Any]]:
@@ -38,22 +42,23 @@ def batched(writes: Sequence[Write]) -> Iterator[tuple[str, Any]]:
     batches: list[tuple[str, list[Values]]] = []
     last: dict[str, int] = {}
     for sql, values in writes:
-        at = last.get(_table_of(sql))
+        table = _parts_of(sql).table
+        at = last.get(table)
         if at is not None and batches[at][0] == sql:
             batches[at][1].append(values)
         else:
-            last[_table_of(sql)] = len(batches)
+            last[table] = len(batches)
             batches.append((sql, [values]))
     for sql, rows in batches:
         yield from _statements(sql, rows)
 
 
 def _statements(sql: str, rows: list[Values]) -> Iterator[tuple[str, Any]]:
-    insert = _insert_of(sql)
-    if insert is None:
+    names = _parts_of(sql).names
+    if not names:
         yield from ((sql, row) for row in rows)
         return
-    values_of = itemgetter(*insert.names)
+    values_of = itemgetter(*names)
     for first in range(0, len(rows), MOST):
         taken = rows[first : first + MOST]
         yield _of_many(sql, len(taken)), [value for row in taken for value in values_of(row)]
@@ -61,22 +66,15 @@ def _statements(sql: str, rows: list[Values]) -> Iterator[tuple[str, Any]]:
 
 @lru_cache(maxsize=1024)
 def _of_many(sql: str, rows: int) -> str:
-    insert = _insert_of(sql)
-    assert insert is not None  # noqa: S101  (its caller has looked)
-    row = f"({', '.join('?' * len(insert.names))})"
-    return insert.before + ", ".join([row] * rows) + insert.behind
+    parts = _parts_of(sql)
+    row = f"({', '.join('?' * len(parts.names))})"
+    return parts.before + ", ".join([row] * rows) + parts.behind
 
 
 @lru_cache(maxsize=256)
-def _insert_of(sql: str) -> _Insert | None:
-    """The parts of an INSERT of more than one column; None of anything else."""
-    found = _INSERT.fullmatch(sql)
-    names = tuple(_NAME.findall(found[3])) if found else ()
-    return _Insert(found[1], names, found[4]) if found and len(names) > 1 else None
-
-
-@lru_cache(maxsize=256)
-def _table_of(sql: str) -> str:
-    found = _TABLE.match(sql)
-    assert found is not None, sql  # noqa: S101  (nothing else is written)
-    return found[1]
+def _parts_of(sql: str) -> _Parts:
+    table = _TABLE.match(sql)
+    assert table is not None, sql  # noqa: S101  (nothing else is written)
+    found = _ROWS.fullmatch(sql)
+    names = tuple(_NAME.findall(found[2])) if found else ()
+    return _Parts(table[1], found[1], names, found[3]) if found and len(names) > 1 else _Parts(table[1])
