@@ -16,20 +16,19 @@ from market.resources import Resources
 from market.units import Bytes, MilliCpu, Seconds
 from node.adapters.base_images import ensure_base_images
 from node.adapters.docker_engine.calls import Engine
+from node.adapters.docker_engine.exits import SIGNALLED
 from node.adapters.docker_engine.images import Images
 from node.adapters.docker_engine.profile import MIB, NODE_LABEL, Placement, create_request
+from node.adapters.docker_engine.watch import LATE_OOM
 from node.adapters.images.limits import ImageLimits
 from node.ports import ContainerSpec
 from node.ports.inspection import Finding
 
 IMAGE: Final = "busybox:latest"
-KILLED: Final = 137
 LABEL: Final = "neugrid-trial"
 """The value of NODE_LABEL on a trial without a node: one of a node is found and removed like its other containers."""
 WITHIN: Final = 60.0
 """Seconds after which one that has not ended does not end; it takes one where nobody else is at work."""
-LATE_OOM: Final = 1.0
-"""Seconds that the engine's word about the memory kill may come after the end, under load."""
 STALE: Final = 120
 """Seconds after which a trial that is still there belongs to nobody."""
 MEMORY: Final = 160 * MIB
@@ -132,7 +131,7 @@ class Trials:
 
 def is_killed(state: dict[str, Any]) -> bool:
     """Whether it was killed, and the engine does not say yet what for."""
-    return state["ExitCode"] == KILLED and not state["OOMKilled"]
+    return state["ExitCode"] == SIGNALLED[0] and not state["OOMKilled"]
 
 
 def judge_profile(trial: Trial) -> Finding:
