@@ -118,12 +118,12 @@ class Jobs:
 
     def get(self, account: Account, id: str) -> Job:
         """The account's job; NotFound when there is none, or when it is a pod's: its service shows it."""
-        return owned(self._storage, Job, id, account, shown=lambda job: not job.service)
+        return owned(self._storage, Job, id, account, shown=_is_no_pod)
 
     def seen(self, account: Account, id: str) -> tuple[Job, Lease | None]:
         """The same and the lease of its present or last attempt."""
         job, lease = self._storage.pair(Job, id, "lease", Lease)
-        return must_own(job, "job", id, account, lambda job: not job.service), lease
+        return must_own(job, "job", id, account, _is_no_pod), lease
 
     def running_lease(self, account: Account, id: str) -> Lease | None:
         """The lease under which the account's job runs now."""
@@ -267,6 +267,10 @@ class Jobs:
                 raise _unknown(file.digest)
         if inputs:
             self._holdings.record(tx, account, inputs)
+
+
+def _is_no_pod(job: Job) -> bool:
+    return not job.service
 
 
 def _contents(inputs: tuple[File, ...], files: tuple[NewFile, ...]) -> dict[str, bytes]:
